@@ -1,6 +1,6 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
-import { engineV1, invalidField, knownNumbers } from '#protocol';
+import { engineV1, invalidField, releaseOf } from '#protocol';
 import { chosenDevice, describeEngine, inspectModel, numericsFingerprint, type StateSummary } from '#native-engine';
 import { receive } from './calls/chunks.js';
 import { evaluate } from './calls/evaluate.js';
@@ -140,7 +140,7 @@ function describe({ holder, lease, version, device, threads }: EngineServicePart
     heldForMs: lease.leftMs,
     bootId: bootId(),
     pid: process.pid,
-    known: knownNumbers(),
+    release: releaseOf(version),
   });
 }
 

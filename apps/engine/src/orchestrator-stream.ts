@@ -5,9 +5,19 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { credentials, status as statuses, type ChannelCredentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
-import { readSecretFileSync, readUserFileSync } from '#files';
+import { ownVersion, readSecretFileSync, readUserFileSync } from '#files';
 import { tlsProblemIn } from '#local-access';
-import { bearerToken, ByteTunnel, canBeToken, EspalierError, fromServiceError, toEspalierError, TUNNEL_WINDOW_BYTES, v1 } from '#protocol';
+import {
+  bearerToken,
+  ByteTunnel,
+  canBeToken,
+  EspalierError,
+  fromServiceError,
+  releaseOf,
+  toEspalierError,
+  TUNNEL_WINDOW_BYTES,
+  v1,
+} from '#protocol';
 import type { JoinArguments } from './arguments.js';
 import type { EngineServer } from './engine-server.js';
 
@@ -29,7 +39,7 @@ const NAME_TAKEN_FOR_MS = 60_000;
 /** Trying again does not help: the user has to do something. */
 const FINAL = new Set([
   ...['TOKEN_NEEDED', 'TOKEN_WRONG', 'TOKEN_REVOKED', 'TOKEN_EXPIRED', 'ROLE_TOO_LOW', 'FILE_UNUSABLE', 'TLS_FILES_UNUSABLE'],
-  ...['FIELD_OUT_OF_RANGE', 'FIELD_REQUIRED', 'METHOD_UNKNOWN'],
+  ...['FIELD_OUT_OF_RANGE', 'FIELD_REQUIRED', 'METHOD_UNKNOWN', 'ENGINE_OF_OTHER_RELEASE'],
 ]);
 /** Final where the engine never was let in: later they may come from a server whose certificate is being mended. */
 const FINAL_AT_FIRST = new Set([
@@ -146,7 +156,9 @@ export class OrchestratorStream {
         tunnel.onHeard = () => (heardAtMs = performance.now());
         this.server.serve(tunnel);
       });
-      call.write(v1.JoinRequest.fromPartial({ hello: { name, instance: this.instance, host: hostname() } }));
+      call.write(
+        v1.JoinRequest.fromPartial({ hello: { name, instance: this.instance, host: hostname(), release: releaseOf(ownVersion()) } }),
+      );
     });
   }
 

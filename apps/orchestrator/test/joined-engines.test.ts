@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
-import { bearerToken, fromServiceError, v1 } from '#protocol';
+import { ownVersion } from '#files';
+import { bearerToken, fromServiceError, releaseOf, v1 } from '#protocol';
 import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenFilesIn } from './harness/joining-engine.js';
 import { recordProblems } from './harness/record-checks.js';
 import { unary, type TestServer } from './harness/server.js';
@@ -79,6 +80,7 @@ describe('an engine that dials in on this machine', () => {
   });
 
   it.each<[string, Partial<v1.JoinRequest>[], string]>([
+    ['the name of another release', [{ hello: { ...hello('junk'), release: '0.0.9 abc' } }], 'ENGINE_OF_OTHER_RELEASE'],
     ['nothing about itself', [{ piece: Buffer.from('x') }], 'FIELD_REQUIRED'],
     ['bytes beside its name', [{ hello: hello('junk'), piece: Buffer.from('x') }], 'REQUEST_INVALID'],
     ['its name twice', [{ hello: hello('junk') }, { hello: hello('junk') }], 'REQUEST_INVALID'],
@@ -98,5 +100,5 @@ describe('an engine that dials in on this machine', () => {
 });
 
 function hello(name: string): v1.JoinHello {
-  return { name, instance: 'an-instance', host: 'a host' };
+  return { name, instance: 'an-instance', host: 'a host', release: releaseOf(ownVersion()) };
 }

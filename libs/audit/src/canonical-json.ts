@@ -18,12 +18,11 @@ export function sha256Hex(bytes: Uint8Array | string): string {
 }
 
 /**
- * Returns the digest chain after an event. It is the SHA-256 over these lines: the chain before, the event's id (from version 2 on), its
+ * Returns the digest chain after an event. It is the SHA-256 over these lines: the chain before, the event's id, its
  * type, and its fields with an empty chain.
  */
 export function chainAfter(previousChain: string, { id, type }: { id: string; type: string }, fields: Record<string, unknown>): string {
-  const lines = [previousChain, ...(Number(fields['v']) >= 2 ? [id] : []), type, canonicalJson({ ...fields, chain: '' })];
-  return sha256Hex(lines.join('\n'));
+  return sha256Hex([previousChain, id, type, canonicalJson({ ...fields, chain: '' })].join('\n'));
 }
 
 /** Returns a UUID (version 8) that is computed from names: the SHA-256 over them, one a line, cut to 16 bytes. */

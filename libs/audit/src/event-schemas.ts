@@ -1,10 +1,10 @@
-// The schema of each event, field by field, for each version that it was stored with. An event may have no other fields.
+// The schema of each event, field by field. An event may have no other fields.
 import { z } from 'zod';
 import type { SettingValues } from '#protocol';
 import { budget, count, settings, settingShapes, text } from './settings-schema.js';
 
 export { count, text } from './settings-schema.js';
-export const NEWEST_VERSION = 3;
+export const NEWEST_VERSION = 1;
 /** The end of a sentence about what this release does not know. */
 export const CAN_BE_CHECKED = 'if a later release made it, that release can check it';
 
@@ -93,7 +93,7 @@ const discarded = z.array(
     marks: z.array(count),
   }),
 );
-// Digests are empty until the run is prepared. Earlier releases launched only prepared runs.
+// Digests are empty until the run is prepared.
 const unread = z.literal('').or(digest);
 const launchedModel = model.extend({ weightsDigest: unread });
 const launchedData = data.extend({ trainDigest: unread, tokenizerDigest: unread });
@@ -246,42 +246,20 @@ const facts = {
   RunDeleted: { step: count, reason: text, artifacts: discarded },
 };
 
-/** The user who asked for the change; events of earlier releases do not have it. */
+/** The user who asked for the change. */
 const context = z.strictObject({ actor: text, roles: z.array(text), requestId: text.optional() }).optional();
 const envelope = { at: z.iso.datetime({ precision: 3 }), chain: digest, context };
 type FactName = keyof typeof facts;
-type Shapes = Record<string, z.ZodRawShape>;
 
-/** The events that had other fields up to a version, the newest version first. The events of version 2 hold for version 1 too. */
-const earlier: { upTo: number; shapes: Shapes }[] = [
-  {
-    upTo: 2,
-    shapes: {
-      TeacherAssigned: assigned,
-      MasksUpdated: segment,
-      TeacherSnapshotted: snapshot,
-      EvaluationRecorded: { ...evaluated, window: count, perplexity: z.number(), negativeLogLikelihood: z.number(), predictions: count },
-    },
-  },
-];
-
-const schemasOf = (shapes: Shapes, version: number): Record<string, z.ZodType> =>
-  Object.fromEntries(
-    Object.entries(shapes).map(([type, shape]) => [type, z.strictObject({ v: z.literal(version), ...envelope, ...shape })]),
-  );
-
-const byVersion = Array.from({ length: NEWEST_VERSION }, (_, index) => {
-  const version = index + 1;
-  const shapes = earlier.filter(({ upTo }) => version <= upTo).reduce<Shapes>((all, one) => ({ ...all, ...one.shapes }), facts);
-  return schemasOf(shapes, version);
-});
+const schemas: Record<string, z.ZodType> = Object.fromEntries(
+  Object.entries(facts).map(([type, shape]) => [type, z.strictObject({ v: z.literal(NEWEST_VERSION), ...envelope, ...shape })]),
+);
 
 /** Returns the schema of an event of the given version as it is stored. */
 export function eventSchema(type: KnownType, version: number): z.ZodType {
-  return byVersion[version - 1]?.[type] ?? z.never();
+  return version === NEWEST_VERSION ? schemas[type]! : z.never();
 }
 
-/** An event of the newest version. */
 export type CheckedEvent<T extends FactName> = z.infer<z.ZodObject<(typeof facts)[T]>> & {
   v: typeof NEWEST_VERSION;
   at: string;

@@ -72,7 +72,7 @@ export class MetricsChecker {
     }
     const measured = value as MeasuredSteps;
     const id = this.idOf(measured);
-    if (measured.v >= 2 && event.id !== id) this.report(subject, `its id is ${event.id}, its content gives ${id}`);
+    if (event.id !== id) this.report(subject, `its id is ${event.id}, its content gives ${id}`);
     if (batch !== undefined) {
       const steps = measured.steps.map(({ step }) => step);
       const joined = steps.length === batch.endStep - batch.firstStep && steps.every((step, index) => step === batch.firstStep + index);

@@ -6,9 +6,9 @@ export const count = z.number().int().nonnegative();
 const ratio = z.number().min(0).max(1);
 export const text = z.string();
 
-/** The schema of a setting, from its entry in the table. It is optional if older records lack the setting. */
-function settingSchema({ kind, share, allowed, beforeRecorded }: Setting): z.ZodType {
-  const schema = {
+/** The schema of a setting, from its entry in the table. */
+function settingSchema({ kind, share, allowed }: Setting): z.ZodType {
+  return {
     number: share ? ratio : z.number(),
     whole: count,
     bits: z.string().regex(/^\d{1,20}$/),
@@ -17,7 +17,6 @@ function settingSchema({ kind, share, allowed, beforeRecorded }: Setting): z.Zod
     word: z.enum(allowed as string[]),
     words: z.array(text),
   }[kind];
-  return beforeRecorded === '' ? schema : z.exactOptional(schema);
 }
 export const settingShapes = Object.fromEntries(settingsTable().map((setting) => [setting.name, settingSchema(setting)]));
 export const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { count, maybe, NEWEST_VERSION, text } from './event-schemas.js';
 
 export const stepsMeasuredSchema = z.strictObject({
-  v: z.number().int().min(1).max(NEWEST_VERSION),
+  v: z.literal(NEWEST_VERSION),
   at: z.iso.datetime({ precision: 3 }),
   attempt: count,
   branch: count,

@@ -10,7 +10,6 @@ export {
   type BudgetFigures,
 } from './budget-words.js';
 export { byteWords } from './byte-words.js';
-export { earlierEngineWords } from './engine-words.js';
 export { choicesOfNumerics, numericsDifference, numericsWords } from './numerics-words.js';
 export { perplexityOf } from './perplexity.js';
 export { onFront, type SizeAndQuality } from './pareto-front.js';

@@ -42,7 +42,6 @@ const errorStatuses = {
   RUN_STILL_ACTIVE: precondition,
   RUN_DELETED: precondition,
   RUN_DAMAGED: precondition, // an event of its record can't be read; a backup of the event store helps
-  RUN_OF_LATER_RELEASE: precondition, // the server was set back, and does not know a part of the run's record: update it
   STUDY_ENDED: precondition, // all its runs have ended, or it was cancelled
   STUDY_FIXED: precondition, // its runs follow from the results of its first rungs
   STUDY_DAMAGED: precondition,
@@ -101,7 +100,7 @@ const errorStatuses = {
   FLEET_UNREACHABLE: status.UNAVAILABLE, // the cluster does not say which jobs there are
   FLEET_JOB_REFUSED: status.UNAVAILABLE, // the cluster takes no job, for the reason that it gave
   FLEET_JOB_FAILED: status.UNAVAILABLE, // a job ended before its engine joined
-  ENGINE_OF_EARLIER_RELEASE: precondition, // the engine would do without a part of the request, since it does not know it
+  ENGINE_OF_OTHER_RELEASE: precondition, // than the server's: it would drop what it does not know
   ENGINE_OF_ANOTHER_USER: precondition, // the other user would get the caller's data
   // The files of a model that the machine of a joined engine lacks.
   MODEL_NOT_OFFERED: precondition, // this process of the engine was not offered the model: offer it first

@@ -1,41 +1,39 @@
-// Tells which release a server is of, in a header of each answer and a trailer of each refusal. A command compares it with its own, since
-// a server of an earlier release lacks what the command may ask for. Releases are told apart by their version, and those of one version by
-// the size of the public API, which only grows. Those that are equal in both are told apart by the defaults of their settings, which do not
-// say which release is the later one.
+// Tells which release a program is of. A server tells it in a header of each answer and a trailer of each refusal, and a command compares
+// it with its own. An engine tells it when it dials in or describes itself. Two builds of one version are told apart by a digest of the
+// protocol, which the defaults of settings are a part of.
 import { InterceptingCall, Metadata, ServerInterceptingCall, status, type Interceptor, type ServerInterceptor } from '@grpc/grpc-js';
-import { API_SIZE } from './generated/descriptor-set.js';
-import { defaultsDigest } from './settings/defaults-digest.js';
+import { EspalierError } from './espalier-error.js';
+import { PROTOCOL_DIGEST } from './generated/descriptor-set.js';
 
 const HEADER = 'espalier-release';
 
-/** Returns a text like "0.1.0 1432 83f0a2c1". */
-export const releaseOf = (version: string): string => `${version} ${API_SIZE} ${defaultsDigest()}`;
+/** Returns a text like "0.1.0 83f0a2c1". */
+export const releaseOf = (version: string): string => `${version} ${PROTOCOL_DIGEST}`;
 
-/** unlike: only the defaults differ, and either release may be the later one. */
+/** unlike: another build of the same version, which may be the earlier or the later one. */
 export type OtherRelease = 'earlier' | 'later' | 'unlike';
 
-/**
- * Compares the release of a server with the own one.
- * @param told the server's words; undefined: it is of a release whose servers told nothing
- * @returns null where both are of one release
- */
-export function otherRelease(told: string | undefined, own: string): OtherRelease | null {
-  if (told === undefined) return 'earlier';
-  const [theirs, ours] = [partsOf(told), partsOf(own)];
+/** Compares another program's release with the own one. @returns null where both are the same */
+export function otherRelease(told: string, own: string): OtherRelease | null {
+  if (told === own) return null;
+  const [theirs, ours] = [versionIn(told), versionIn(own)];
   const differs = ours.findIndex((part, index) => theirs[index] !== part);
-  if (differs >= 0) return theirs[differs]! < ours[differs]! ? 'earlier' : 'later';
-  const defaults = defaultsIn(told);
-  if (defaults === defaultsIn(own)) return null;
-  return defaults === undefined ? 'earlier' : 'unlike';
+  if (differs < 0) return 'unlike';
+  return theirs[differs]! < ours[differs]! ? 'earlier' : 'later';
 }
 
-/** The digest of defaults; undefined in the first releases, which told none. */
-const defaultsIn = (release: string): string | undefined => release.split(' ')[2];
+/** Returns the three numbers of the version. A text of another form has none of them, and so counts as a later release. */
+const versionIn = (release: string): number[] => (/^(\d+)\.(\d+)\.(\d+)/.exec(release) ?? []).slice(1).map(Number);
 
 /**
- * Returns the numbers of the version and the size of the API. A text of another form has none of them, and so counts as a later release.
+ * Refuses an engine of another release than the server's: it would drop the parts of requests that it does not know, and the record would
+ * name them all the same. @param engine its name in words @throws EspalierError ENGINE_OF_OTHER_RELEASE
  */
-const partsOf = (release: string): number[] => (/^(\d+)\.(\d+)\.(\d+)\S* (\d+)/.exec(release) ?? []).slice(1).map(Number);
+export function requireRelease(engine: string, told: string, own: string): void {
+  if (told === own) return;
+  const said = told === '' ? 'tells no release' : `is of release ${told}`;
+  throw new EspalierError('ENGINE_OF_OTHER_RELEASE', `${engine} ${said}, and the server is of release ${own}: install the server's there`);
+}
 
 /** Makes a server tell its release. */
 export function tellingRelease(own: string): ServerInterceptor {
@@ -53,8 +51,8 @@ export function tellingRelease(own: string): ServerInterceptor {
     });
 }
 
-/** Makes a client hear the release of the server that answers. An error without a release tells nothing: no server may have sent it. */
-export function hearingRelease(heard: (told: string | undefined) => void): Interceptor {
+/** Makes a client hear the release of the server that answers. An answer without a release is from no server of this program. */
+export function hearingRelease(heard: (told: string) => void): Interceptor {
   return (options, nextCall) => {
     let told: string | undefined;
     return new InterceptingCall(nextCall(options), {
@@ -65,7 +63,7 @@ export function hearingRelease(heard: (told: string | undefined) => void): Inter
             pass(received);
           },
           onReceiveMessage: (message: unknown, pass) => {
-            if (message !== null) heard(told);
+            if (message !== null && told !== undefined) heard(told);
             pass(message);
           },
           onReceiveStatus: (end, pass) => {

@@ -38,7 +38,7 @@ export class Connection {
   /** True: a person reads the answers on a terminal, so control characters are made visible. Programs get answers unchanged. */
   static forPeople = true;
   /** Called with each answer of a server and the release that the server tells, if it tells one. */
-  static onAnswer: (server: ServerAddress, release: string | undefined) => void = () => undefined;
+  static onAnswer: (server: ServerAddress, release: string) => void = () => undefined;
   readonly runs: v1.RunServiceClient;
   readonly history: v1.HistoryServiceClient;
   readonly artifacts: v1.ArtifactServiceClient;

@@ -6,13 +6,13 @@ import type { ServerAddress } from './server-address.js';
 const CODES: Record<OtherRelease, string> = {
   earlier: 'SERVER_OF_EARLIER_RELEASE',
   later: 'SERVER_OF_LATER_RELEASE',
-  unlike: 'SERVER_OF_OTHER_DEFAULTS',
+  unlike: 'SERVER_OF_OTHER_BUILD',
 };
 /** The commands that start the server of this command's release in place of one that runs on the data folder. */
 const REPLACE_OWN = "`espalier down`, then `espalier up` starts this command's server";
 
 /** @param warn is given a code and a line for people */
-export function releaseWarner(warn: (code: string, message: string) => void): (server: ServerAddress, release: string | undefined) => void {
+export function releaseWarner(warn: (code: string, message: string) => void): (server: ServerAddress, release: string) => void {
   const heard = new Set<string>();
   return (server, release) => {
     const key = `${server.address} ${release}`;
@@ -28,7 +28,7 @@ function wordsOf(other: OtherRelease, { address, origin }: ServerAddress): strin
   const replace = origin === 'data folder' ? `${REPLACE_OWN}, and its runs go on` : undefined;
   if (other === 'unlike') {
     const how = replace === undefined ? 'update the older of both' : `${replace}. Or update the command`;
-    return `the server at ${address} is of another release than this command, and its defaults of settings differ. They apply: ${how}`;
+    return `the server at ${address} is another build of this command's release. Its defaults of settings apply: ${how}`;
   }
   return `the server at ${address} is older than this command, and may lack what the command has: ${replace ?? 'update the server'}`;
 }

@@ -10,7 +10,7 @@ import { releaseOf, v1 } from '#protocol';
 import { runCli } from '../testing/run-cli.js';
 import { refusal, testRun, TestServer, type Answers } from '../testing/test-server.js';
 
-const EARLIER = null;
+const EARLIER = '0.0.9 1';
 const UNLIKE = releaseOf(ownVersion()).replace(/\S+$/, '00000000');
 const LATER = '9999.0.0 1';
 let server: TestServer | undefined;
@@ -31,7 +31,7 @@ const answers: Answers = {
 };
 
 /** Starts a server of a release, and returns its address. */
-async function serverOf(release: string | null | undefined): Promise<string> {
+async function serverOf(release: string | undefined): Promise<string> {
   server = await TestServer.start(answers, undefined, ServerCredentials.createInsecure(), release);
   return server.address;
 }
@@ -59,13 +59,12 @@ test('a named server of another release is said once a command, in one line, wit
   expect(JSON.parse(stdout)).toMatchObject({ total: 1 });
 });
 
-test('a server that differs only in its defaults is said to apply these', async () => {
+test('a server of another build of the release is said to apply its own defaults', async () => {
   const address = await serverOf(UNLIKE);
   const { stderr } = await runCli(['runs', '--json', '--server', address]);
   const message =
-    `the server at ${address} is of another release than this command, and its defaults of settings differ. ` +
-    'They apply: update the older of both';
-  expect(JSON.parse(stderr)).toMatchObject({ warning: { code: 'SERVER_OF_OTHER_DEFAULTS', message } });
+    `the server at ${address} is another build of this command's release. Its defaults of settings apply: ` + 'update the older of both';
+  expect(JSON.parse(stderr)).toMatchObject({ warning: { code: 'SERVER_OF_OTHER_BUILD', message } });
 });
 
 test('a server of another release that refuses a call is said once, before the refusal', async () => {

@@ -41,7 +41,6 @@ beforeAll(async () => {
       return v1.LaunchStudyResponse.fromPartial({
         study: { studyId: 'abcdefghijkl', name: request.name, runs: request.runs.length },
         added: 2,
-        earlierDefaults: request.note === 'of an earlier release',
       });
     },
     getStudy: () => detail,
@@ -143,12 +142,6 @@ runs:
     'study.yaml:11: recipe',
     'study.yaml:12: name',
   ]);
-});
-
-test('a study that keeps earlier defaults for its new runs says so', async () => {
-  const said = 'its new runs take the defaults of the release that launched it';
-  expect((await launch(`${FILE}note: of an earlier release\n`)).stdout).toContain(said);
-  expect((await launch(FILE)).stdout).not.toContain(said);
 });
 
 test('what a variant says counts before the whole, in the grid too', async () => {

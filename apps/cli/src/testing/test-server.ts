@@ -77,14 +77,14 @@ export class TestServer {
     readonly address: string,
   ) {}
 
-  /** @param release the release that the server tells; null: an old server, which tells none */
+  /** @param release the release that the server tells */
   static async start(
     answers: Answers,
     address = '127.0.0.1:0',
     secret = ServerCredentials.createInsecure(),
-    release: string | null = releaseOf(ownVersion()),
+    release = releaseOf(ownVersion()),
   ): Promise<TestServer> {
-    const server = new Server({ interceptors: release === null ? [] : [tellingRelease(release)] });
+    const server = new Server({ interceptors: [tellingRelease(release)] });
     for (const service of [
       v1.RunServiceService,
       v1.HistoryServiceService,

@@ -15,9 +15,6 @@ test('an engine says its state, and what its row has no room for', () => {
     'last problem: it was killed (ENGINE_LOST)',
     'lost once since the server started',
   ]);
-  expect(engineNotes(engine({ unknown: ['mask_noise', 'EvaluateRequest.closings'] }))).toEqual([
-    'is older than the server and does not know mask_noise, EvaluateRequest.closings: it gets no run that needs it, until it is updated',
-  ]);
   const held = engine({ heldBy: 'process 7 on b', heldUntil: { seconds: 100n }, problem });
   expect(engineNotes(held, 90_000)).toEqual(['belongs to the orchestrator in process 7 on b, for 10 s more unless that renews its lease']);
 });

@@ -1,6 +1,5 @@
 // Describes the server's state: its engines, its disk, and what needs a person's attention.
 import { timestampDate } from '@bufbuild/protobuf/wkt';
-import { earlierEngineWords } from '../../../../libs/comparison/src/index.js';
 import { EngineStatus, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
 import { bytes, count } from '../ui/format.js';
 
@@ -25,14 +24,13 @@ export function engineTone(status: EngineStatus): string {
 
 /** Returns facts about an engine for which the table has no room. */
 export function engineNotes(engine: Engine, now = Date.now()): string[] {
-  const { doing, waitingJobs, heldBy, heldUntil, problem, status, losses, unknown } = engine;
+  const { doing, waitingJobs, heldBy, heldUntil, problem, status, losses } = engine;
   const left = heldUntil === undefined ? 0 : Math.max(0, Math.round((timestampDate(heldUntil).getTime() - now) / 1_000));
   return [
     doing,
     waitingJobs === 0 ? '' : `${count(waitingJobs)} more ${waitingJobs === 1 ? 'waits' : 'wait'} for it`,
     heldBy === '' ? '' : `belongs to the orchestrator in ${heldBy}, for ${left} s more unless that renews its lease`,
     heldBy === '' && problem !== undefined && status !== EngineStatus.STANDBY ? `last problem: ${problem.message} (${problem.code})` : '',
-    unknown.length === 0 ? '' : earlierEngineWords(unknown),
     losses === 0 ? '' : `lost ${losses === 1 ? 'once' : `${count(losses)} times`} since the server started`,
   ].filter((words) => words !== '');
 }

@@ -2,7 +2,7 @@
 // their digest chain have the form of those of runs.
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../event-sourcing/event-codec.js';
-import { upcastBy, type EventTypes } from '../event-sourcing/event-types.js';
+import { eventTypesOf } from '../event-sourcing/event-types.js';
 
 /** The first three are in ascending order: each may do all that the ones before it may. An engine may only join. */
 export const TOKEN_ROLES = ['viewer', 'operator', 'admin', 'engine'] as const;
@@ -25,11 +25,4 @@ export const ACCESS_STREAM_PREFIX = 'espalierAccess-';
 /** All tokens of an event store are one aggregate, so that no two valid tokens have the same name. */
 export const TOKENS_ID = 'tokens';
 
-/** This is a record, not a list, so that the compiler asks for every type. */
-const knownTypes: Record<TokenEventType, true> = { TokenCreated: true, TokenRevoked: true, LoginsEnded: true };
-const CURRENT_VERSION = 2; // the first version whose chain covers the events' ids (event-codec.ts)
-export const tokenEventTypes: EventTypes = {
-  currentVersion: CURRENT_VERSION,
-  isKnown: (type) => Object.hasOwn(knownTypes, type),
-  upcast: (type, from, fields) => upcastBy<TokenEventType>({}, type as TokenEventType, { from, to: CURRENT_VERSION }, fields),
-};
+export const tokenEventTypes = eventTypesOf<TokenEventType>({ TokenCreated: true, TokenRevoked: true, LoginsEnded: true }, 1);

@@ -1,7 +1,18 @@
 // EngineGatewayService: the entrance for engines that dial in. It checks the caller and the engine's name, and hands the stream on.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
-import { ByteTunnel, EspalierError, invalidField, reportFailure, toServiceError, v1, type CallInfo } from '#protocol';
+import { ownVersion } from '#files';
+import {
+  ByteTunnel,
+  EspalierError,
+  invalidField,
+  releaseOf,
+  reportFailure,
+  requireRelease,
+  toServiceError,
+  v1,
+  type CallInfo,
+} from '#protocol';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
 import { Access } from './admission/access.js';
 import type { Hold } from '../logins/person-calls.js';
@@ -41,9 +52,10 @@ export class EngineGatewayGrpc {
       hold = this.access.hold(grant);
       const end = hold?.signal;
       end?.throwIfAborted();
-      const { name, instance, host } = helloIn(await firstMessage(call));
+      const { name, instance, host, release } = helloIn(await firstMessage(call));
       const arrival = { name, instance, host, peer: call.getPeer(), admittedAs: this.callers.actorOf(info) };
       this.joined.requireRoom(arrival);
+      requireRelease(`engine ${name}`, release, releaseOf(ownVersion()));
       const tunnel = this.tunnel(name, call, refuse);
       const revoked = (): void => {
         this.joined.leaves(name, tunnel); // the engine's process ends and does not come back

@@ -1,7 +1,7 @@
 // Answers EngineService by the slots of the pool. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { LEVELS, withoutSecrets, type LogLine } from '#log';
-import { invalidField, unary, UnknownNumbers, v1, type engineV1 } from '#protocol';
+import { invalidField, unary, v1, type engineV1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
@@ -118,7 +118,6 @@ export class EngineGrpc {
       engineVersion: about?.engineVersion ?? '',
       engineBuild: about?.build ?? '',
       joined: joinedMessage(slot),
-      unknown: (about && UnknownNumbers.to(about.known)?.names) ?? [],
     };
   }
 }

@@ -79,7 +79,6 @@ export class RunPlans {
       memory: memoryMessage({ memory, change }),
       card: card === null ? undefined : cardMessage(card, model, settings, change?.settings, firstStep),
       warnings: [
-        ...plan.passedOver.map((message) => ({ code: 'ENGINE_OF_EARLIER_RELEASE', field: 'settings', message })),
         ...targetWarnings(settings, start, plan.budget === null ? undefined : shareGoneAt(plan.budget, model, settings)),
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),

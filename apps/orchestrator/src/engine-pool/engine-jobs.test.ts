@@ -1,4 +1,4 @@
-import { earlierEngine, EspalierError } from '#protocol';
+import { EspalierError } from '#protocol';
 import { EngineJobs } from './engine-jobs.js';
 import { EngineNotReachedError } from '../engines/wire/engine-errors.js';
 import type { EngineWorkbench } from './engine-workbench.js';
@@ -90,39 +90,5 @@ describe('an engine that is lost', () => {
     });
     await Promise.all([expect(result).rejects.toMatchObject({ code: 'ENGINE_LOST' }), jobs.runAllAt(slot, at, () => false)]);
     expect(jobs.waiting).toEqual([]);
-  });
-});
-
-describe('an engine of an earlier release', () => {
-  const wish = { runId: 'abcd', needsOurFiles: false, doing: 'an evaluation' };
-  const refuses = (): Promise<string> => Promise.reject(earlierEngine('the engine', 'does not know EvaluateRequest.closings'));
-
-  test('gives the job that it refuses to another engine', async () => {
-    let woken = 0;
-    const jobs = new EngineJobs();
-    jobs.onAdded(() => (woken += 1));
-    const { result } = jobs.submit((at) => (at === bench ? refuses() : Promise.resolve('done')), wish, new AbortController().signal);
-    const [job] = jobs.waiting;
-    jobs.assign(job!.id, slot);
-    await jobs.runAllAt(slot, bench, () => false);
-    expect(woken).toBe(2);
-    expect(jobs.waiting).toMatchObject([{ slot: null, unfit: new Map([['engine-1', 'does not know EvaluateRequest.closings']]) }]);
-    const other = { ...slot, name: 'engine-2' };
-    jobs.assign(job!.id, other);
-    await jobs.runAllAt(other, { engine: bench.engine } as EngineWorkbench, () => false);
-    expect(await result).toBe('done');
-  });
-
-  test('is named where no other can do the job', async () => {
-    const jobs = new EngineJobs();
-    const { result } = jobs.submit(refuses, wish, new AbortController().signal);
-    const [job] = jobs.waiting;
-    jobs.assign(job!.id, slot);
-    await jobs.runAllAt(slot, bench, () => false);
-    jobs.refuseUnfit(job!.id);
-    await expect(result).rejects.toMatchObject({
-      code: 'ENGINE_OF_EARLIER_RELEASE',
-      message: 'engine engine-1 does not know EvaluateRequest.closings',
-    });
   });
 });

@@ -1,9 +1,9 @@
 // Work for engines beside training: evaluations and exports that clients ask for. A free engine does a job at once, and a training one
-// between two segments. A job waits for the next engine if its engine died before it got any of the job, and a job that an engine of an
-// earlier release refused goes to another one. Jobs end with the process: their clients get an error and ask again.
+// between two segments. A job waits for the next engine if its engine died before it got any of the job. Jobs end with the process: their
+// clients get an error and ask again.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError, toEspalierError } from '#protocol';
+import { EspalierError } from '#protocol';
 import { JOB_MINUTES, type OrchestratorConfig } from '../config.js';
 import { EngineNotReachedError } from '../engines/wire/engine-errors.js';
 import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
@@ -24,11 +24,10 @@ interface Place {
   readonly doing: string;
 }
 
-/** The outcome of a try: the engine got nothing of the job, or refused it, or the job is over. */
-type Tried = 'notBegun' | 'unfit' | 'over';
+/** The outcome of a try: the engine got nothing of the job, or the job is over. */
+type Tried = 'notBegun' | 'over';
 
 interface Job extends WaitingJob {
-  unfit: Map<string, string>;
   doing: string;
   signal: AbortSignal;
   place: Place | null;
@@ -68,7 +67,6 @@ export class EngineJobs {
         id,
         signal,
         slot: null,
-        unfit: new Map(),
         place: null,
         onPlaced,
         run: async (bench, wanted) => {
@@ -78,13 +76,7 @@ export class EngineJobs {
             resolve(await work(bench, AbortSignal.any([signal, lost, wanted])));
           } catch (error) {
             const hasBegun = !(error instanceof EngineNotReachedError) || client.heardAtMs !== heardAtMs;
-            const goesOn = !signal.aborted && !wanted.aborted;
-            if (!hasBegun && goesOn) return 'notBegun';
-            const problem = goesOn ? problemOfEarlier(error) : null;
-            if (problem !== null) {
-              job.unfit.set(job.place!.name, problem);
-              return 'unfit';
-            }
+            if (!hasBegun && !signal.aborted && !wanted.aborted) return 'notBegun';
             reject((wanted.aborted ? wanted.reason : error) as Error);
           }
           return 'over';
@@ -92,7 +84,7 @@ export class EngineJobs {
         refuse: reject,
       };
       this.queue.push(job);
-      waits = () => job.place?.doing ?? (job.unfit.size === 0 ? '' : `an engine that can do it: ${unfitWords(job)}`);
+      waits = () => job.place?.doing ?? '';
       const leave = (): void => {
         const at = this.queue.indexOf(job);
         if (at >= 0) this.queue.splice(at, 1);
@@ -122,13 +114,6 @@ export class EngineJobs {
     job.onPlaced();
   }
 
-  /** Ends a job that every engine has refused. */
-  refuseUnfit(id: number): void {
-    const at = this.queue.findIndex((one) => one.id === id);
-    const [job] = at < 0 ? [] : this.queue.splice(at, 1);
-    job?.refuse(new EspalierError('ENGINE_OF_EARLIER_RELEASE', unfitWords(job)));
-  }
-
   waitingAt(slot: string): number {
     return this.queue.filter(({ place }) => place?.name === slot).length;
   }
@@ -151,11 +136,6 @@ export class EngineJobs {
       const tried = await this.runWhileAllowed(job, bench, isWanted);
       if (tried === 'over') continue;
       this.queue.unshift(job);
-      if (tried === 'unfit') {
-        Object.assign(job, { place: null, slot: null });
-        this.wake();
-        continue;
-      }
       // The end of the engine's process is noticed a little after its connection broke.
       await sleep(LOOK_INTERVAL_MS, undefined, { signal: bench.engine.lost }).catch(() => undefined);
       break;
@@ -190,14 +170,6 @@ export class EngineJobs {
     return at < 0 ? null : this.queue.splice(at, 1)[0]!;
   }
 }
-
-/** Why an engine of an earlier release refused the job, or null where the error is another. */
-function problemOfEarlier(error: unknown): string | null {
-  const { code, metadata } = toEspalierError(error);
-  return code === 'ENGINE_OF_EARLIER_RELEASE' ? (metadata['problem'] ?? '') : null;
-}
-
-const unfitWords = ({ unfit }: Pick<Job, 'unfit'>): string => [...unfit].map(([name, problem]) => `engine ${name} ${problem}`).join('; ');
 
 function gaveWay(minutes: number): EspalierError {
   return new EspalierError(

@@ -81,29 +81,6 @@ test('a plan names the engine that a new run would get, and has its memory', asy
   expect(await pool.forNewRun(run)).toMatchObject({ engine: 'local-2', memory: { availableBytes: 20_000n } });
 });
 
-describe('an engine of an earlier release, which tells nothing of what it knows', () => {
-  const without = { ...run, settings: { ...run.settings, maskNoise: 1 } };
-  const withNoise = { ...run, settings: { ...run.settings, maskNoise: 0.3 } };
-  const earlier = (): ScriptedEngine => Object.assign(new ScriptedEngine(), { known: [] });
-  const why = 'is older than the server and does not know the setting mask_noise: update the engine, or launch with --mask-noise 1';
-
-  test('gets no run with a setting that it would ignore, and gets the runs that do without', async () => {
-    const pool = poolOf([earlier(), 'cpu']);
-    await pool.slots[0]!.acquire();
-    const { runs, waits } = await pool.place([withNoise], []);
-    expect([runs, waits]).toEqual([[], [{ runId: run.runId, why: `engine local-1 ${why}` }]]);
-    expect((await pool.place([without], [])).runs).toMatchObject([{ slot: 'local-1' }]);
-  });
-
-  test('is passed over for an engine that knows the setting; a plan says so', async () => {
-    const pool = poolOf([earlier(), 'cuda:0'], [new ScriptedEngine(), 'cpu']);
-    await pool.slots[0]!.acquire();
-    expect((await pool.place([withNoise], [])).runs).toMatchObject([{ slot: 'local-2' }]);
-    expect(await pool.forNewRun(withNoise)).toMatchObject({ engine: 'local-2', passedOver: [`engine local-1 ${why}`] });
-    expect(await pool.forNewRun(without)).toMatchObject({ passedOver: [] });
-  });
-});
-
 test('an engine that runs already is asked before one is started, and a broken one is passed over', async () => {
   const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
   const running = poolOf([first, 'cpu'], [second, 'cpu']);
@@ -135,11 +112,10 @@ test('a pool can work while any engine is there for it', () => {
 
 describe('where more engines can be asked for', () => {
   /** A source of engines that has asked for a job of a cluster. */
-  const source = (said: string): EngineSource & { wanted: number[]; unfit: string[]; answered: number } => ({
-    ...{ most: 4, wanted: [], unfit: [], answered: 0 },
-    wants(count, unfit) {
+  const source = (said: string): EngineSource & { wanted: number[]; answered: number } => ({
+    ...{ most: 4, wanted: [], answered: 0 },
+    wants(count) {
       this.wanted.push(count);
-      this.unfit = [...unfit.keys()];
     },
     words: () => said,
     question(ask) {
@@ -159,25 +135,11 @@ describe('where more engines can be asked for', () => {
     expect(more.wanted).toEqual([1, 0]); // another orchestrator drives the runs now
   });
 
-  test('the engines that no waiting run can use are told to the source, as long as none can', async () => {
-    const pool = poolOf([Object.assign(new ScriptedEngine(), { known: [] }), 'cpu']);
-    const more = source('');
-    pool.bringsMore(more);
-    const [slot] = pool.slots;
-    await slot!.acquire();
-    const withNoise = { ...run, settings: { ...run.settings, maskNoise: 0.3 } };
-    await pool.place([withNoise], []);
-    expect([more.wanted, more.unfit]).toEqual([[1], ['local-1']]);
-    slot!.take({ doing: 'something', runId: 'x' });
-    await pool.place([withNoise, { ...run, runId: 'without', settings: { ...run.settings, maskNoise: 1 } }], []);
-    expect(more.unfit).toEqual([]);
-  });
-
   test('a job that no engine is here for leads to one engine, and one that waits at an engine to none', async () => {
     const pool = new EnginePool([]);
     const more = source('');
     pool.bringsMore(more);
-    const job = { id: 1, runId: 'x', needsOurFiles: false, slot: null, unfit: new Map() };
+    const job = { id: 1, runId: 'x', needsOurFiles: false, slot: null };
     await pool.place([], [job, { ...job, id: 2 }]);
     await pool.place([], [{ ...job, slot: 'local-1' }]);
     expect(more.wanted).toEqual([1, 0]);

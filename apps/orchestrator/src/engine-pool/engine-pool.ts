@@ -4,9 +4,8 @@ import { toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { earlierEngines, unfitFor, type EarlierEngine, type RunToFit } from './earlier-engines.js';
 import type { EngineSlot } from './engine-slot.js';
-import { askingFor, type EngineSource } from './engine-source.js';
+import { askingFor, type EngineSource, type RunToFit } from './engine-source.js';
 import {
   noEngineForRequest,
   place,
@@ -110,7 +109,7 @@ export class EnginePool {
   /** Called when another orchestrator drives the runs from now on. */
   async letGoAll(): Promise<void> {
     this.drives = false;
-    this.source?.wants(0, new Map());
+    this.source?.wants(0);
     await Promise.all(this.slots.map((slot) => slot.letGo()));
   }
 
@@ -122,8 +121,7 @@ export class EnginePool {
   async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
     // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
-    const earlier = earlierEngines(this.slots);
-    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks, earlier)));
+    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
     const placement = place(
       this.slots.map((slot) => slot.view()),
       waiting,
@@ -191,25 +189,22 @@ export class EnginePool {
   }
 
   /**
-   * Returns the engine that a new run would get, and the memory that the run would take there. Also gives the reason for each engine that
-   * must not have the run. @throws EspalierError the reason why no engine can take the run
+   * Returns the engine that a new run would get, and the memory that the run would take there. @throws EspalierError
+   * the reason why no engine can take the run
    */
   async forNewRun(run: RunToFit): Promise<PlaceForRun> {
     const appraised = await this.appraise(run, { force: true });
     const fits = new Map([...appraised].map(([name, { fit }]) => [name, fit]));
     const asked = this.slots.filter(({ name }) => fits.has(name)).map((slot) => slot.view());
-    const unfit = unfitFor(run, earlierEngines(this.slots));
-    const passedOver = [...unfit].map(([name, problem]) => `engine ${name} ${problem}`);
-    const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits, unfit };
+    const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits };
     const asIfFree = asked.map((view): SlotView => ({ ...view, state: 'free' }));
     const engine = [asked, asIfFree].map((slots) => place(slots, [wanted], []).runs[0]?.slot).find((name) => name !== undefined);
     const memory = engine === undefined ? null : (appraised.get(engine)?.memory ?? null);
-    if (engine !== undefined && memory !== null) return { engine, memory, passedOver };
-    if (this.source !== null && asked.every(({ name }) => unfit.has(name)))
-      return { engine: '', memory: await this.source.planMemory(run), passedOver };
+    if (engine !== undefined && memory !== null) return { engine, memory };
+    if (this.source !== null && asked.length === 0) return { engine: '', memory: await this.source.planMemory(run) };
     const { client, slot, close } = await this.consult();
     try {
-      return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)), passedOver };
+      return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)) };
     } finally {
       close();
     }
@@ -227,7 +222,6 @@ export class EnginePool {
       fingerprint: run.numericsFingerprint,
       lastSlot: run.engine?.engineName ?? null,
       fits,
-      unfit: unfitFor(run, earlierEngines(this.slots)),
     };
     const asIfFree = this.slots.map((slot): SlotView => ({ ...slot.view(), ...(fits.has(slot.name) ? { state: 'free' } : {}) }));
     const engine = place(asIfFree, [wanted], []).runs[0]?.slot ?? '';
@@ -235,14 +229,13 @@ export class EnginePool {
     return fit === undefined || 'problem' in fit ? null : { engine, numericsFingerprint: fit.fingerprint };
   }
 
-  private async waitingRun(run: PruningRunState, asks: boolean, earlier: readonly EarlierEngine[]): Promise<WaitingRun> {
+  private async waitingRun(run: PruningRunState, asks: boolean): Promise<WaitingRun> {
     const fits = asks ? await this.appraise(run, { force: false }) : new Map<string, Appraisal>();
     return {
       runId: run.runId,
       fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
       lastSlot: run.engine?.engineName ?? null,
       fits: new Map([...fits].map(([name, { fit }]) => [name, fit])),
-      unfit: unfitFor(run, earlier),
     };
   }
 

@@ -1,8 +1,11 @@
 // Where further engines come from, such as a fleet on a cluster.
 import type { engineV1 } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
-import type { RunToFit } from './earlier-engines.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { NO_ENGINE, type Placement, type WaitingJob, type WaitingRun } from './placement.js';
+
+/** The parts of a run that decide whether an engine can train the run. */
+export type RunToFit = Pick<PruningRunState, 'settings' | 'model'> & { budget?: PruningRunState['budget'] | undefined };
 
 /** Brings engines that are not there yet. */
 export interface EngineSource {
@@ -11,9 +14,8 @@ export interface EngineSource {
   /**
    * Called at each placement.
    * @param count the number of runs and jobs that no engine can take now
-   * @param unfit the engines that none of these can use, since they are of an earlier release, each with the reason in words
    */
-  wants(count: number, unfit: ReadonlyMap<string, string>): void;
+  wants(count: number): void;
   /** The reason why a run has no engine yet, in words, or '' where there is nothing to tell. */
   words(): string;
   /** Answers a question when no engine is there to answer it. */
@@ -27,9 +29,7 @@ export function askingFor(source: EngineSource, placement: Placement, runs: read
   const unplaced = runs.filter(({ runId }) => !placement.runs.some((one) => one.runId === runId));
   // Jobs are short, so one more engine is enough for all jobs that no engine can do.
   const needsEngine = jobs.some(({ id, slot }) => slot === null && !placement.jobs.some((one) => one.id === id));
-  const [first, ...others] = unplaced;
-  const unfit = [...(needsEngine ? [] : (first?.unfit ?? []))].filter(([name]) => others.every((run) => run.unfit.has(name)));
-  source.wants(unplaced.length + (needsEngine ? 1 : 0), new Map(unfit));
+  source.wants(unplaced.length + (needsEngine ? 1 : 0));
   const words = source.words();
   if (words === '') return placement;
   const own = new Map(placement.waits.map(({ runId, why }) => [runId, why]));

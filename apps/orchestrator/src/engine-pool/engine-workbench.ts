@@ -2,7 +2,7 @@
 // engine has its subject already. Training, evaluation and export of different runs share an engine in this way.
 import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, UnknownNumbers, type engineV1 } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { tokenSources } from '../pruning-run/record/training-tokens.js';
@@ -26,12 +26,6 @@ interface Held {
 /** A text that is equal for runs whose fresh states are equal, where they share a session. */
 const freshStateOf = ({ settings, budget }: PruningRunState): string =>
   [settings.seed, settings.shapeTarget, settings.maskRounding, ...(budget?.cost ?? [])].join(' ');
-
-/** Tells whether an engine knows the field by which a mark names the snapshot of a mark as its teacher. */
-function knowsOwnMarks({ known }: Pick<engineV1.DescribeEngineResponse, 'known'>): boolean {
-  const mark: Partial<engineV1.Mark> = { teacherMark: 0 };
-  return (UnknownNumbers.to(known)?.problemWith({ type: 'espalier.engine.v1.Mark', message: mark }) ?? '') === '';
-}
 
 export type ArtifactsAtHand = Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf' | 'addresses'>;
 
@@ -134,7 +128,6 @@ export class EngineWorkbench {
         const place = teacher.kind === 'snapshot' ? [...session.teachers].indexOf(teacher.stateDigest) : 0;
         return place !== -1 && place + others < teachersKept;
       },
-      teachesByOwnMarks: knowsOwnMarks(this.engine.about),
       readsFiles,
       fileOf: (stateDigest) => (readsFiles && isStored(stateDigest) ? artifacts.fileOf(stateDigest) : null),
     };

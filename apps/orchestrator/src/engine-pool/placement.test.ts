@@ -15,17 +15,16 @@ const slot = (name: string, more: Partial<SlotView> = {}): SlotView => ({
   ...more,
 });
 const fit = (fingerprint = 'f', availableBytes = 100, neededBytes = 10): Fit => ({ fingerprint, neededBytes, availableBytes });
-type RunParts = Partial<Omit<WaitingRun, 'fits' | 'unfit'>> & { fits?: Record<string, Fit>; unfit?: Record<string, string> };
+type RunParts = Partial<Omit<WaitingRun, 'fits'>> & { fits?: Record<string, Fit> };
 const run = (runId: string, more: RunParts = {}): WaitingRun => ({
   runId,
   fingerprint: null,
   lastSlot: null,
   ...more,
   fits: new Map(Object.entries(more.fits ?? {})),
-  unfit: new Map(Object.entries(more.unfit ?? {})),
 });
 const job = (id: number, more: Partial<WaitingJob> = {}): WaitingJob => ({
-  ...{ id, runId: 'x', needsOurFiles: false, slot: null, unfit: new Map() },
+  ...{ id, runId: 'x', needsOurFiles: false, slot: null },
   ...more,
 });
 const runsOf = (...args: Parameters<typeof place>): string[] => place(...args).runs.map(({ runId, slot: name }) => `${runId} to ${name}`);
@@ -81,20 +80,6 @@ describe('runs', () => {
     expect(runsOf([slot('1')], [run('a', { fits: { 1: problem } })], [])).toEqual(['a to 1']);
   });
 
-  it('never go to an engine that would train them without one of their settings, and wait for another with the reason', () => {
-    const unfit = { 1: 'does not know the setting mask_noise' };
-    expect(runsOf([slot('1'), slot('2')], [run('a', { unfit })], [])).toEqual(['a to 2']);
-    expect(place([slot('1')], [run('a', { unfit })], [])).toMatchObject({
-      runs: [],
-      waits: [{ runId: 'a', why: 'engine 1 does not know the setting mask_noise' }],
-    });
-    const goesOn = run('a', { unfit, fingerprint: 'f', lastSlot: '1', fits: { 1: fit('f'), 2: fit('f') } });
-    expect(place([slot('1'), slot('2', { state: 'down' })], [goesOn], []).waits).toEqual([
-      { runId: 'a', why: 'engine 2 is not responding; engine 1 does not know the setting mask_noise' },
-    ]);
-    expect(place([slot('1', { state: 'taken' }), slot('2', { state: 'taken' })], [goesOn], []).waits).toEqual([]);
-  });
-
   it('wait for memory while others work in the same memory, what was promised to them counting', () => {
     const needs = (runId: string): WaitingRun => run(runId, { fits: { 1: fit('f', 15), 2: fit('f', 15) } });
     const both = place([slot('1'), slot('2')], [needs('a'), needs('b')], []);
@@ -148,13 +133,5 @@ describe('jobs', () => {
       { id: 1, slot: '2', atOnce: false },
     ]);
     expect(place([elsewhere], [], [job(1, { needsOurFiles: true })]).jobs).toEqual([]);
-  });
-
-  it('go to no engine that has refused them, and are refused once every engine has', () => {
-    const unfit = new Map([['1', 'is of an earlier release']]);
-    const both = place([slot('1'), slot('2', { state: 'taken' })], [], [job(1, { unfit })]);
-    expect(both).toMatchObject({ jobs: [{ id: 1, slot: '2', atOnce: false }], refusedJobs: [] });
-    expect(place([slot('1'), slot('2', { state: 'down' })], [], [job(1, { unfit })])).toMatchObject({ jobs: [], refusedJobs: [] });
-    expect(place([slot('1')], [], [job(1, { unfit })])).toMatchObject({ jobs: [], refusedJobs: [1] });
   });
 });

@@ -35,8 +35,6 @@ export interface WaitingRun {
   lastSlot: string | null;
   /** The engines' answers by slot; empty where no engine was asked. */
   fits: ReadonlyMap<string, Fit>;
-  /** The slots that must not have the run, since their engines would train it without a part of its settings, with the reason in words. */
-  unfit: ReadonlyMap<string, string>;
 }
 
 export interface WaitingJob {
@@ -45,16 +43,12 @@ export interface WaitingJob {
   needsOurFiles: boolean;
   /** The slot where the job waits already. The job moves only to a slot that is free. */
   slot: string | null;
-  /** The slots whose engines refused the job, since they do not know a part of it, with the reason in words. */
-  unfit: ReadonlyMap<string, string>;
 }
 
 export interface Placement {
   runs: { runId: string; slot: string; neededBytes: number }[];
   /** `atOnce` is true where the slot is free. Otherwise the slot does the job between two pieces of its work. */
   jobs: { id: number; slot: string; atOnce: boolean }[];
-  /** The jobs that were refused by every engine that could take them. */
-  refusedJobs: number[];
   /** The runs that get no slot, each with the reason for users. */
   waits: { runId: string; why: string }[];
 }
@@ -64,8 +58,6 @@ export interface PlaceForRun {
   /** The name of the engine, or '' where it is not there yet. */
   engine: string;
   memory: engineV1.PlanMemoryResponse;
-  /** A sentence for each engine of an earlier release that must not have the run. */
-  passedOver: string[];
 }
 
 export const NO_ENGINE = 'the server has no engine: `espalier engine --join` starts one';
@@ -75,7 +67,7 @@ export const noEngineForRequest = (): EspalierError =>
 
 /** @param runs in the order of their turn @param jobs in the order of their arrival */
 export function place(slots: readonly SlotView[], runs: readonly WaitingRun[], jobs: readonly WaitingJob[]): Placement {
-  const placement: Placement = { runs: [], jobs: [], refusedJobs: [], waits: [] };
+  const placement: Placement = { runs: [], jobs: [], waits: [] };
   const free = new Map(slots.filter(({ state }) => state === 'free').map((slot) => [slot.name, slot]));
   placeJobs(slots, free, jobs, placement);
   const promised = new Map<string, number>();
@@ -98,18 +90,13 @@ function placeJobs(
   slots: readonly SlotView[],
   free: Map<string, SlotView>,
   jobs: readonly WaitingJob[],
-  { jobs: placed, refusedJobs }: Placement,
+  { jobs: placed }: Placement,
 ): void {
   const queued = new Map<string, number>();
   const queue = (slot: string): void => void queued.set(slot, (queued.get(slot) ?? 0) + 1);
   for (const { slot } of jobs) if (slot !== null) queue(slot);
   for (const job of jobs) {
-    const fit = slots.filter(({ name, sharesFiles }) => !job.unfit.has(name) && (sharesFiles || !job.needsOurFiles));
-    if (fit.length === 0 && job.unfit.size > 0) {
-      refusedJobs.push(job.id);
-      continue;
-    }
-    const able = fit.filter(({ state }) => state !== 'down');
+    const able = slots.filter(({ state, sharesFiles }) => state !== 'down' && (sharesFiles || !job.needsOurFiles));
     const ofItsRun = (slot: SlotView): number => (slot.runId === job.runId ? 0 : 1);
     const idle = first(
       able.filter(({ name }) => free.has(name)),
@@ -133,25 +120,11 @@ function placeJobs(
 /** Returns a slot for the run, or the reason why it gets none. '' means that the run only waits for its turn. */
 function choose(
   run: WaitingRun,
-  all: readonly SlotView[],
-  free: ReadonlyMap<string, SlotView>,
-  promised: ReadonlyMap<string, number>,
-): SlotView | string {
-  if (all.length === 0) return NO_ENGINE;
-  const slots = all.filter(({ name }) => !run.unfit.has(name));
-  const choice = slots.length === 0 ? '' : chooseAmong(run, slots, free, promised);
-  if (typeof choice !== 'string') return choice;
-  // While an engine that must not have the run is free, the run does not only wait for its turn.
-  const passedOver = all.filter(({ name }) => run.unfit.has(name) && (slots.length === 0 || free.has(name)));
-  return [choice, ...passedOver.map(({ name }) => `engine ${name} ${run.unfit.get(name)!}`)].filter((words) => words !== '').join('; ');
-}
-
-function chooseAmong(
-  run: WaitingRun,
   slots: readonly SlotView[],
   free: ReadonlyMap<string, SlotView>,
   promised: ReadonlyMap<string, number>,
 ): SlotView | string {
+  if (slots.length === 0) return NO_ENGINE;
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
   const able = slots.some((slot) => !unable(slot)) ? slots.filter((slot) => !unable(slot)) : slots;
   const suited = withItsNumerics(run, able);

@@ -2,8 +2,9 @@
 // before it is used (docs/design/engines.md).
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { ownVersion } from '#files';
 import { connectionWords, isLoopbackAddress, serverUids } from '#local-access';
-import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
+import { EspalierError, releaseOf, requireRelease, toEspalierError, type engineV1 } from '#protocol';
 import { EngineClient } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 
@@ -78,7 +79,7 @@ interface ClaimOptions {
   awaitSilent?: () => boolean;
 }
 
-/** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_ATTACHED_ELSEWHERE */
+/** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_OF_OTHER_RELEASE, ENGINE_ATTACHED_ELSEWHERE */
 export async function claimEngine(
   lease: LeaseOptions,
   clientWith: (claim: string) => EngineClient,
@@ -151,18 +152,18 @@ function link(
 
 const saysOf = (error: unknown): string => connectionWords((error as Error).message) ?? (error as Error).message;
 
-/** @throws EspalierError ENGINE_UNAVAILABLE */
+/** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_OF_OTHER_RELEASE */
 export async function answering(address: string, client: EngineClient): Promise<engineV1.DescribeEngineResponse> {
   try {
     await client.checkHealth(ANSWER_TIMEOUT_MS);
   } catch (error) {
     throw new EspalierError('ENGINE_UNAVAILABLE', `no engine answers at ${address}: ${saysOf(error)}`);
   }
-  try {
-    return await client.describe(ANSWER_TIMEOUT_MS);
-  } catch (error) {
+  const about = await client.describe(ANSWER_TIMEOUT_MS).catch((error: unknown) => {
     throw new EspalierError('ENGINE_UNAVAILABLE', `the program that answers at ${address} is not an engine: ${saysOf(error)}`);
-  }
+  });
+  requireRelease(`engine ${address}`, about.release, releaseOf(ownVersion()));
+  return about;
 }
 
 /** @throws EspalierError ENGINE_UNAVAILABLE, ENGINE_OF_ANOTHER_USER */

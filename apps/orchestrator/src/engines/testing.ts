@@ -1,6 +1,6 @@
 // For tests: an engine that follows a script, at once and without a process. It records its calls.
 import { createHash } from 'node:crypto';
-import { EspalierError, engineV1, knownNumbers } from '#protocol';
+import { EspalierError, engineV1 } from '#protocol';
 import type { EngineApi, TrainingProgress } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 import type { LiveEngine } from './engine-supervisor.js';
@@ -22,8 +22,6 @@ export class ScriptedEngine {
   readonly asked: string[] = [];
   fingerprint = FINGERPRINT;
   backend = 'cpu';
-  /** The fields that it claims to know. An engine of an earlier release claims none. */
-  known = knownNumbers();
   neededBytes = 1_000n;
   availableBytes = 10_000n;
   /** Called before each step is reported. It may throw, wait, or call other methods. */
@@ -112,7 +110,6 @@ export class ScriptedEngine {
       threads: 2,
       bootId: 'this machine',
       pid: 7,
-      known: this.known,
     });
   }
 

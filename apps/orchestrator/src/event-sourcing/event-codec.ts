@@ -1,5 +1,5 @@
-// Turns facts of an aggregate into stored bytes and back: canonical JSON, the digest chain over every event of a stream, upcasting of old
-// versions, and unknown types.
+// Turns facts of an aggregate into stored bytes and back: canonical JSON, the digest chain over every event of a stream, upcasting of
+// earlier versions, and unknown types.
 import type { NewEvent, StoredEvent } from '#event-store';
 import { readCallContext, type CallContext } from './call-context.js';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
@@ -19,7 +19,7 @@ export interface Envelope {
   v: number;
   /** The digest chain up to and including this event. */
   chain: string;
-  /** The caller who asked for the event. Absent in events of earlier releases. */
+  /** The caller who asked for the event. */
   context?: CallContext | undefined;
 }
 /** An event of a later release, or of another program. It is kept and shown, and does not change the state. */
@@ -31,15 +31,13 @@ export interface UnknownEvent extends Envelope {
 
 /** The chain before a stream's first event. */
 export const CHAIN_START = '';
-const FIRST_WITH_ID = 2;
 
 /**
  * chain = SHA-256(previous chain, newline, event id, newline, event type, newline, stored bytes with `chain` = ""). So a changed byte in
- * any event, its id and type included, breaks the chain at that event. In version 1 the id was left out.
+ * any event, its id and type included, breaks the chain at that event.
  */
-function chainOver(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, version: number, text: string): string {
-  const idLine = version >= FIRST_WITH_ID ? `${id}\n` : '';
-  return sha256Hex(`${previous}\n${idLine}${type}\n${text}`);
+function chainOver(previous: string, { id, type }: Pick<NewEvent, 'id' | 'type'>, text: string): string {
+  return sha256Hex(`${previous}\n${id}\n${type}\n${text}`);
 }
 
 /** The canonical JSON with `chain` in two parts: the text before the chain's first character, and the text after its last. */
@@ -65,7 +63,7 @@ export function encodeFacts<F extends Fact>(
     const fields: Record<string, unknown> = { ...fact.data, at: fact.at, context: fact.context, v: currentVersion };
     const id = idOf(index, fact);
     const [before, after] = aroundChain(fields);
-    chain = chainOver(chain, { id, type: fact.type }, currentVersion, before + after);
+    chain = chainOver(chain, { id, type: fact.type }, before + after);
     stored.push({ id, type: fact.type, data: Buffer.from(before + chain + after) });
     events.push({ ...fact, v: currentVersion, chain });
   });
@@ -97,7 +95,7 @@ export function chainProblem(previousChain: string, stored: Pick<StoredEvent, 'i
     return `not a JSON object: ${(error as Error).message}`;
   }
   if (Buffer.compare(Buffer.from(canonicalJson(object)), stored.data) !== 0) return 'the bytes are not canonical JSON';
-  const expected = chainOver(previousChain, stored, Number(object['v']), canonicalJson({ ...object, chain: '' }));
+  const expected = chainOver(previousChain, stored, canonicalJson({ ...object, chain: '' }));
   return object['chain'] === expected ? null : `the digest chain is ${String(object['chain'])}, its content gives ${expected}`;
 }
 

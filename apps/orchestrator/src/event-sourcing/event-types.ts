@@ -1,5 +1,5 @@
-// An aggregate's event types and their versions. Events of every past version stay readable: an upcaster turns the fields of version n into
-// those of version n + 1.
+// An aggregate's event types and their version. A release that changes the fields of an event raises the version and adds an upcaster, so
+// that events of every version stay readable (HACKING.md, "Change a stored format").
 
 export type Fields = Record<string, unknown>;
 export type Upcaster = (fields: Fields) => Fields;
@@ -14,13 +14,19 @@ export interface EventTypes {
   upcast(type: string, version: number, fields: Fields): Fields;
 }
 
-export function upcastBy<Type extends string>(
-  upcasters: Upcasters<Type>,
-  type: Type,
-  { from, to }: { from: number; to: number },
-  fields: Fields,
-): Fields {
-  let result = fields;
-  for (let version = from; version < to; version += 1) result = upcasters[type]?.[version]?.(result) ?? result;
-  return result;
+/** @param known a record, not a list, so that the compiler asks for every type */
+export function eventTypesOf<Type extends string>(
+  known: Record<Type, true>,
+  currentVersion: number,
+  upcasters: Upcasters<Type> = {},
+): EventTypes {
+  return {
+    currentVersion,
+    isKnown: (type) => Object.hasOwn(known, type),
+    upcast: (type, from, fields) => {
+      let result = fields;
+      for (let version = from; version < currentVersion; version += 1) result = upcasters[type as Type]?.[version]?.(result) ?? result;
+      return result;
+    },
+  };
 }

@@ -2,7 +2,7 @@
 import { EspalierError } from '#protocol';
 import type { Aggregate, AggregateState } from './aggregate-repository.js';
 import { decodeStored, type Envelope, type Fact, type UnknownEvent } from './event-codec.js';
-import { upcastBy, type EventTypes } from './event-types.js';
+import { eventTypesOf } from './event-types.js';
 
 export interface Shelf extends AggregateState {
   books: string[];
@@ -13,12 +13,7 @@ export interface BookPlaced extends Fact {
 }
 
 /** Before version 2 the field `title` was called `name`. */
-export const types: EventTypes = {
-  currentVersion: 2,
-  isKnown: (type) => type === 'BookPlaced',
-  upcast: (type, from, fields) =>
-    upcastBy({ BookPlaced: { 1: ({ name }) => ({ title: name }) } }, type as 'BookPlaced', { from, to: 2 }, fields),
-};
+export const types = eventTypesOf({ BookPlaced: true }, 2, { BookPlaced: { 1: ({ name }) => ({ title: name }) } });
 
 export const shelf: Aggregate<Shelf, { title: string }, BookPlaced> = {
   name: 'shelf',

@@ -8,7 +8,7 @@ import { asOwnerOnly, folderMark, makeFolder } from '#files';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
 import type { OrchestratorConfig } from '../config.js';
-import type { RunToFit } from '../engine-pool/earlier-engines.js';
+import type { RunToFit } from '../engine-pool/engine-source.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineSource } from '../engine-pool/engine-source.js';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
@@ -28,7 +28,6 @@ import { POD_FILES } from './kubernetes-pod.js';
 import { LocalHost } from './local-host.js';
 import { QuestionEngine } from './question-engine.js';
 import { SlurmHost } from './slurm-host.js';
-import { UnfitEngines } from './unfit-engines.js';
 
 /** The least time between two looks. The number of waiting runs may change many times a second. */
 const LEAST_BETWEEN_LOOKS_MS = 1_000;
@@ -52,7 +51,6 @@ export class Fleet implements EngineSource {
   private readonly questions: QuestionEngine;
   private host: JobHost | null = null;
   private token: FleetToken | null = null;
-  private readonly unfit = new UnfitEngines();
   private wanted = 0;
   /** The reason why no job can be had now, or null. */
   private problem: EspalierError | null = null;
@@ -136,15 +134,13 @@ export class Fleet implements EngineSource {
     return this.settings?.maxEngines ?? 0;
   }
 
-  wants(count: number, unfit: ReadonlyMap<string, string>): void {
-    this.unfit.note(unfit, (engine) => this.pool.slot(engine) !== undefined);
+  wants(count: number): void {
     if (count === this.wanted) return;
     this.wanted = count;
     this.wake();
   }
 
   words(): string {
-    if (this.hasUnfit) return ''; // the placement says of each such engine why it gets no run
     const { wanted, most, problem, notBeforeMs } = this;
     return waitWords({ wanted, most, problem, jobs: this.jobs.all, notBefore: notBeforeMs > Date.now() ? new Date(notBeforeMs) : null });
   }
@@ -183,11 +179,6 @@ export class Fleet implements EngineSource {
     }
   }
 
-  /** Whether an engine is here that no waiting run can use. Another job would bring one like it. */
-  private get hasUnfit(): boolean {
-    return this.jobs.all.some(({ engine }) => this.unfit.has(engine));
-  }
-
   private get hasWork(): boolean {
     return this.wanted > 0 || this.jobs.all.length > 0;
   }
@@ -215,7 +206,7 @@ export class Fleet implements EngineSource {
       most: this.most,
       jobs: this.jobs.views((engine) => this.engineOf(engine), now),
       failures: this.failures,
-      mayAsk: Date.now() >= this.notBeforeMs && !this.hasUnfit,
+      mayAsk: Date.now() >= this.notBeforeMs,
       surplusForMs: this.surplusSinceMs === null ? 0 : now - this.surplusSinceMs,
       idleMs: this.settings!.idleSeconds * 1_000,
     });
@@ -245,11 +236,6 @@ export class Fleet implements EngineSource {
       { job: job.id, engine: job.engine, state: job.state, reason: job.reason, node: job.node },
       'a job of the fleet has ended',
     );
-    const unfit = this.unfit.ended(job.engine);
-    if (unfit !== null) {
-      this.fails(new EspalierError('FLEET_JOB_FAILED', `engine ${job.engine} of job ${job.id} ${unfit.problem}`), { pauses: false });
-      this.notBeforeMs = Date.now() + unfit.pauseMs;
-    }
     if (job.hasJoined || job.isCancelled) return;
     const message = `${endWords(job)} before its engine joined; its output: ${host.logOf(job)}`;
     this.fails(new EspalierError('FLEET_JOB_FAILED', message), { pauses: true });
@@ -265,7 +251,6 @@ export class Fleet implements EngineSource {
 
   /** Notes engines that have joined. One that has shows that jobs can be had, so earlier failures are forgotten. */
   private noteEngines(): void {
-    for (const { engine } of this.jobs.all) if (this.engineOf(engine) === 'busy') this.unfit.works(engine);
     const isNew = this.jobs.noteJoined((engine) => this.engineOf(engine));
     if (!isNew) return;
     Object.assign(this, { failures: 0, notBeforeMs: 0, problem: null });

@@ -14,7 +14,6 @@ import { requireToStay, runToBeLoaded, type AttemptParts } from './attempt-parts
 import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/wire/engine-requests.js';
-import { namingEngine } from '../engine-pool/earlier-engines.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from '../measurements/evaluations.js';
 import { RecordingQueue } from './recording/recording-queue.js';
@@ -301,7 +300,7 @@ export class RunAttempt {
   private async end(error: unknown): Promise<void> {
     const { parts } = this;
     await this.recordings.drain().catch(() => undefined); // segments that the engine finished before count
-    const known = namingEngine(toEspalierError(error), parts.slot.name);
+    const known = toEspalierError(error);
     if (known.code === 'ATTEMPT_STALE' || this.dismissed.signal.aborted) return;
     parts.log.warn({ runId: this.runId, attempt: this.number, code: known.code, err: error }, 'the attempt ended');
     try {

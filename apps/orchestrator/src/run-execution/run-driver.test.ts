@@ -6,7 +6,7 @@ import { scriptedState, ScriptedEngine } from '../engines/testing.js';
 import type { ScriptedConnector } from '../engines/testing.js';
 import type { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
-import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
+
 import { launched } from '../pruning-run/testing.js';
 import { RunDriver } from './run-driver.js';
 import { World } from './testing.js';
@@ -91,21 +91,6 @@ test('two runs train side by side on two engines, a third waits for its turn', a
   letOn();
   await until(() => RUNS.every(hasEnded));
   for (const runId of RUNS) expect(world.last(runId, 'RunCompleted')).toMatchObject({ stateDigest: scriptedState(20) });
-});
-
-test('a run that a later release recorded with a part of its own is not trained without it, and says why', async () => {
-  drive(1);
-  const later = launched(settings, RUNS[0]);
-  Object.assign(later.data, { data: { ...(later as Extract<NewFact, { type: 'RunLaunched' }>).data.data, textFilter: 'english' } });
-  await world.given(RUNS[0], [later]);
-  await launch(RUNS[1]);
-  await driver.start();
-  await until(() => hasEnded(RUNS[1]));
-  expect(world.recorded(RUNS[0])).toEqual(['RunLaunched']);
-  expect(world.live.waitOf(RUNS[0])).toMatchObject({
-    code: 'RUN_OF_LATER_RELEASE',
-    message: 'this server is older than the release that recorded the run, and does not know data.textFilter: update the server',
-  });
 });
 
 test('the death of one engine of two harms only its run, which goes on by itself', async () => {

@@ -15,7 +15,6 @@ import { DriverLease } from '../storage/driver-lease.js';
 import { isPrepared, isRunnable, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
-import { laterParts } from '../pruning-run/record/later-parts.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { LiveProgress } from '../live/live-progress.js';
@@ -136,7 +135,7 @@ export class RunDriver {
       outOfReach === null
         ? placement.waits.map(({ runId, why }) => ({ runId, why: new EspalierError('ENGINE_UNAVAILABLE', why) }))
         : waiting.map(({ runId }) => ({ runId, why: outOfReach }));
-    this.tellWaits([...waits, ...this.feed.unfinished().flatMap(waitForUpdate)]);
+    this.tellWaits(waits);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
     const timer = lookAgainMs === Infinity ? undefined : setTimeout(() => this.wake(), lookAgainMs);
     await woken;
@@ -145,11 +144,10 @@ export class RunDriver {
 
   private isReady(run: PruningRunState): boolean {
     const { runId } = run;
-    return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(runId) && !this.atWork.has(runId) && laterParts(run).length === 0;
+    return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(runId) && !this.atWork.has(runId);
   }
 
-  private giveJobs({ jobs, refusedJobs }: Placement): void {
-    for (const id of refusedJobs) this.jobs.refuseUnfit(id);
+  private giveJobs({ jobs }: Placement): void {
     for (const { id, slot: name, atOnce } of jobs) {
       const slot = this.pool.slot(name);
       const job = this.jobs.waiting.find((one) => one.id === id);
@@ -287,17 +285,6 @@ export class RunDriver {
   private async closeAttempt({ runId, attempt }: PruningRunState, code: string, message: string): Promise<void> {
     await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message }, { by: BY_SERVER });
   }
-}
-
-/**
- * Returns the reason why a run that a later release recorded waits, also before its preparation. Empty where this server knows all parts of
- * the run.
- */
-function waitForUpdate(run: PruningRunState): { runId: string; why: EspalierError }[] {
-  const later = laterParts(run);
-  if (later.length === 0) return [];
-  const why = `this server is older than the release that recorded the run, and does not know ${later.join(', ')}: update the server`;
-  return [{ runId: run.runId, why: new EspalierError('RUN_OF_LATER_RELEASE', why) }];
 }
 
 function delay(ms: number, signal: AbortSignal): Promise<void> {

@@ -9,7 +9,6 @@ import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, restartDelayMs } from '../pruning-run/aggregate/restart-policy.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
-import { laterParts } from '../pruning-run/record/later-parts.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../provider-names.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
@@ -131,5 +130,5 @@ export class RunPreparation {
 }
 
 function isWanted(run: PruningRunState): boolean {
-  return !isPrepared(run) && !isFinished(run) && run.status !== 'paused' && laterParts(run).length === 0;
+  return !isPrepared(run) && !isFinished(run) && run.status !== 'paused';
 }

@@ -12,7 +12,7 @@ import {
   SHARD_TOKENS,
 } from '#model-files';
 import { EspalierError, invalidField, invalidRequest, namesTableFile, toEspalierError } from '#protocol';
-import type { RunToFit } from '../engine-pool/earlier-engines.js';
+import type { RunToFit } from '../engine-pool/engine-source.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { PlaceForRun } from '../engine-pool/placement.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';

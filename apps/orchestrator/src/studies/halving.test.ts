@@ -1,6 +1,6 @@
 // Tests which contenders go on, and how a study records it, against results worked out by hand.
 import { encodeFacts } from '../event-sourcing/event-codec.js';
-import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { heatsOf, nextRuns, standingsOf, withBudget } from './halving.js';
 import { rungTable } from './study-figures.js';
 import { planRun } from './study-plan.js';
@@ -17,8 +17,6 @@ const run = (settings: RequestedSettings): PlannedRun =>
 const rates = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6];
 const runs = rates.flatMap((maskLearningRate) => ['1', '2'].map((seed) => run({ maskLearningRate, seed })));
 const result = ({ key }: PlannedRun, perplexity: number | null, missedTarget = false): RungResult => ({ key, perplexity, missedTarget });
-/** The steps of the preset nuteprune2 in an earlier release. */
-const stepsOf = (totalSteps: number) => ({ totalSteps, recoverSteps: 2.5 * totalSteps });
 const ratesOf = (some: readonly PlannedRun[]) => [...new Set(some.map(({ settings }) => settings.maskLearningRate))];
 
 function after(state: StudyState | null, ...changes: StudyChange[]): StudyState {
@@ -132,33 +130,13 @@ describe('a study with rungs', () => {
     expect(() => decide(launched, without, at)).toThrow(expect.objectContaining({ code: 'STUDY_FIXED' }));
     expect(() => decide(after(null, without), launch(runs), at)).toThrow(expect.objectContaining({ code: 'STUDY_FIXED' }));
   });
-  it('goes on by the rule of rates that its runs were planned with', () => {
-    const now = run({ targetParams: 2e6 });
-    const { budgetRate, ...earlier } = now;
-    const [longer, longerEarlier] = [now, earlier].map(
-      (one) => nextRuns({ race: '', rung: 0, runs: [one] }, [result(one, 5)], halving)[0]!,
-    );
-    expect([budgetRate, longer!.budgetRate, longerEarlier!.budgetRate]).toEqual(['prunable share', 'prunable share', undefined]);
-    expect(longerEarlier!.key).not.toBe(longer!.key);
-    expect(standingsOf([now, earlier], [], halving)).toHaveLength(2); // their rates differ, so they are two contenders
-  });
-  it('goes on by the defaults that its runs were planned with, also those that follow from the steps of the rung', () => {
-    const now = run({ targetSparsity: 0.3 });
-    const earlier = { loraRank: 64, maskNoise: 1, recoverLearningRate: 0.00036 };
-    const keyWith = (totalSteps: number): string =>
-      planRun({ ...now, settings: { ...now.settings, ...earlier, ...stepsOf(totalSteps) } }).key;
-    let state = after(null, launch([{ ...now, key: keyWith(100) }]));
-    for (const totalSteps of [300, 900]) {
-      const [heat] = openHeats(state);
-      state = after(state, { kind: 'decideRung', race: heat!.race, rung: heat!.rung, results: [result(heat!.runs[0]!, 5)] });
-      const longer = state.runs.at(-1)!;
-      expect(longer).toMatchObject({ key: keyWith(totalSteps), settings: { ...earlier, ...stepsOf(totalSteps) } });
-    }
-    // A run that asked for its steps of recovery keeps them.
-    const asked = run({ targetSparsity: 0.3, recoverSteps: 250 });
-    const { key } = planRun({ ...asked, settings: { ...asked.settings, ...earlier } });
-    const [heat] = openHeats(after(null, launch([{ ...asked, key }])));
-    expect(nextRuns(heat!, [result(heat!.runs[0]!, 5)], halving)[0]!.settings).toMatchObject({ totalSteps: 300, recoverSteps: 250 });
+  it('keeps the settings that a run asked for in the next rung, and computes the others from its steps', () => {
+    const nextOf = (settings: RequestedSettings): PlannedRun => {
+      const [heat] = openHeats(after(null, launch([run(settings)])));
+      return nextRuns(heat!, [result(heat!.runs[0]!, 5)], halving)[0]!;
+    };
+    expect(nextOf({ recoverSteps: 250 }).settings).toMatchObject({ totalSteps: 300, recoverSteps: 250 });
+    expect(resolveSettings(nextOf({}).settings)).toMatchObject({ totalSteps: 300, recoverSteps: 2400 });
   });
   it('has no contender that races itself under another name', () => {
     const twins = [run({ maskLearningRate: 0.1 }), { ...run({ maskLearningRate: 0.1, totalSteps: 100 }), variant: 'twin' }];

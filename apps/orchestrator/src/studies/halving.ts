@@ -4,7 +4,7 @@
 import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
 import { settingsOfBudget } from '../pruning-run/method/budget.js';
 import { resolveSettings } from '../pruning-run/method/run-settings.js';
-import { planChanged, type ReadRun } from './study-plan.js';
+import { planRun } from './study-plan.js';
 import type { Halving, PlannedRun, RungResult } from './study.events.js';
 
 /** The settings that can grow from rung to rung. Each is a number of steps. */
@@ -31,7 +31,7 @@ export interface Standing extends Contender {
 export interface Heat {
   race: string;
   rung: number;
-  runs: ReadRun[];
+  runs: PlannedRun[];
 }
 
 export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { setting }: Halving, budget: number): R => ({
@@ -46,7 +46,7 @@ function raceOf({ modelPath, data, settings }: PlannedRun): string {
 }
 
 /** The heats, in the order of their first runs. */
-export function heatsOf(runs: readonly ReadRun[]): Heat[] {
+export function heatsOf(runs: readonly PlannedRun[]): Heat[] {
   const heats = new Map<string, Heat>();
   for (const run of runs) {
     const { rung = 0 } = run;
@@ -62,7 +62,7 @@ function contendersOf(runs: readonly PlannedRun[], halving: Halving): Contender[
   const contenders = new Map<string, Contender>();
   for (const run of runs) {
     const alike = { ...withBudget(run, halving, halving.rungs[0]!).settings, seed: '0' };
-    const id = canonicalJson({ ...resolveSettings(alike), budgetRate: run.budgetRate });
+    const id = canonicalJson(resolveSettings(alike));
     const contender = contenders.get(id) ?? { runs: [] };
     contenders.set(id, contender);
     contender.runs.push(run);
@@ -95,9 +95,8 @@ export function nextRuns({ rung, runs }: Heat, results: readonly RungResult[], h
   const going = new Set(standingsOf(runs, results, halving).flatMap((one) => (one.goesOn ? one.runs.map(({ key }) => key) : [])));
   return runs
     .filter(({ key }) => going.has(key))
-    .map(({ key, variant, modelPath, data, settings, asked = settings, budgetRate, rateByWidth }) => {
-      const rule = { ...(budgetRate && { budgetRate }), ...(rateByWidth && { rateByWidth }) };
-      const recorded = { key, variant, modelPath, data, settings: asked, ...rule };
-      return { ...planChanged(recorded, { [halving.setting]: halving.rungs[rung + 1]! }), rung: rung + 1 };
+    .map(({ variant, modelPath, data, settings }) => {
+      const longer = { ...settings, [halving.setting]: halving.rungs[rung + 1]! };
+      return { ...planRun({ variant, modelPath, data, settings: longer }), rung: rung + 1 };
     });
 }

@@ -1,8 +1,7 @@
 import { EspalierError } from '#protocol';
-import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { LaunchStudy } from './launch-study.js';
-import { planRun, settingsAsPlanned, type RunOfStudy } from './study-plan.js';
-import type { StudyState } from './study.js';
+import type { RunOfStudy } from './study-plan.js';
 
 /** The check of the text. */
 let readText = (): Promise<object> => Promise.resolve({});
@@ -11,10 +10,8 @@ afterEach(() => (readText = () => Promise.resolve({})));
 const data = { trainPath: '/train.jsonl', validationPath: '' };
 const runOf = (settings: RequestedSettings): RunOfStudy => ({ variant: 'one', modelPath: '/model', data, settings });
 
-const checked = (...settings: RequestedSettings[]): Promise<RequestedSettings[]> => checkedFor(null, ...settings);
-
-/** Checks these runs for a study, and returns the settings for which a plan was asked. */
-async function checkedFor(study: StudyState | null, ...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
+/** Checks these runs of a study, and returns the settings for which a plan was asked. */
+async function checked(...settings: RequestedSettings[]): Promise<RequestedSettings[]> {
   const asked: RequestedSettings[] = [];
   const sources = {
     plan: (_path: string, one: RequestedSettings) => {
@@ -23,7 +20,7 @@ async function checkedFor(study: StudyState | null, ...settings: RequestedSettin
     },
     namedData: () => readText(),
   };
-  const studies = { find: () => Promise.resolve(study), change: () => Promise.resolve({ study: { runs: [] } }) };
+  const studies = { find: () => Promise.resolve(null), change: () => Promise.resolve({ study: { runs: [] } }) };
   const runs = settings.map(runOf);
   const by = { actor: 'me', roles: [], requestId: '' };
   const request = { name: 'study', note: '', atOnce: 0, halving: undefined, runs };
@@ -39,18 +36,6 @@ test('runs that differ in nothing that an engine needs memory for are checked on
     { ...short, seed: '3', batchSize: 8 },
   ];
   expect(await checked(...runs)).toEqual([runs[0]]);
-});
-
-test('a seed that is added to a study of an earlier release is checked with the rank of that study', async () => {
-  const steps: RequestedSettings = { totalSteps: 800, recoverSteps: 2000, recoverSchedule: 'cosine', recoverLearningRate: 0.0007 };
-  const earlier: RequestedSettings = { ...steps, loraRank: 64, maskNoise: 1, recoverLayerLossWeight: 0 };
-  const { settings, ...asked } = planRun(runOf({ seed: '1' }));
-  const first = { ...asked, settings, key: planRun(runOf({ ...earlier, seed: '1' })).key };
-  const study = { runs: [{ ...first, settings: settingsAsPlanned(first), asked: settings }] } as unknown as StudyState;
-  const rankOf = async (of: StudyState | null) => (await checkedFor(of, { seed: '2' })).map((one) => resolveSettings(one).loraRank);
-  expect(await rankOf(study)).toEqual([64]);
-  expect(await rankOf(null)).toEqual([resolveSettings({}).loraRank]);
-  expect(resolveSettings({}).loraRank).not.toBe(64);
 });
 
 test.each<[string, RequestedSettings]>([

@@ -9,7 +9,7 @@ import { settingsViolations, resolveSettings } from '../pruning-run/method/run-s
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { requireMemory } from '../run-inputs/run-plan.js';
 import { BUDGETS, budgetField, withBudget } from './halving.js';
-import { keepsEarlierDefaults, planAdded, planRun, settingsAsPlanned, studyIdOf, type RunOfStudy } from './study-plan.js';
+import { planRun, studyIdOf, type RunOfStudy } from './study-plan.js';
 import type { Halving } from './study.events.js';
 import { StudyRepository } from './study-repository.js';
 import type { StudyState } from './study.js';
@@ -32,8 +32,6 @@ export interface LaunchedStudy {
   study: StudyState;
   /** The number of runs that the study did not have. */
   added: number;
-  /** Whether the added runs keep defaults of the release that planned the study's first runs. */
-  earlierDefaults: boolean;
 }
 
 @Injectable()
@@ -56,15 +54,13 @@ export class LaunchStudy {
     const runs = halving === undefined ? asked : asked.map((run) => withBudget(run, halving, halving.rungs[0]!));
     const studyId = studyIdOf(name);
     const before = await this.studies.find(studyId);
-    const checked = before === null ? runs : runs.map((run) => asAdded(run, before));
-    refuseBadSettings(checked);
-    await this.checkSources(checked, signal);
+    refuseBadSettings(runs);
+    await this.checkSources(runs, signal);
     signal.throwIfAborted();
     const rungs = halving === undefined ? {} : { halving };
     const launch = { kind: 'launch', studyId, name, note, atOnce, ...rungs, runs: runs.map(planRun) } as const;
     const { study } = await this.studies.change(studyId, launch, { by });
-    const added = study.runs.slice(before?.runs.length ?? 0);
-    return { study, added: added.length, earlierDefaults: added.some(keepsEarlierDefaults) };
+    return { study, added: study.runs.length - (before?.runs.length ?? 0) };
   }
 
   /** Checks the model and the memory of runs. Runs that ask the same of an engine and of the model are checked once. */
@@ -88,11 +84,6 @@ export class LaunchStudy {
     }
     mistakes.refuse();
   }
-}
-
-/** A run with the settings that it takes as a further run of the study, whose defaults may be those of an earlier release. */
-function asAdded(run: RunOfStudy, { runs }: StudyState): RunOfStudy {
-  return { ...run, settings: settingsAsPlanned(planAdded(planRun(run), runs)) };
 }
 
 /** Makes paths absolute, because the driver that launches the runs may work in another folder. */

@@ -4,7 +4,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Logger } from 'pino';
 import { hasMissedTarget } from '#comparison';
-import { counted, EspalierError, statusOf, toEspalierError } from '#protocol';
+import { EspalierError, statusOf, toEspalierError } from '#protocol';
 import { status } from '@grpc/grpc-js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
@@ -12,15 +12,14 @@ import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { isFinished, type RunStatus } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LaunchRun } from '../run-commands/pruning-run.commands.js';
-import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { LOGGER } from '../provider-names.js';
 import { RunFeed } from '../feed/run-feed.js';
-import { readingOf, requestIdOf, runIdOfStudy, settingsToLaunch, studyTag } from './study-plan.js';
+import { readingOf, requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';
 import type { Heat } from './halving.js';
 import type { RungResult } from './study.events.js';
-import { laterParts, openHeats, waitingRuns, type StudyRun, type StudyState } from './study.js';
+import { openHeats, waitingRuns, type StudyRun, type StudyState } from './study.js';
 
 const LOOK_AGAIN_MS = 5_000;
 const LONGEST_NAME = 120;
@@ -49,7 +48,6 @@ export class StudyDriver {
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(CommandBus) private readonly commands: CommandBus,
-    @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
@@ -99,9 +97,7 @@ export class StudyDriver {
     try {
       if (study.cancelled !== null) await this.cancelRuns(study, study.cancelled.reason);
       else await this.launchNext(study);
-      const later = study.cancelled === null ? laterWords(study) : '';
-      if (later === '') this.waits.delete(study.studyId);
-      else this.waits.set(study.studyId, later);
+      this.waits.delete(study.studyId);
       return true;
     } catch (error) {
       if (this.shutdown.signal.aborted) return true;
@@ -133,8 +129,7 @@ export class StudyDriver {
     let underWay = launched.filter(({ status }) => !isFinished({ status }) && status !== 'paused').length;
     const most = study.atOnce === 0 ? Math.max(1, this.pool.most) : study.atOnce;
     const waiting = waitingRuns(study);
-    const known = waiting.filter((run) => laterParts(run).length === 0);
-    const next = known.slice(0, Math.max(0, most - underWay));
+    const next = waiting.slice(0, Math.max(0, most - underWay));
     const mistakes = next.length > 0 ? await this.mistakesInTexts(launched) : new Map<string, Refusal>();
     for (const run of next) {
       const mistake = mistakes.get(readingOf(run));
@@ -206,7 +201,7 @@ export class StudyDriver {
           tags: [studyTag(studyId)],
           modelPath,
           data,
-          settings: await settingsToLaunch(run, () => this.sources.plan(modelPath, run.settings)),
+          settings: run.settings,
         };
         await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
       }
@@ -249,16 +244,6 @@ export class StudyDriver {
   private options(): { by: typeof BY_SERVER; signal: AbortSignal } {
     return { by: BY_SERVER, signal: this.shutdown.signal };
   }
-}
-
-/** Why a study's runs wait for an update of the server, or '' where they do not. */
-function laterWords(study: StudyState): string {
-  const later = waitingRuns(study).map(laterParts);
-  const unknown = [...new Set(later.flat())];
-  const runs = later.filter((parts) => parts.length > 0).length;
-  if (runs === 0) return '';
-  const release = `the release that planned ${counted(runs, 'run')}`;
-  return `this server is older than ${release}, and does not know ${unknown.join(', ')}: update the server`;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,7 +1,7 @@
 // Groups the runs of a study that differ by their seed only, with means and spreads. All functions are pure.
 import { targetWords } from '#comparison';
 import { requestedValues, settingsMessageOfRun, settingsTable, v1, type SettingName } from '#protocol';
-import { resolveSettings } from '../pruning-run/method/run-settings.js';
+import { followsFromHiddenSize, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
 import { heatsOf, standingsOf } from './halving.js';
 import type { PlannedRun } from './study.events.js';
@@ -21,7 +21,7 @@ function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingNa
     for (const { name } of settingsTable()) {
       const key = `${planned.variant}\n${name}`;
       const seen = values.get(key) ?? new Set();
-      values.set(key, seen.add(JSON.stringify(planned.settings[name] ?? (isRateByWidth(planned, name) ? RATE_BY_WIDTH : null))));
+      values.set(key, seen.add(JSON.stringify(planned.settings[name] ?? null)));
     }
   }
   return settingsTable()
@@ -31,15 +31,15 @@ function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingNa
 
 /** Stands for a rate of recovery that only the model tells. */
 const RATE_BY_WIDTH = 'by hidden size';
-const isRateByWidth = ({ rateByWidth }: Pick<PlannedRun, 'rateByWidth'>, name: SettingName): boolean =>
-  rateByWidth === true && name === 'recoverLearningRate';
+const isRateByWidth = ({ settings }: Pick<PlannedRun, 'settings'>, name: SettingName): boolean =>
+  name === 'recoverLearningRate' && settings.recoverLearningRate === undefined && followsFromHiddenSize(resolveSettings(settings));
 
 /**
  * The settings, by field, that tell a run from others of its variant.
  * @param run as it is recorded, or null while it is not launched
  */
 function ownSettings(
-  planned: Pick<PlannedRun, 'settings' | 'rateByWidth'>,
+  planned: Pick<PlannedRun, 'settings'>,
   varied: readonly SettingName[],
   run: v1.Run | null = null,
 ): Record<string, string> {

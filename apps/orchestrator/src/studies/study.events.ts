@@ -2,7 +2,7 @@
 // of those of runs.
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../event-sourcing/event-codec.js';
-import { upcastBy, type EventTypes } from '../event-sourcing/event-types.js';
+import { eventTypesOf } from '../event-sourcing/event-types.js';
 import type { DataReading } from '../pruning-run/record/pruning-run.events.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 
@@ -15,16 +15,6 @@ export interface PlannedRun {
   modelPath: string;
   data: DataReading & { trainPath: string; validationPath: string };
   settings: RequestedSettings;
-  /**
-   * The rule by which the rate of recovery, or the warm-up of the preset `paper`, follows from a budget. It is absent where neither follows
-   * from one, and in runs that releases without this rule planned: these follow from the share of the whole cost that has to go.
-   */
-  budgetRate?: 'prunable share';
-  /**
-   * The rate of recovery follows from the model's hidden size too. Absent where the run has no such rate, and in runs that earlier releases
-   * planned.
-   */
-  rateByWidth?: true;
   /** The rung of the run, counted from 0. Absent for the first rung. */
   rung?: number;
 }
@@ -68,20 +58,15 @@ export type StudyEvent = (NewStudyFact & Envelope) | UnknownEvent;
 
 export const STUDY_STREAM_PREFIX = 'study-';
 
-/** This is a record, not a list, so that the compiler asks for every type. */
-const knownTypes: Record<StudyEventType, true> = {
-  StudyLaunched: true,
-  StudyExtended: true,
-  StudyRunLaunched: true,
-  StudyRunRefused: true,
-  StudyRungDecided: true,
-  StudyCancelled: true,
-  StudyEnded: true,
-};
-const CURRENT_VERSION = 2; // the first version whose chain covers the events' ids (event-codec.ts)
-
-export const studyEventTypes: EventTypes = {
-  currentVersion: CURRENT_VERSION,
-  isKnown: (type) => Object.hasOwn(knownTypes, type),
-  upcast: (type, from, fields) => upcastBy<StudyEventType>({}, type as StudyEventType, { from, to: CURRENT_VERSION }, fields),
-};
+export const studyEventTypes = eventTypesOf<StudyEventType>(
+  {
+    StudyLaunched: true,
+    StudyExtended: true,
+    StudyRunLaunched: true,
+    StudyRunRefused: true,
+    StudyRungDecided: true,
+    StudyCancelled: true,
+    StudyEnded: true,
+  },
+  1,
+);

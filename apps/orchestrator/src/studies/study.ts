@@ -3,12 +3,10 @@ import { EspalierError, invalidField } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { canonicalJson } from '../event-sourcing/canonical-json.js';
 import { begun } from '../event-sourcing/not-begun-error.js';
-import { laterFields, laterReading, laterSettings } from '../pruning-run/record/later-parts.js';
 import { heatsOf, nextRuns, type Heat } from './halving.js';
-import { planAdded, settingsAsPlanned, type ReadRun } from './study-plan.js';
 import type { Halving, NewStudyFact, PlannedRun, RungResult, StudyEvent } from './study.events.js';
 
-export interface StudyRun extends ReadRun {
+export interface StudyRun extends PlannedRun {
   runId: string | null; // null: not launched
   refusal: { code: string; message: string; field: string } | null;
 }
@@ -53,29 +51,6 @@ export const studyNotFound = (studyId: string): EspalierError =>
     violations: [{ field: 'study_id', description: `there is no study ${studyId}`, code: 'STUDY_NOT_FOUND' }],
   });
 
-/** The fields of a run that this release knows. This is a record, not a list, so that the compiler asks for every field. */
-const KNOWN: Record<keyof StudyRun, true> = {
-  key: true,
-  variant: true,
-  modelPath: true,
-  data: true,
-  settings: true,
-  asked: true,
-  budgetRate: true,
-  rateByWidth: true,
-  rung: true,
-  runId: true,
-  refusal: true,
-};
-
-/**
- * Returns the parts of a planned run that this server does not know, since a later release planned it. Without them it would launch a
- * different run.
- */
-export function laterParts(run: StudyRun): string[] {
-  return [...laterFields(run, KNOWN), ...laterReading(run.data), ...laterSettings(run.asked ?? run.settings)];
-}
-
 export function evolve(state: StudyState | null, event: StudyEvent): StudyState | null {
   if (event.type === 'StudyLaunched' && state === null) {
     const { at, chain, context, data } = event;
@@ -96,13 +71,7 @@ export function evolve(state: StudyState | null, event: StudyEvent): StudyState 
   return { ...applied(state, event), revision: state.revision + 1, chain: event.chain };
 }
 
-const planned = (run: PlannedRun): StudyRun => ({
-  ...run,
-  settings: settingsAsPlanned(run),
-  asked: run.settings,
-  runId: null,
-  refusal: null,
-});
+const planned = (run: PlannedRun): StudyRun => ({ ...run, runId: null, refusal: null });
 
 function applied(state: StudyState, event: StudyEvent): StudyState {
   const changed = (key: string, change: Partial<StudyRun>): StudyState => ({
@@ -168,9 +137,6 @@ function decideOn(state: StudyState, change: Exclude<StudyChange, { kind: 'launc
   }
 }
 
-/** A text that is equal for equal requests. The run that an earlier release planned for one serves it, though defaults have changed. */
-const requestOf = ({ modelPath, data, settings, asked = settings }: ReadRun): string => canonicalJson({ modelPath, data, settings: asked });
-
 function launch(state: StudyState | null, { kind: _, ...data }: StudyChange & { kind: 'launch' }, at: string): NewStudyFact[] {
   if (state !== null && state.cancelled !== null)
     throw new EspalierError('STUDY_ENDED', `study ${state.name} was cancelled and launches no more runs: give the new one another name`);
@@ -198,16 +164,14 @@ interface PlacedRun {
  * that has a run of the study under the name of another variant.
  */
 function newRuns(requested: readonly PlannedRun[], study: readonly StudyRun[]): PlannedRun[] {
-  const has = new Map<string, PlacedRun>(study.flatMap((run) => [run.key, requestOf(run)].map((text) => [text, { run, index: null }])));
-  const equalTo = (run: PlannedRun): PlacedRun | undefined => has.get(run.key) ?? has.get(requestOf(run));
-  return requested.flatMap((asked, index) => {
-    const added = planAdded(asked, study);
-    const equal = equalTo(asked) ?? equalTo(added);
+  const has = new Map<string, PlacedRun>(study.map((run) => [run.key, { run, index: null }]));
+  return requested.flatMap((run, index) => {
+    const equal = has.get(run.key);
     if (equal === undefined) {
-      for (const text of [added.key, requestOf(added)]) has.set(text, { run: added, index });
-      return [added];
+      has.set(run.key, { run, index });
+      return [run];
     }
-    if (equal.index !== null || equal.run.variant !== asked.variant) throw sameRun(asked, index, equal);
+    if (equal.index !== null || equal.run.variant !== run.variant) throw sameRun(run, index, equal);
     return [];
   });
 }

@@ -84,13 +84,6 @@ export function settingsMessageOfRun(settings: RequestedValues): v1.RunSettings 
   return settingsMessage({ ...settings, ...Object.fromEntries(unasked.map((name) => [name, undefined])) });
 }
 
-/** Adds the settings that did not exist yet when the others were recorded. */
-export function withUnrecorded(recorded: Partial<SettingValues>): SettingValues {
-  const later = settingsTable().filter(({ name, beforeRecorded }) => beforeRecorded !== '' && recorded[name] === undefined);
-  if (later.length === 0) return recorded as SettingValues;
-  return { ...recorded, ...Object.fromEntries(later.map((one) => [one.name, valueOfText(one, one.beforeRecorded)])) } as SettingValues;
-}
-
 /** Returns a preset's value of a setting; undefined where the value is computed. */
 export function defaultOf(setting: Setting, preset: string): Value | undefined {
   return setting.computed ? undefined : valueOfText(setting, presetDefault(setting, preset));

@@ -8,7 +8,6 @@ import {
   settingsMessage,
   settingsMessageOfRun,
   valueOfText,
-  withUnrecorded,
   type RequestedValues,
   type SettingValues,
 } from './setting-values.js';
@@ -31,12 +30,6 @@ describe('the table of settings', () => {
   it('gives no two settings one option of the command line', () => {
     const flags = settingsTable().map(({ flag }) => flag);
     expect(new Set(flags).size).toBe(flags.length);
-  });
-  it('marks settings that the keys of studies did not have from the first, which need the value of the time before them', () => {
-    const fields = settingsTable().map(({ field }) => field);
-    const marked = settingsTable().filter(({ newInKeys }) => newInKeys);
-    expect(marked.map(({ field }) => field)).toEqual(fields.slice(fields.indexOf('gradient_sum') + 1)); // all later ones
-    for (const { beforeRecorded } of marked) expect(beforeRecorded).not.toBe('');
   });
   it('says in words what each preset takes', () => {
     const words = ['total_steps', 'recover_weights', 'lora_rank', 'seed'].map((field) => defaultWords(setting(field)));
@@ -117,11 +110,6 @@ describe('values of settings', () => {
       ['gates', ' , '],
     ] as const)
       expect(() => valueOfText(setting(field), text)).toThrow(RangeError);
-  });
-  it('of runs recorded before a setting was there are what such runs did', () => {
-    const { sparsityControl: _, ...earlier } = defaults;
-    expect(withUnrecorded(earlier)).toEqual({ ...earlier, sparsityControl: 'multipliers' });
-    expect(withUnrecorded(defaults)).toBe(defaults);
   });
   it('are refused out of their range, by the names of the protocol', () => {
     expect(valueViolations(defaults)).toEqual([]);

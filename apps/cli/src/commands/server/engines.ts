@@ -1,6 +1,5 @@
 // The engines of the server and what they do.
 import type { Command } from 'commander';
-import { earlierEngineWords } from '#comparison';
 import { v1 } from '#protocol';
 import type { Context } from '../../command-context.js';
 import { bytes, enumWord, howMany, when } from '../../output/format.js';
@@ -103,7 +102,6 @@ function noteOf(engine: v1.Engine): string {
       `${engine.status === ENGINE_STATUS_ATTACHED_ELSEWHERE ? '' : 'last problem: '}${engine.problem.message} (${engine.problem.code})`,
     );
   }
-  if (engine.unknown.length > 0) notes.push(earlierEngineWords(engine.unknown));
   if (engine.losses > 0) notes.push(`lost ${engine.losses === 1 ? 'once' : `${engine.losses} times`} since the server started`);
   return notes.filter((note) => note !== '').join('; ');
 }

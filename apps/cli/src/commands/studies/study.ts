@@ -67,7 +67,7 @@ function registerLaunch(study: Command): void {
   });
 }
 
-function printLaunched(output: Output, { study: launched, added, earlierDefaults }: v1.LaunchStudyResponse): void {
+function printLaunched(output: Output, { study: launched, added }: v1.LaunchStudyResponse): void {
   const study = launched!;
   const has = howMany(study.runs, 'run');
   const what =
@@ -77,7 +77,6 @@ function printLaunched(output: Output, { study: launched, added, earlierDefaults
         ? `has these runs already: ${has}`
         : `has ${howMany(added, 'run')} more: ${has}`;
   output.line(`study ${output.style('bold', study.name)} (${study.studyId}) ${what}`);
-  if (earlierDefaults) output.text('its new runs take the defaults of the release that launched it, so that all its runs can be compared');
   output.line(`look at it with: espalier study show ${study.studyId}`);
 }
 

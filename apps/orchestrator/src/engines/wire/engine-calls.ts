@@ -9,10 +9,10 @@ import {
   type ClientWritableStream,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { engineV1, EspalierError, type UnknownNumbers } from '#protocol';
+import { engineV1, EspalierError } from '#protocol';
 import { ENGINE_CHANNEL } from './engine-channel.js';
 import { engineError } from './engine-errors.js';
-import { knownAlone, send, showing } from './sent-data.js';
+import { send, showing } from './sent-data.js';
 
 type Client = engineV1.EngineServiceClient;
 
@@ -21,8 +21,6 @@ export class EngineCalls {
   private closedBy: EspalierError | null = null;
   /** The time of the engine's last message of any kind, by performance.now. */
   heardAtMs = -Infinity;
-  /** The parts of requests that the engine would drop, as far as it has described itself. Null where it would drop none. */
-  protected unknown: UnknownNumbers | null = null;
 
   /**
    * @param claim the claim that every call shows, or '' where the engine is a child of this process or is only asked questions
@@ -40,7 +38,7 @@ export class EngineCalls {
     return new engineV1.EngineServiceClient(address, ChannelCredentials.createInsecure(), {
       ...ENGINE_CHANNEL,
       ...(channel === undefined ? {} : { channelOverride: channel }),
-      interceptors: [knownAlone(() => this.unknown), ...(this.claimShown === '' ? [] : [showing(this.claimShown)])],
+      interceptors: this.claimShown === '' ? [] : [showing(this.claimShown)],
     });
   }
 

@@ -1,6 +1,6 @@
 // The client of one engine process over espalier.engine.v1. Calls return promises, and bytes go in and out as plain arrays.
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import { engineV1, EspalierError, UnknownNumbers } from '#protocol';
+import { engineV1, EspalierError } from '#protocol';
 import { EngineCalls } from './engine-calls.js';
 import { checkHealth } from './engine-health.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './score-call.js';
@@ -29,9 +29,7 @@ export class EngineClient extends EngineCalls {
   }
 
   async describe(timeoutMs = 10_000): Promise<engineV1.DescribeEngineResponse> {
-    const about = await this.unary(this.client.describeEngine, {}, timeoutMs);
-    this.unknown = UnknownNumbers.to(about.known);
-    return about;
+    return this.unary(this.client.describeEngine, {}, timeoutMs);
   }
 
   async claim(request: engineV1.ClaimEngineRequest, timeoutMs: number): Promise<void> {

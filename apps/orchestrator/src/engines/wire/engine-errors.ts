@@ -13,7 +13,6 @@ const transientCodes = new Set([
   'ENGINE_BUSY',
   'DEVICE_LOST',
   'ENGINE_ATTACHED_ELSEWHERE',
-  'ENGINE_OF_EARLIER_RELEASE', // the next attempt goes to an engine that knows the run's settings, or waits for one
   'SESSION_NOT_FOUND',
   'TRAINING_NOT_KEPT',
   'MODEL_NOT_OFFERED',

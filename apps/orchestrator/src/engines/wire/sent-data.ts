@@ -1,7 +1,5 @@
-// The data that is sent to an engine with a call: bytes at the engine's pace, and the claim that names the engine's holder. Nothing is sent
-// that the engine would drop.
-import { InterceptingCall, type ClientWritableStream, type Interceptor, type StatusObject } from '@grpc/grpc-js';
-import { earlierEngine, methodAt, toServiceError, type UnknownNumbers } from '#protocol';
+// The data that is sent to an engine with a call: bytes at the engine's pace, and the claim that names the engine's holder.
+import { InterceptingCall, type ClientWritableStream, type Interceptor } from '@grpc/grpc-js';
 
 const MIB = 1 << 20;
 
@@ -14,27 +12,6 @@ export function showing(claim: string): Interceptor {
         next(metadata, listener);
       },
     });
-}
-
-/**
- * Returns an interceptor that fails a call whose message has a part that the engine does not know, with ENGINE_OF_EARLIER_RELEASE. The
- * engine gets nothing of that message.
- */
-export function knownAlone(unknown: () => UnknownNumbers | null): Interceptor {
-  return (options, nextCall) => {
-    let refusal: StatusObject | null = null;
-    const call: InterceptingCall = new InterceptingCall(nextCall(options), {
-      start: (metadata, _listener, next) => next(metadata, { onReceiveStatus: (status, pass) => pass(refusal ?? status) }),
-      sendMessage: (message: object, next) => {
-        const lacking = unknown();
-        const problem = lacking?.problemWith({ type: methodAt(options.method_definition.path)!.input.typeName, message }) ?? '';
-        if (problem === '') return next(message);
-        refusal = toServiceError(earlierEngine('the engine', problem));
-        call.cancelWithStatus(refusal.code, refusal.details);
-      },
-    });
-    return call;
-  };
 }
 
 /** Sends bytes in messages of at most 1 MiB, no faster than the engine takes them. It stops without an error when the call has ended. */

@@ -1,6 +1,4 @@
 import { comparableOf, headlineOf, otherMeasuresOf } from './headline.js';
-import { decodeStored } from '../record/stored-event.js';
-import { canonicalJson } from '../../event-sourcing/canonical-json.js';
 import { perplexityOver } from '../record/measures.js';
 import type { PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
 import { data, fact, launched, stateAt, Story } from '../testing.js';
@@ -126,20 +124,5 @@ describe('an evaluation by another metric', () => {
   it('is compared where it is of the last state', () => {
     const story = evaluated(trained(), evaluation(last, 7), evaluation(teacher, 0.7, boolq), evaluation(last, 0.61, boolq));
     expect(otherMeasuresOf(story.state).map(({ task, metric, value }) => [task, metric, value])).toEqual([['boolq', 'acc', 0.61]]);
-  });
-});
-
-it('an evaluation from a release without other metrics is read as a perplexity', () => {
-  const earlier = { subject: 'intact', step: 0, stateDigest: null, teacherMark: null, dataDigest: 'd' };
-  const fields = { ...earlier, window: 128, perplexity: 7.5, negativeLogLikelihood: 2.01, predictions: 900, v: 2, at: 't', chain: 'c' };
-  expect(decodeStored({ type: 'EvaluationRecorded', data: Buffer.from(canonicalJson(fields)) }).data).toEqual({
-    ...earlier,
-    task: 'text',
-    metric: 'perplexity',
-    convention: 'windows of 128 tokens',
-    value: 7.5,
-    stderr: null,
-    n: 900,
-    details: { negativeLogLikelihood: 2.01 },
   });
 });

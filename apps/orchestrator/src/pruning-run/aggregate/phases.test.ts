@@ -2,8 +2,6 @@ import { teachersTaken } from '../method/teacher-policy.js';
 import { resolveSettings } from '../method/run-settings.js';
 import { planSegment } from '../planning/segment-plan.js';
 import { planTraining } from '../planning/training-plan.js';
-import { canonicalJson } from '../../event-sourcing/canonical-json.js';
-import { decodeStored } from '../record/stored-event.js';
 import { launched, stateAt, Story, typesOf } from '../testing.js';
 import { settingsOfFork } from './starting-points.js';
 
@@ -16,7 +14,6 @@ const engine = {
   teachersHeld: 0,
   holdsTeacher: () => true,
   stillHolds: () => true,
-  teachesByOwnMarks: true,
   readsFiles: false,
   fileOf: () => null,
 };
@@ -159,11 +156,4 @@ describe('a fork into recovery', () => {
     expect(settingsOfFork(resolveSettings({ preset: 'short' }), { recoverSteps: 200 }).recoverWarmupSteps).toBe(10);
     expect(settingsOfFork(resolveSettings({ preset: 'short', recoverSteps: 200 }), {}).recoverWarmupSteps).toBe(10);
   });
-});
-
-it('events from before there were phases belong to pruning', () => {
-  const stored = Buffer.from(
-    canonicalJson({ v: 2, at: 't', chain: 'c', fromStep: 0, teacher: { kind: 'intact' }, reason: 'run_start', explanation: '' }),
-  );
-  expect(decodeStored({ type: 'TeacherAssigned', data: stored }).data).toMatchObject({ phase: 'prune' });
 });

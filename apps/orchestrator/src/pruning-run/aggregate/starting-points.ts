@@ -6,14 +6,7 @@ import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
 import type { Fork, StartingPoint } from './run-change.js';
 import { budgetOfForkViolations, shareToGo } from '../method/budget.js';
-import {
-  earlierRecoverLearningRate,
-  lambdaLearningRateOf,
-  maskNoise,
-  recoverLearningRate,
-  recoverWarmupSteps,
-  settingsViolations,
-} from '../method/run-settings.js';
+import { lambdaLearningRateOf, maskNoise, recoverLearningRate, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
 import { endStepOf, prunesAtOnce } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
 
@@ -113,8 +106,7 @@ export function fork(state: PruningRunState | null, change: Fork, at: string): N
  * own weights need recovery. Where its steps become fewer than the parent's warm-up and it names no warm-up, the warm-up keeps its share of
  * the steps. Where it changes the rule that holds the sparsity and names no rate, it takes that rule's rate. Another amount of a
  * budget changes the share of the cost that has to go. A rate of recovery, or a noise of the masks, that followed from the parent's target
- * now follows from the fork's target. The rate does so by the rule of the parent's release. A parent of a release with still another rule
- * has values that its target does not give, and the fork keeps them.
+ * now follows from the fork's target.
  */
 export function settingsOfFork(
   parent: RunSettings,
@@ -131,12 +123,9 @@ export function settingsOfFork(
   if (overrides.recoverWarmupSteps === undefined && settings.recoverSteps !== parent.recoverSteps) {
     settings.recoverWarmupSteps = recoverWarmupSteps(settings.recoverSteps);
   }
-  const ruleOfRate = [
-    (one: RunSettings) => recoverLearningRate(one, budget, hiddenSize),
-    (one: RunSettings) => earlierRecoverLearningRate(one, budget),
-  ].find((rule) => parent.recoverLearningRate === rule(parent));
-  if (overrides.recoverLearningRate === undefined && ruleOfRate !== undefined) {
-    settings.recoverLearningRate = ruleOfRate(settings);
+  const rateFollows = parent.recoverLearningRate === recoverLearningRate(parent, budget, hiddenSize);
+  if (overrides.recoverLearningRate === undefined && rateFollows) {
+    settings.recoverLearningRate = recoverLearningRate(settings, budget, hiddenSize);
   }
   if (overrides.maskNoise === undefined && parent.maskNoise === maskNoise(parent, budget)) settings.maskNoise = maskNoise(settings, budget);
   const { sparsityControl } = overrides;

@@ -170,9 +170,6 @@ describe('a budget', () => {
     const inSeconds = { ...budget({ targetParams: 1 }), setting: 'targetSpeedup' } as const;
     const rateOf = (targetSpeedup: number) => resolveSettings({ targetSpeedup }, undefined, inSeconds).recoverLearningRate;
     expect([1.1, 1.5, 3].map(rateOf)).toEqual([0.001, 0.001, 0.001]);
-    // An earlier release took the rate from the share of the seconds, and a fork keeps it.
-    const parent = { ...resolveSettings({ targetSpeedup: 1.5 }, undefined, inSeconds), recoverLearningRate: 0.00058 };
-    expect(settingsOfFork(parent, { targetSpeedup: 1.4 }, inSeconds).recoverLearningRate).toBe(0.00058);
   });
 
   it('has a share in a plan where a default follows from it, with the settings that have such a default', () => {
@@ -252,7 +249,6 @@ describe('a fork of a run with a budget', () => {
     const little = Math.round(3_443_136 - 0.2 * 2_654_208);
     const rateOf = (settings: RunSettings) => settingsOfFork(settings, { targetParams: little }, half).recoverLearningRate;
     expect([parent.recoverLearningRate, rateOf(parent)]).toEqual([0.001, 0.00043]);
-    // An earlier release took the rate from the share of the whole budget.
     expect(rateOf({ ...parent, recoverLearningRate: 0.00056 })).toBe(0.00056);
   });
 

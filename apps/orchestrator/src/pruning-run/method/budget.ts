@@ -64,15 +64,11 @@ type CountSetting = keyof typeof COUNTED_BY;
 const COUNT_SETTINGS = Object.keys(COUNTED_BY) as CountSetting[];
 
 /**
- * Returns the settings of a budget and of what it counts; nothing where there is no budget. Other budgets have no settings of a speed, as
- * in releases that knew no speed. So the groups of runs that compete in recorded studies keep their names.
+ * Returns the settings of a budget and of what it counts; nothing where there is no budget.
  */
 export function settingsOfBudget(settings: { [K in BudgetSetting | CountSetting]?: RunSettings[K] | undefined }): Partial<RunSettings> {
   if (budgetSettingOf(settings) === null) return {};
-  const isAsked = (name: BudgetSetting | CountSetting): boolean =>
-    (settings.targetSpeedup ?? 0) > 0 || (name !== 'targetSpeedup' && name !== 'speedTable');
-  const names = [...BUDGET_NAMES, ...COUNT_SETTINGS].filter(isAsked);
-  return Object.fromEntries(names.map((name) => [name, settings[name]]));
+  return Object.fromEntries([...BUDGET_NAMES, ...COUNT_SETTINGS].map((name) => [name, settings[name]]));
 }
 
 type BudgetSettings = Pick<RunSettings, BudgetSetting | CountSetting | 'recipe' | 'gates' | 'shapeTarget'>;

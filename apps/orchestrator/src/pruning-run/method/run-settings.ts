@@ -145,12 +145,12 @@ export function shareOfDefaults(
 }
 
 /** Returns the rate of recovery of a model of the hidden size at which rates were tried. */
-function rateOfRecovery(settings: RunSettings, budget: Budget | null, whereLittleIsPruned: number): number {
+function rateOfRecovery(settings: RunSettings, budget: Budget | null): number {
   const { preset, recoverSchedule } = settings;
   if (preset === 'paper') return 0.0001;
   if (preset !== 'nuteprune2') return 0.001;
   const share = hasRateOfTarget(settings) ? shareToPrune(settings, budget) : HALF_PRUNED.share;
-  return defaultAt(share, whereLittleIsPruned, HALF_PRUNED.rate) * (recoverSchedule === 'linear' ? LINEAR_RATE : 1);
+  return defaultAt(share, LITTLE_PRUNED.rate, HALF_PRUNED.rate) * (recoverSchedule === 'linear' ? LINEAR_RATE : 1);
 }
 
 const HIDDEN_SIZE_OF_RATES = 192;
@@ -165,13 +165,9 @@ export const followsFromHiddenSize = (settings: RunSettings): boolean =>
  * @param hiddenSize of the model; left out, that of the bundled model
  */
 export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null, hiddenSize = HIDDEN_SIZE_OF_RATES): number {
-  const rate = rateOfRecovery(settings, budget, LITTLE_PRUNED.rate);
+  const rate = rateOfRecovery(settings, budget);
   return toTwoDigits(followsFromHiddenSize(settings) ? (rate * HIDDEN_SIZE_OF_RATES) / hiddenSize : rate);
 }
-
-/** The default rate of recovery in releases in which it did not follow from the hidden size. */
-export const earlierRecoverLearningRate = (settings: RunSettings, budget: Budget | null = null): number =>
-  toTwoDigits(rateOfRecovery(settings, budget, 0.00015));
 
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);
 

@@ -8,7 +8,6 @@ const holding = (teachersHeld: number, teachersKept = 64): TeachersHeld => ({
   teachersKept,
   holdsTeacher: () => true,
   stillHolds: () => true,
-  teachesByOwnMarks: true,
   readsFiles: false,
   fileOf: () => null,
 });
@@ -49,14 +48,6 @@ describe('what an engine trains in one go', () => {
       [0.05, 3],
       [0.06, 4],
       [0.07, null],
-    ]);
-  });
-  it('ends at the first mark whose teacher is not taken yet where the engine is of an earlier release', () => {
-    const story = new Story(launched({ targetSparsity: 0.07, teacherGapMarks: 3 })).start();
-    expect(marksOf(story, { ...holding(0), teachesByOwnMarks: false })).toEqual([
-      [0.01, 'intact'],
-      [0.02, 'intact'],
-      [0.03, null],
     ]);
   });
   it('ends at the target, where phases begin that depend on the step that reaches it', () => {

@@ -24,8 +24,6 @@ export interface TeachersHeld {
   holdsTeacher(teacher: TeacherChoice): boolean;
   /** Whether the engine still has the teacher after `others` more teachers were used or taken. */
   stillHolds(teacher: TeacherChoice, others: number): boolean;
-  /** Whether the engine can teach by a snapshot that it takes on the way. An engine of an earlier release can't. */
-  teachesByOwnMarks: boolean;
   /** Whether the engine can read snapshots from files when it needs them. If not, missing snapshots are sent to it before the call. */
   readsFiles: boolean;
   /** Returns the file of a snapshot, or null where it is in no file yet or the engine reads no files. */
@@ -37,7 +35,7 @@ interface PlannedMark {
   expectedSparsity: number;
   /**
    * The teacher after the mark: one that is known, or the snapshot of the plan's mark with this index, which is this mark or an earlier
-   * one. Null where the engine has no room for it, or can't be told so.
+   * one. Null where the engine has no room for it.
    */
   teacher: TeacherChoice | { kind: 'mark'; index: number } | null;
 }
@@ -118,10 +116,9 @@ function marksAhead(run: PlanInput, teacher: TeacherChoice, engine: TeachersHeld
     const staysHeld = (): boolean =>
       index === null ? engine.stillHolds(then, 2 * (marks.length + 1)) : 2 * (marks.length - index) < engine.teachersKept;
     const fits = engine.readsFiles ? canBeRead || staysHeld() : engine.teachersHeld + loaded.size + marks.length + 1 <= engine.teachersKept;
-    const canTeach = fits && (index === null || engine.teachesByOwnMarks);
     const teacher = index === null ? then : ({ kind: 'mark', index } as const);
-    marks.push({ expectedSparsity: next.threshold, teacher: canTeach ? teacher : null });
-    if (!canTeach) return marks;
+    marks.push({ expectedSparsity: next.threshold, teacher: fits ? teacher : null });
+    if (!fits) return marks;
   }
   return [...marks, { expectedSparsity: run.settings.targetSparsity, teacher: null }];
 }

@@ -1,7 +1,7 @@
 import { canonicalJson } from '../../event-sourcing/canonical-json.js';
 import { CHAIN_START, chainProblem, decodeStored, encodeFacts } from './stored-event.js';
 import { launched, Story, stateAt } from '../testing.js';
-import { upcastBy } from '../../event-sourcing/event-types.js';
+import { eventTypesOf } from '../../event-sourcing/event-types.js';
 
 describe('canonical JSON', () => {
   it('has one text for equal values', () => {
@@ -44,14 +44,14 @@ describe('the digest chain', () => {
 
 describe('old and unknown events', () => {
   it('are brought to the current version step by step', () => {
-    const table = {
+    const types = eventTypesOf({ RunCancelled: true }, 3, {
       RunCancelled: {
         1: (f: Record<string, unknown>) => ({ ...f, reason: f['why'] }),
         2: (f: Record<string, unknown>) => ({ ...f, n: 3 }),
       },
-    };
-    expect(upcastBy(table, 'RunCancelled', { from: 1, to: 3 }, { why: 'x' })).toEqual({ why: 'x', reason: 'x', n: 3 });
-    expect(upcastBy(table, 'RunCancelled', { from: 2, to: 3 }, { reason: 'y' })).toEqual({ reason: 'y', n: 3 });
+    });
+    expect(types.upcast('RunCancelled', 1, { why: 'x' })).toEqual({ why: 'x', reason: 'x', n: 3 });
+    expect(types.upcast('RunCancelled', 2, { reason: 'y' })).toEqual({ reason: 'y', n: 3 });
   });
   it('are kept if this release does not know them; a later version of a known type is kept, too', () => {
     const read = (type: string, v: number): unknown =>

@@ -1,8 +1,6 @@
 // Tests which teachers instruct which steps of a recorded segment, as read from its events alone.
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { NewFact, RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
-import { decodeStored, encodeFacts } from '../../pruning-run/record/stored-event.js';
+import { encodeFacts } from '../../pruning-run/record/stored-event.js';
 import { launched, segment, stateAt, Story } from '../../pruning-run/testing.js';
 import { partsOf, ReplayPlanner, type ReplaySegment } from './replay-plan.js';
 
@@ -40,25 +38,6 @@ test('who instructed on an abandoned branch is forgotten', () => {
   one.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
   one.start(2).train(stateAt(8, 0.013), stateAt(10, 0.06));
   expect(ofStory(one).map(taught)).toEqual([[[0, 'intact']], [[3, 1]], [[8, 1]]]);
-});
-
-test.each([
-  ['v1-launched.jsonl', false],
-  ['v2-launched.jsonl', true],
-])('%s is read as it was recorded: segments with several teachers %s', (file, several) => {
-  const path = fileURLToPath(new URL(`../../../../../../apps/orchestrator/src/pruning-run/record/histories/${file}`, import.meta.url));
-  const events = readFileSync(path, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => {
-      const { type, data } = JSON.parse(line) as { type: string; data: string };
-      return decodeStored({ type, data: Buffer.from(data) });
-    });
-  const segments = planned(events);
-  expect(segments.length).toBeGreaterThan(5);
-  expect(segments.filter(({ stretches }) => stretches.length === 0)).toEqual([]);
-  expect(segments.some(({ stretches }) => stretches.length > 1)).toBe(several);
-  expect(new Set(segments.map((one) => JSON.stringify(taught(one).map((pair) => (pair as unknown[])[1])))).size).toBeGreaterThan(2);
 });
 
 test('its parts are one after the other, each with one teacher and its own steps', () => {
