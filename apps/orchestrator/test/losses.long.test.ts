@@ -88,7 +88,6 @@ test("the store's folder that is away is missed, and no empty store is made in i
   // The loss is noticed without the file of views, too.
   for (const suffix of ['', '-wal', '-shm']) rmSync(inData(`views.sqlite${suffix}`), { force: true });
   await expect(server.start()).rejects.toThrow(/holds no event store: the data folder has seen position \d+;.*EVENTS_MISSING/);
-  // An empty store, as an earlier release made it.
   const empty = await startEmbeddedEventStore({ folder: store });
   await empty.stop();
   await expect(server.start()).rejects.toThrow(/events are missing: the data folder has seen position \d+, the event store ends at \d+;/);
@@ -186,7 +185,7 @@ test('a log that was cut by a byte, or removed, is told although every append ha
   await server.stop();
 });
 
-test('a folder of an earlier release is bound to the store that it agrees with, and to no other', async () => {
+test('a folder without a name is bound to the store that it agrees with, and to no other', async () => {
   const asBefore = (): void => {
     rmSync(inData('artifacts/event-store.id'), { force: true });
     rmSync(inData('seen-events'), { recursive: true, force: true });

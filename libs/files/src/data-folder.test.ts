@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { foreignInDataFolder } from '#files';
+import { foreignInDataFolder, otherFormatText } from '#files';
 
 let folder: string;
 beforeEach(() => {
@@ -25,10 +25,19 @@ test('a folder with something else in it is told by that', () => {
   expect(foreignInDataFolder(folder)).toBe('corpus.txt');
 });
 
-test('a folder that an earlier release worked with is ours; one where a start was cut short is not, whatever else is there', () => {
+test('a folder with a lock and no id is not ours', () => {
   writeFileSync(join(folder, 'orchestrator.lock'), '');
   mkdirSync(join(folder, 'engine'));
   expect(foreignInDataFolder(folder)).toBe('engine');
-  writeFileSync(join(folder, 'views.sqlite'), '');
-  expect(foreignInDataFolder(folder)).toBeUndefined();
+});
+
+test('a folder of another format is told from a new one and from one of this release', () => {
+  expect(otherFormatText(join(folder, 'new'))).toBeUndefined();
+  expect(otherFormatText(folder)).toBeUndefined();
+  writeFileSync(join(folder, 'orchestrator.id'), 'x');
+  expect(otherFormatText(folder)).toMatch(/ is of a build before release 0\.1\.0, and this release reads format 1\. Nothing is changed: /);
+  writeFileSync(join(folder, 'format'), '1\n');
+  expect(otherFormatText(folder)).toBeUndefined();
+  writeFileSync(join(folder, 'format'), '7\n');
+  expect(otherFormatText(folder)).toContain('is of another release: its format is 7');
 });

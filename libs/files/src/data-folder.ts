@@ -1,5 +1,6 @@
 // A server's data folder holds only files of the server. The server replaces and removes files in it by their names.
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** The server writes this file first, so every folder that a server has worked with has it. */
 export const DATA_FOLDER_ID = 'orchestrator.id';
@@ -12,8 +13,11 @@ export const VIEWS_FILE = 'views.sqlite';
  */
 export const RESERVE_FILE = 'reserve';
 
-/** A server of a release without the id leaves these two files. The lock alone is left by a start that was cut short. */
-const OF_EARLIER_RELEASES = ['orchestrator.lock', VIEWS_FILE];
+/** The file with the number of the folder's format, which a server writes before the id. */
+export const DATA_FOLDER_FORMAT_FILE = 'format';
+
+/** Grows with each change of what a data folder holds that another release could not read. */
+export const DATA_FOLDER_FORMAT = '1';
 
 /** The file in a data folder with the token that the clients of its server show. Only the server's user can read it. */
 export const TOKEN_FILE = 'token';
@@ -28,17 +32,29 @@ export const COOKIE_KEY_FILE = 'cookie.key';
  * Entries that may lie in the folder before the server's first start: leftovers of a start that was cut short, a restored event store,
  * copied artifacts, and the `lost+found` of a file system's root.
  */
-const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|espalier\.json|server\.log(\.1)?|event-store|artifacts|lost\+found)$/;
+const BEGINNINGS = /^(orchestrator\.lock(-\w+)?|format|espalier\.json|server\.log(\.1)?|event-store|artifacts|lost\+found)$/;
 
 /** Returns the name of an entry that no server made; undefined where the folder is new, empty or a server's. */
 export function foreignInDataFolder(path: string): string | undefined {
   const names = namesIn(path);
-  const isOurs = names.includes(DATA_FOLDER_ID) || OF_EARLIER_RELEASES.every((name) => names.includes(name));
-  return isOurs ? undefined : names.find((name) => !BEGINNINGS.test(name));
+  return names.includes(DATA_FOLDER_ID) ? undefined : names.find((name) => !BEGINNINGS.test(name));
 }
 
 export function foreignDataFolderText(path: string, name: string): string {
   return `${path} is not a data folder of Espalier: it holds ${JSON.stringify(name)}; a new or empty folder is allowed`;
+}
+
+/** Says what to do with a data folder of another format; undefined where the folder is new or has this release's format. */
+export function otherFormatText(path: string): string | undefined {
+  const names = namesIn(path);
+  if (!names.includes(DATA_FOLDER_ID)) return undefined;
+  const format = names.includes(DATA_FOLDER_FORMAT_FILE) ? readFileSync(join(path, DATA_FOLDER_FORMAT_FILE), 'utf8').trim() : '';
+  if (format === DATA_FOLDER_FORMAT) return undefined;
+  const whose = format === '' ? 'is of a build before release 0.1.0' : `is of another release: its format is ${format}`;
+  return (
+    `the data folder ${path} ${whose}, and this release reads format ${DATA_FOLDER_FORMAT}. Nothing is changed: ` +
+    'use another --data-folder here, or start that build for this one'
+  );
 }
 
 function namesIn(path: string): string[] {

@@ -1,8 +1,11 @@
 export {
   COOKIE_KEY_FILE,
+  DATA_FOLDER_FORMAT,
+  DATA_FOLDER_FORMAT_FILE,
   DATA_FOLDER_ID,
   foreignDataFolderText,
   foreignInDataFolder,
+  otherFormatText,
   RESERVE_FILE,
   TOKEN_FILE,
   VIEWS_FILE,

@@ -161,6 +161,7 @@ const errorStatuses = {
   DATA_FOLDER_IN_USE: precondition,
   DATA_FOLDER_UNUSABLE: precondition,
   DATA_FOLDER_FOREIGN: invalid, // the folder holds files that no server made
+  DATA_FOLDER_OF_OTHER_RELEASE: precondition, // it has another format
   WEBHOOKS_OF_LATER_RELEASE: precondition, // the file of waiting notifications has a schema that this release does not know
   ARTIFACTS_OF_ANOTHER_STORE: precondition,
   LISTEN_FAILED: status.UNAVAILABLE,

@@ -6,12 +6,15 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import {
   COOKIE_KEY_FILE,
+  DATA_FOLDER_FORMAT,
+  DATA_FOLDER_FORMAT_FILE,
   DATA_FOLDER_ID,
   folderMark,
   foreignDataFolderText,
   foreignInDataFolder,
   halfBuiltText,
   makeFolder,
+  otherFormatText,
   renewSecretFile,
   restrictToOwner,
   TOKEN_FILE,
@@ -28,12 +31,14 @@ export class DataFolder {
     private readonly lock: Database.Database,
   ) {}
 
-  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_FOREIGN, INSTALLATION_INCOMPLETE */
+  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_FOREIGN, DATA_FOLDER_OF_OTHER_RELEASE, INSTALLATION_INCOMPLETE */
   static open(path: string): DataFolder {
     try {
       makeFolder(path);
       const foreign = foreignInDataFolder(path);
       if (foreign !== undefined) throw new EspalierError('DATA_FOLDER_FOREIGN', foreignDataFolderText(path, foreign));
+      const otherFormat = otherFormatText(path);
+      if (otherFormat !== undefined) throw new EspalierError('DATA_FOLDER_OF_OTHER_RELEASE', otherFormat);
       restrictToOwner(realpathSync(path));
       startWithPartOfReserve(path); // the lock needs free space, too
       const lock = new Database(join(path, 'orchestrator.lock'), { timeout: 0 });
@@ -121,6 +126,7 @@ function idOf(path: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
+  writeFileSync(join(path, DATA_FOLDER_FORMAT_FILE), `${DATA_FOLDER_FORMAT}\n`);
   const id = randomUUID();
   writeFileSync(file, `${id}\n`);
   return id;

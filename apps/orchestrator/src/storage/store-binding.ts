@@ -112,7 +112,7 @@ function lastSeen(dataFolder: string, name: string | null): SeenEvent | null {
   return (name === null ? null : lastSeenEvent(dataFolder, name)) ?? lastProjected(join(dataFolder, VIEWS_FILE));
 }
 
-/** Checks a folder of an earlier release, which does not say whose it is: the store must hold what the folder knows. */
+/** Checks a folder that does not say whose it is, such as a copied one: the store must hold what the folder knows. */
 async function requireAgreement(config: Config, store: EventStore, artifacts: ArtifactStore): Promise<void> {
   const digests = new Set<string>();
   for await (const { digest } of artifacts.list()) digests.add(digest);

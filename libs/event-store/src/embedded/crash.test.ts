@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { ownVersion, programFile } from '#files';
 import { collect, eventually, newEvents } from '../contract/tested-server.js';
 import {
@@ -250,6 +251,18 @@ describe('embedded event store when things go wrong', () => {
     expect(() => requireKnownSchema(folder)).toThrow(expect.objectContaining(refusal));
     await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject(refusal);
     expect(bytes()).toEqual(before);
+  });
+
+  test('a store of a build before the first release is refused by name, and keeps its bytes', async () => {
+    const folder = join(base, 'before the first release');
+    await (await startEmbeddedEventStore({ folder })).stop();
+    const database = new Database(join(folder, 'events.db'));
+    database.pragma('user_version = 1');
+    database.close();
+    const bytes = readFileSync(join(folder, 'events.db'), 'hex');
+    const refusal = { code: 'STORE_SCHEMA_TOO_OLD', message: expect.stringContaining('is of a build before release 0.1.0') };
+    await expect(startEmbeddedEventStore({ folder })).rejects.toMatchObject(refusal);
+    expect(readFileSync(join(folder, 'events.db'), 'hex')).toBe(bytes);
   });
 
   test('a folder that is a file, an address in use', async () => {

@@ -18,7 +18,7 @@ function contentOf(file: string): string {
     const all = (sql: string) => database.prepare(sql).all();
     return JSON.stringify([
       all('SELECT * FROM events ORDER BY position'),
-      all('SELECT name, tombstoned FROM streams ORDER BY id'),
+      all('SELECT name FROM streams ORDER BY id'),
       all('SELECT name, e.* FROM streams s JOIN events e ON e.stream_id = s.id ORDER BY s.name, revision'),
       all('SELECT stream_id, event_id, revision FROM events INDEXED BY events_by_id ORDER BY stream_id, event_id'),
       all("SELECT id FROM streams WHERE name = 'pruningRun-a' UNION ALL SELECT id FROM streams WHERE name = 'pruningRun-b'"),

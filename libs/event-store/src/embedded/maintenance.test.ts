@@ -35,7 +35,7 @@ describe('maintenance of the embedded event store', () => {
     const report = await backupEmbeddedEventStore({ folder, file: backup });
     expect(report.events).toBeGreaterThanOrEqual(before);
     expect(report.events % 5).toBe(0);
-    expect(embeddedEventStoreStats({ folder })).toMatchObject({ isOpen: true, streams: 1, schemaVersion: 1 });
+    expect(embeddedEventStoreStats({ folder })).toMatchObject({ isOpen: true, streams: 1, schemaVersion: 2 });
     isWriting = false;
     await writer;
     await expect(backupEmbeddedEventStore({ folder, file: backup })).rejects.toMatchObject({ code: 'BACKUP_FILE_EXISTS' });

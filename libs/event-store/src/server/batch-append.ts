@@ -13,7 +13,6 @@ import {
   EventTooLarge,
   InvalidArgument,
   MaximumAppendSizeExceeded,
-  StreamDeleted,
   Unauthenticated,
   WrongExpectedVersion,
   type Expected,
@@ -174,11 +173,6 @@ function errorOf(error: unknown): statusPb.Status {
 function detailsOf(error: unknown, text: string): [bytes: Uint8Array, type: string] {
   if (error instanceof WrongExpectedVersion) {
     return [wrongVersionDetails(error).serializeBinary(), 'event_store.client.WrongExpectedVersion'];
-  }
-  if (error instanceof StreamDeleted) {
-    const message = new sharedPb.StreamDeleted();
-    message.setStreamIdentifier(streamIdentifier(error.stream));
-    return [message.serializeBinary(), 'event_store.client.StreamDeleted'];
   }
   if (error instanceof AccessDenied || error instanceof Unauthenticated) {
     return [new sharedPb.AccessDenied().serializeBinary(), 'event_store.client.AccessDenied'];

@@ -1,4 +1,4 @@
-import { bytesToUuid, TOMBSTONE_REVISION, type EventRecord } from './store/event-record.js';
+import { bytesToUuid, type EventRecord } from './store/event-record.js';
 import { sharedPb } from './protocol-classes.js';
 
 /*
@@ -6,7 +6,6 @@ import { sharedPb } from './protocol-classes.js';
  * classes are several times slower. The field numbers are those of streams.proto. A test decodes the bytes with the generated classes.
  */
 const MAX_VARINT_BYTES = 9;
-const LARGEST_INT64 = Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
 const JSON_ENTRY = mapEntry('content-type', Buffer.from('application/json'));
 const BYTES_ENTRY = mapEntry('content-type', Buffer.from('application/octet-stream'));
 
@@ -38,7 +37,7 @@ function addRecorded(add: (part: Buffer) => void, record: EventRecord, structure
     lengthPrefix(0x12, name.length + 1 + varintSize(name.length)),
     lengthPrefix(0x1a, name.length),
     name,
-    revisionField(record.revision),
+    varintField(0x18, record.revision),
     varintField(0x20, record.position),
     varintField(0x28, record.position),
     mapEntry('type', Buffer.from(record.type)),
@@ -75,10 +74,6 @@ function structuredUuid(eventId: Buffer): sharedPb.UUID {
   const uuid = new sharedPb.UUID();
   uuid.setStructured(structured);
   return uuid;
-}
-
-function revisionField(revision: number): Buffer {
-  return revision === TOMBSTONE_REVISION ? Buffer.concat([Buffer.from([0x18]), LARGEST_INT64]) : varintField(0x18, revision);
 }
 
 function mapEntry(key: string, value: Buffer): Buffer {

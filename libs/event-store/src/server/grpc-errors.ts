@@ -7,7 +7,6 @@ import {
   InvalidArgument,
   MaximumAppendSizeExceeded,
   RepeatDiffers,
-  StreamDeleted,
   Unauthenticated,
   Unimplemented,
   WrongExpectedVersion,
@@ -34,9 +33,6 @@ export function toStatus(error: unknown): StatusReply {
       'expected-version': String(expectedToNumber(error.expected)),
       ...(error.actual >= 0 ? { 'actual-version': String(error.actual) } : {}),
     });
-  }
-  if (error instanceof StreamDeleted) {
-    return reply(status.FAILED_PRECONDITION, error.message, 'stream-deleted', { 'stream-name': error.stream });
   }
   if (error instanceof AccessDenied) return reply(status.PERMISSION_DENIED, error.message, 'access-denied');
   if (error instanceof Unauthenticated) return reply(status.UNAUTHENTICATED, error.message);

@@ -9,7 +9,7 @@ import { encodeReadEvent, encodeShared } from './event-encoding.js';
 import { clampToSafe, streamIdentifier, streamNameOf } from './wire-values.js';
 import type { Encodable } from './message-batch.js';
 import { streamsPb } from './protocol-classes.js';
-import { InvalidArgument, StreamDeleted, Unimplemented } from './store/refusals.js';
+import { InvalidArgument, Unimplemented } from './store/refusals.js';
 import { subscribeToAll, subscribeToStream } from './subscriptions.js';
 
 export type ReadCall = ServerWritableStream<streamsPb.ReadReq, Encodable>;
@@ -86,8 +86,7 @@ function startOfAll(options: streamsPb.ReadReq.Options.AllOptions | undefined): 
 async function readStream(context: ServerContext, call: ReadCall, request: ReadRequest, stream: string): Promise<void> {
   const { log, reader } = context.store;
   const head = log.heads.find(stream);
-  if (head?.tombstoned) throw new StreamDeleted(stream);
-  if (!head || head.lastRevision < 0 || log.heads.metadataOf(head).softDeleted) {
+  if (!head || head.lastRevision < 0) {
     call.write(streamNotFound(stream));
     return;
   }

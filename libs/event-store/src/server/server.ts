@@ -43,7 +43,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     setMaxListeners(0, stopping.signal);
     const context: ServerContext = {
       store,
-      access: new Access(store.log.heads, options.tls && new Users(options.tls.passwords)),
+      access: new Access(options.tls && new Users(options.tls.passwords)),
       stopping: stopping.signal,
       advertised: { host: reachable(options.host), port: options.port },
     };

@@ -2,7 +2,6 @@ import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@
 import type { ConnectionEnds } from '#local-access';
 import { toStatus } from './grpc-errors.js';
 import { AccessDenied, Unauthenticated } from './store/refusals.js';
-import type { StreamHeads } from './store/stream-heads.js';
 import type { User, Users } from './users.js';
 
 /** The services that clients call before they log in. Their requests are empty. */
@@ -14,7 +13,6 @@ export class Access {
   onKnown: (ends: ConnectionEnds) => void = () => undefined;
 
   constructor(
-    private readonly heads: StreamHeads,
     /** Undefined without TLS: clients then send no passwords, so none is asked for, and only the server's own user can connect. */
     private readonly users: Users | undefined,
   ) {}
@@ -50,13 +48,12 @@ export class Access {
   };
 
   /**
-   * Checks whether the caller may use the stream. Names that begin with "$" belong to the system; "$$name" is the metadata of "name". If an
-   * earlier release gave a stream an access control list, the stream stays closed to ops, whatever the list says.
+   * Checks whether the caller may use the stream. Names that begin with "$" belong to the system; "$$name" is the metadata of "name".
    * @throws AccessDenied
    */
   check(caller: User, stream: string): void {
     if (caller === 'admin') return;
     const owner = stream.startsWith('$$') ? stream.slice(2) : stream;
-    if (owner.startsWith('$') || this.heads.metadataOfName(owner).raw.$acl !== undefined) throw new AccessDenied();
+    if (owner.startsWith('$')) throw new AccessDenied();
   }
 }

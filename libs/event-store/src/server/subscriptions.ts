@@ -5,7 +5,6 @@ import type { Encodable } from './message-batch.js';
 import { timestampNow } from './wire-values.js';
 import { streamsPb } from './protocol-classes.js';
 import type { ReadCall, ReadRequest } from './read-call.js';
-import { StreamDeleted } from './store/refusals.js';
 import { StoreError } from './store/store-error.js';
 import { Waiter } from './store/wake-ups.js';
 
@@ -21,7 +20,6 @@ export async function subscribeToStream(context: ServerContext, call: ReadCall, 
   call.write(confirmation());
   await whileOpen(context, call, stream, async () => {
     const head = log.heads.find(stream);
-    if (head?.tombstoned) throw new StreamDeleted(stream);
     if (head && head.lastRevision >= next) {
       const chunk = reader.readStream(head, next, 'forwards', Number.MAX_SAFE_INTEGER);
       if (chunk.next >= 0) {

@@ -1,6 +1,6 @@
 import type Database from 'better-sqlite3';
 import { bytesToUuid, type ProposedEvent } from './event-record.js';
-import { RepeatDiffers, StreamDeleted, WrongExpectedVersion, type Expected } from './refusals.js';
+import { RepeatDiffers, WrongExpectedVersion, type Expected } from './refusals.js';
 import type { StreamHead, StreamHeads } from './stream-heads.js';
 
 /**
@@ -36,16 +36,12 @@ export class AppendRules {
     );
   }
 
-  /** @throws WrongExpectedVersion, StreamDeleted, RepeatDiffers */
+  /** @throws WrongExpectedVersion, RepeatDiffers */
   decide(stream: string, events: ProposedEvent[], expected: Expected): AppendDecision {
     const head = this.heads.find(stream);
-    if (head?.tombstoned) throw new StreamDeleted(stream);
     const lastRevision = head?.lastRevision ?? -1;
-    const softDeleted = head !== undefined && this.heads.metadataOf(head).softDeleted;
-    if (expected === 'no_stream' && (lastRevision < 0 || softDeleted)) return { kind: 'write' };
-    if (expected === 'stream_exists' && (lastRevision < 0 || softDeleted)) {
-      throw new WrongExpectedVersion(stream, expected, softDeleted ? lastRevision : -1);
-    }
+    if (expected === 'no_stream' && lastRevision < 0) return { kind: 'write' };
+    if (expected === 'stream_exists' && lastRevision < 0) throw new WrongExpectedVersion(stream, expected, -1);
     if (expected === lastRevision) return { kind: 'write' };
     if (typeof expected === 'number' && expected > lastRevision) throw new WrongExpectedVersion(stream, expected, lastRevision);
     if (!head) return { kind: 'write' };

@@ -8,9 +8,9 @@ import { StoreError, toStoreError } from './store-error.js';
 import { DATABASE_FILE } from './store-files.js';
 
 const LOCK_FILE = 'lock.db';
-/** Grows with each change of the schema. The change also writes its release as SCHEMA_RELEASE, which earlier releases then name. */
-const SCHEMA_VERSION = 1;
-/** The row of store_info that names the release which gave the store its schema. Stores of the first releases lack it. */
+/** Grows with each change of the schema. Builds before release 0.1.0 had version 1. */
+const SCHEMA_VERSION = 2;
+/** The row of store_info that names the release which gave the store its schema. */
 const SCHEMA_RELEASE = 'schema_release';
 
 /**
@@ -22,8 +22,7 @@ export const SCHEMA = `
   CREATE TABLE store_info (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE streams (
     id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    tombstoned INTEGER NOT NULL DEFAULT 0
+    name TEXT NOT NULL UNIQUE
   );
   CREATE TABLE events (
     position INTEGER PRIMARY KEY,
@@ -142,7 +141,13 @@ export function openFileForReading(file: string): Database.Database {
 
 function checkVersion(database: Database.Database, file: string): void {
   const version = database.pragma('user_version', { simple: true }) as number;
-  if (version <= SCHEMA_VERSION) return;
+  if (version === 0 || version === SCHEMA_VERSION) return; // 0: it has no tables yet
+  if (version < SCHEMA_VERSION)
+    throw new StoreError(
+      'STORE_SCHEMA_TOO_OLD',
+      `the event store "${file}" is of a build before release 0.1.0: its schema has version ${version}, and this release reads ` +
+        `${SCHEMA_VERSION}. Nothing is changed. Use another folder here, or that build for this one`,
+    );
   const release = releaseOf(database);
   // Two builds between releases can have one name and different schemas.
   const isOfSameName = release === ownVersion();

@@ -56,7 +56,6 @@ export class EventLog {
   write(stream: string, events: ProposedEvent[]): AppendResult {
     if (events.length === 0) return { revision: this.heads.find(stream)?.lastRevision ?? -1, position: this.lastPosition };
     const head = this.heads.findOrCreate(stream);
-    if (!stream.startsWith('$$')) this.reviveIfDeleted(head);
     for (const event of events) {
       this.insertEvent(head, head.lastRevision + 1, event);
       head.lastRevision += 1;
@@ -72,14 +71,6 @@ export class EventLog {
     const end = this.selectEnd.get();
     this.lastPosition = end?.position ?? 0;
     this.nextPosition = end ? end.position + end.size + EVENT_OVERHEAD_BYTES : EVENT_OVERHEAD_BYTES;
-  }
-
-  /** Makes a stream visible again that an earlier release deleted: new events follow its last revision. */
-  private reviveIfDeleted(head: StreamHead): void {
-    const { softDeleted, raw } = this.heads.metadataOf(head);
-    if (!softDeleted) return;
-    const metadata = JSON.stringify({ ...raw, $tb: head.lastRevision + 1 });
-    this.write(`$$${head.name}`, [newJsonEvent('$metadata', metadata)]);
   }
 
   private insertEvent(head: StreamHead, revision: number, event: ProposedEvent): void {

@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3';
-import { nowUs, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { nowUs, type EventRecord } from './event-record.js';
 import { checkedRecord, EVENT_COLUMNS, type EventRow } from './event-row.js';
 import { EventCorrupt } from './refusals.js';
 import type { EventFilter } from './event-filter.js';
@@ -44,9 +44,6 @@ const SMALLEST_CHUNK_BYTES = 16 << 10;
 const FAR_FROM_END_BYTES = 1 << 20;
 const FEW_STREAMS = 1_000;
 const FEW_EVENTS = 20_000;
-/** Excludes the event of a tombstone, which reads of a stream never show. */
-const BELOW_TOMBSTONE = `revision < ${TOMBSTONE_REVISION}`;
-
 /** The reading half of the store. Each call makes one short query, and callers go on from the end of the chunk. */
 export class EventReader {
   private readonly forwards;
@@ -74,8 +71,8 @@ export class EventReader {
     const prepare = (where: string) => database.prepare<unknown[], EventRow>(`SELECT ${EVENT_COLUMNS} FROM events WHERE ${where}`);
     const scan = (where: string) =>
       database.prepare<unknown[], [number, number, string]>(`SELECT position, stream_id, type FROM events WHERE ${where}`).raw();
-    this.forwards = prepare(`stream_id = ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision LIMIT ?`);
-    this.backwards = prepare(`stream_id = ? AND revision <= ? AND revision >= ? AND ${BELOW_TOMBSTONE} ORDER BY revision DESC LIMIT ?`);
+    this.forwards = prepare(`stream_id = ? AND revision >= ? ORDER BY revision LIMIT ?`);
+    this.backwards = prepare(`stream_id = ? AND revision <= ? AND revision >= ? ORDER BY revision DESC LIMIT ?`);
     this.allForwards = prepare('position >= ? ORDER BY position LIMIT ?');
     this.allBackwards = prepare('position < ? ORDER BY position DESC LIMIT ?');
     this.scanForwards = scan('position >= ? ORDER BY position LIMIT ?');

@@ -23,9 +23,6 @@ export interface ProposedEvent {
   metadata: Buffer;
 }
 
-/** The revision of a tombstone. In messages it is the largest signed 64-bit number. */
-export const TOMBSTONE_REVISION = Number.MAX_SAFE_INTEGER;
-
 export function checksumOf(streamName: string, event: Omit<EventRecord, 'stream'>): number {
   let sum = event.data.length > 0 ? crc32(event.data) : 0;
   // For an empty buffer without memory behind it, which SQLite returns for an empty value, zlib would start a new sum.

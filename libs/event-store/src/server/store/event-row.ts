@@ -1,4 +1,4 @@
-import { checksumOf, TOMBSTONE_REVISION, type EventRecord } from './event-record.js';
+import { checksumOf, type EventRecord } from './event-record.js';
 import { EventCorrupt, type EventPlace } from './refusals.js';
 
 export interface EventRow {
@@ -41,7 +41,7 @@ function recordOf(row: EventRow, stream: string): EventRecord {
  * all numbers.
  */
 function placeOf(row: EventRow, stream: string): EventPlace {
-  return { stream, position: row.position, revision: Number.isFinite(row.revision) ? Math.trunc(row.revision) : TOMBSTONE_REVISION - 1 };
+  return { stream, position: row.position, revision: Number.isFinite(row.revision) ? Math.trunc(row.revision) : Number.MAX_SAFE_INTEGER };
 }
 
 /**

@@ -28,12 +28,6 @@ export class RepeatDiffers extends Refusal {
   }
 }
 
-export class StreamDeleted extends Refusal {
-  constructor(readonly stream: string) {
-    super(`Event stream '${stream}' is deleted.`);
-  }
-}
-
 export class AccessDenied extends Refusal {
   constructor() {
     super('Access Denied');

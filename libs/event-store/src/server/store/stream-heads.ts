@@ -1,5 +1,4 @@
 import type Database from 'better-sqlite3';
-import { TOMBSTONE_REVISION } from './event-record.js';
 import { parseStreamMetadata, type StreamMetadata } from './stream-metadata.js';
 
 export interface StreamHead {
@@ -7,7 +6,6 @@ export interface StreamHead {
   name: string;
   /** The last revision; -1 if the stream has never had an event. */
   lastRevision: number;
-  tombstoned: boolean;
   /** Loaded when it is first used; undefined: not loaded yet. */
   metadata: StreamMetadata | undefined;
 }
@@ -25,12 +23,10 @@ export class StreamHeads {
   private readonly insert;
 
   constructor(database: Database.Database) {
-    this.selectByName = database.prepare<[string], { id: number; tombstoned: number }>('SELECT id, tombstoned FROM streams WHERE name = ?');
+    this.selectByName = database.prepare<[string], number>('SELECT id FROM streams WHERE name = ?').pluck();
     this.selectName = database.prepare<[number], string>('SELECT name FROM streams WHERE id = ?').pluck();
     this.selectLast = database
-      .prepare<[number], number>(
-        `SELECT revision FROM events WHERE stream_id = ? AND revision < ${TOMBSTONE_REVISION} ORDER BY revision DESC LIMIT 1`,
-      )
+      .prepare<[number], number>('SELECT revision FROM events WHERE stream_id = ? ORDER BY revision DESC LIMIT 1')
       .pluck();
     this.selectLastData = database
       .prepare<[number], Buffer>('SELECT data FROM events WHERE stream_id = ? ORDER BY revision DESC LIMIT 1')
@@ -41,15 +37,8 @@ export class StreamHeads {
   find(name: string): StreamHead | undefined {
     const cached = this.byName.get(name);
     if (cached) return cached;
-    const row = this.selectByName.get(name);
-    if (!row) return undefined;
-    return this.remember({
-      id: row.id,
-      name,
-      lastRevision: this.selectLast.get(row.id) ?? -1,
-      tombstoned: row.tombstoned === 1,
-      metadata: undefined,
-    });
+    const id = this.selectByName.get(name);
+    return id === undefined ? undefined : this.remember({ id, name, lastRevision: this.selectLast.get(id) ?? -1, metadata: undefined });
   }
 
   /** Must be called inside a transaction. */
@@ -57,7 +46,7 @@ export class StreamHeads {
     const found = this.find(name);
     if (found) return found;
     const id = Number(this.insert.run(name).lastInsertRowid);
-    return this.remember({ id, name, lastRevision: -1, tombstoned: false, metadata: undefined });
+    return this.remember({ id, name, lastRevision: -1, metadata: undefined });
   }
 
   nameOf(id: number): string {

@@ -7,24 +7,15 @@ export interface StreamMetadata {
   maxAgeSeconds: number | undefined;
   /** Events before this revision are hidden. */
   truncateBefore: number;
-  /**
-   * Whether the stream is deleted softly: truncated before 2^63 - 1, the largest revision. JSON reads that as a number above all safe ones.
-   */
-  softDeleted: boolean;
-  /** The whole metadata, to be kept when the server rewrites it. */
-  raw: Record<string, unknown>;
 }
 
 export function parseStreamMetadata(stream: string, data: Buffer | undefined): StreamMetadata {
   const raw = parseObject(data);
-  const truncateBefore = numberOf(raw.$tb) ?? 0;
   return {
     // A metadata stream keeps only its last event.
     maxCount: stream.startsWith('$$') ? 1 : numberOf(raw.$maxCount),
     maxAgeSeconds: numberOf(raw.$maxAge),
-    truncateBefore,
-    softDeleted: truncateBefore > Number.MAX_SAFE_INTEGER,
-    raw,
+    truncateBefore: numberOf(raw.$tb) ?? 0,
   };
 }
 

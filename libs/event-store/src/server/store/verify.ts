@@ -1,12 +1,11 @@
 import Database from 'better-sqlite3';
 import { SCHEMA } from './database.js';
-import { TOMBSTONE_REVISION } from './event-record.js';
 import { checkedRecord, EVENT_COLUMNS, type EventRow } from './event-row.js';
 import { EventCorrupt } from './refusals.js';
 import { toStoreError } from './store-error.js';
 
 export interface StoreProblem {
-  /** EVENT_CORRUPT, STREAM_GAP, STREAM_MARK_WRONG or STORE_CORRUPT. */
+  /** EVENT_CORRUPT, STREAM_GAP or STORE_CORRUPT. */
   code: string;
   stream?: string;
   revision?: number;
@@ -36,7 +35,6 @@ export function verifyDatabase(database: Database.Database): VerifyReport {
     checkSchema(database, add);
     checkEvents(database, report, add);
     checkGaps(database, add);
-    checkTombstones(database, add);
     report.streams = database.prepare<[], number>('SELECT count(*) FROM streams').pluck().get() ?? 0;
   } catch (error) {
     add({ code: 'STORE_CORRUPT', message: toStoreError(error).message });
@@ -76,23 +74,10 @@ function checkEvents(database: Database.Database, report: VerifyReport, add: (pr
 function checkGaps(database: Database.Database, add: (problem: StoreProblem) => void): void {
   const rows = database.prepare<[], { stream: string; found: number; last: number }>(
     `SELECT s.name AS stream, count(*) AS found, max(e.revision) AS last
-     FROM events e JOIN streams s ON s.id = e.stream_id WHERE e.revision < ${TOMBSTONE_REVISION}
+     FROM events e JOIN streams s ON s.id = e.stream_id
      GROUP BY e.stream_id HAVING found <> last + 1`,
   );
   for (const { stream, found, last } of rows.iterate()) {
     add({ code: 'STREAM_GAP', stream, message: `stream "${stream}" ends at revision ${last} but holds ${found} events` });
-  }
-}
-
-function checkTombstones(database: Database.Database, add: (problem: StoreProblem) => void): void {
-  const rows = database.prepare<[], { stream: string; marked: number }>(
-    `SELECT name AS stream, tombstoned AS marked FROM streams s
-     WHERE tombstoned <> EXISTS (SELECT 1 FROM events e WHERE e.stream_id = s.id AND e.revision = ${TOMBSTONE_REVISION})`,
-  );
-  for (const { stream, marked } of rows.iterate()) {
-    const message =
-      `stream "${stream}" ` +
-      (marked ? 'is marked as deleted for good, but no event says so' : 'was deleted for good, but is not marked so');
-    add({ code: 'STREAM_MARK_WRONG', stream, message });
   }
 }
