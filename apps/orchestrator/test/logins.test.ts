@@ -347,6 +347,19 @@ describe('a program', () => {
     const login = await fetch(`${server.webAddress}/login`, { method: 'POST', headers: { authorization: `Bearer ${token}` } });
     expect([login.status, login.headers.get('set-cookie')]).toEqual([401, null]);
   });
+
+  it.each([
+    [{ exp: 8_640_000_000_001 }, 'TOKEN_WRONG'],
+    [{ exp: 1e300 }, 'TOKEN_WRONG'],
+    [{ exp: -1e300 }, 'TOKEN_EXPIRED'],
+    [{ iat: -1e300 }, 'TOKEN_WRONG'],
+    [{ auth_time: 8_640_000_000_001 }, 'TOKEN_WRONG'],
+  ])('with a token whose times are none (%j) is refused, and the server goes on', async (times, code) => {
+    const token = await provider.signed({ sub: 's-prog', groups: ['pruning'], ...times });
+    expect(await refusal(caller(token))).toBe(code);
+    await sleep(1_200); // the server looks once a second for tokens that have expired
+    expect((await caller(server.token)).role).toBe(v1.Role.ROLE_ADMIN);
+  });
 });
 
 describe('a browser', () => {

@@ -1,6 +1,7 @@
 // An exported model consists of files. The manifest names them, and the manifest's digest names the export.
 import { EXPORT_MANIFEST_LEAD } from './media-type.js';
 import { ArtifactStoreError } from './artifact-store.errors.js';
+import { isPlainName } from '#files';
 import { isDigest } from './digest.js';
 
 export interface ExportManifestFile {
@@ -9,8 +10,12 @@ export interface ExportManifestFile {
   digest: string;
 }
 
-/** Encodes the manifest with its files sorted by name, so that equal exports have equal digests. */
+/**
+ * Encodes the manifest with its files sorted by name, so that equal exports have equal digests. @throws ArtifactStoreError for a name that
+ * `decodeExportManifest` would refuse
+ */
 export function encodeExportManifest(files: ExportManifestFile[]): Uint8Array {
+  for (const [index, { name }] of files.entries()) requirePlainName(name, index);
   const sorted = [...files]
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
     .map(({ name, bytes, digest }) => ({ bytes, digest, name }));
@@ -29,12 +34,15 @@ export function decodeExportManifest(bytes: Uint8Array): ExportManifestFile[] {
   if (!Array.isArray(files)) throw malformed('has no list of files');
   return files.map((file: Partial<ExportManifestFile>, index) => {
     const { name, bytes: size, digest } = file;
-    // A manifest may come from elsewhere, and its names become paths. So only plain names inside the folder are accepted.
-    if (typeof name !== 'string' || !/^[\w][\w.+-]*(\/[\w][\w.+-]*)*$/.test(name)) throw malformed(`has a bad name in files[${index}]`);
+    requirePlainName(name, index);
     if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) throw malformed(`has bad bytes in files[${index}]`);
     if (typeof digest !== 'string' || !isDigest(digest)) throw malformed(`has a bad digest in files[${index}]`);
     return { name, bytes: size, digest };
   });
+}
+
+function requirePlainName(name: unknown, index: number): asserts name is string {
+  if (typeof name !== 'string' || !isPlainName(name)) throw malformed(`has a bad name in files[${index}]`);
 }
 
 function malformed(what: string): ArtifactStoreError {

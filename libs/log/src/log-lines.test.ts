@@ -14,6 +14,10 @@ test("an engine's line in a line of the orchestrator is its own; plain words sta
   ]);
 });
 
+test.each(['"soon"', '1e300', '-1', 'null'])('a line whose time is none (%s) is read as one without a time', (time) => {
+  expect(readLogLine(`{"level":30,"time":${time},"msg":"words"}`, 'orchestrator')).toMatchObject({ time: undefined, text: 'words' });
+});
+
 test('a secret that got into a line is not shown', () => {
   const secret = 'A'.repeat(43);
   const line = `authorization: Bearer abc.def-1abc.def-1, espalier_4f2a_${secret}, http://h/login?key=12.ab&to=/ and own-token`;

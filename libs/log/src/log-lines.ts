@@ -1,8 +1,10 @@
 // Reads lines of logs for people: lines of pino, lines of an engine inside lines of the orchestrator, and plain text.
+import { isTime } from '#files';
 
 export type LogSource = 'orchestrator' | 'engine' | 'event-store';
 
 export interface LogLine {
+  /** Undefined where the line has none, or a number that is no time. */
   time: number | undefined;
   /** The level as pino's number: 30 info, 40 warn, 50 error. */
   level: number;
@@ -16,7 +18,7 @@ export interface LogLine {
 export const LEVELS = { trace: 10, debug: 20, info: 30, warn: 40, error: 50, fatal: 60 } as const;
 
 interface Logged {
-  time?: number;
+  time?: unknown;
   level?: number;
   msg?: string;
   err?: { message?: string };
@@ -31,7 +33,8 @@ interface Logged {
 export function readLogLine(text: string, source: LogSource): LogLine {
   const logged = parsed(text);
   if (logged === undefined) return { time: undefined, level: LEVELS.info, source, text, logged: text };
-  const { time, level, msg, err, engine, code } = logged;
+  const { level, msg, err, engine, code } = logged;
+  const time = typeof logged.time === 'number' && isTime(logged.time) ? logged.time : undefined;
   if (typeof engine === 'string' && msg === 'engine') {
     const inner = readLogLine(engine, 'engine');
     return { ...inner, time: inner.time ?? time };

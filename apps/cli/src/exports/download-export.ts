@@ -2,9 +2,9 @@
 // appears under its name only when all files are on the disk.
 import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { syncPath } from '#artifact-store';
-import { makeFolder } from '#files';
+import { isPlainName, makeFolder, pathInside } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Connection } from '../connection/connection.js';
@@ -47,7 +47,7 @@ export async function downloadExport(connection: Connection, options: DownloadOp
   }
   try {
     for (const file of listed) {
-      await downloadFile(file, join(incoming, file.name), options, (bytes) => {
+      await downloadFile(file, pathInside(incoming, file.name), options, (bytes) => {
         done += bytes;
         options.onProgress?.(total === 0 ? 1 : done / total);
       });
@@ -92,8 +92,7 @@ export async function downloadExportedFile(
 
 /** Checks a file's name. Names become paths, so a server must not be able to write outside the folder. */
 function checkedName(name: string): string {
-  const parts = name.split('/');
-  if (name === '' || name.startsWith('/') || name.includes('\\') || parts.some((part) => part === '' || part === '..' || part === '.')) {
+  if (!isPlainName(name)) {
     throw new CliError('EXPORT_INVALID', `the export names a file ${JSON.stringify(name)}, which is not a plain name`, {
       exitCode: ExitCode.failed,
     });

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FileDigests } from '#files';
+import { isPlainName, type FileDigests } from '#files';
 import { invalidField, type engineV1 } from '#protocol';
 
 export interface ListedFile {
@@ -11,8 +11,6 @@ export interface ListedFile {
   digest: string;
 }
 
-/** Plain names only: no name may lead out of the folder, and none may hide a file. */
-const NAME = /^[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
 const FILES_MAX = 2_000;
 
@@ -25,7 +23,8 @@ export function checkedList(files: readonly engineV1.ModelFile[]): ListedFile[] 
   const names = new Set<string>();
   return files.map(({ name, bytes, digest }, index) => {
     const at = `files[${index}]`;
-    if (!NAME.test(name)) throw invalidField('FIELD_OUT_OF_RANGE', `${at}.name`, `is ${JSON.stringify(name)}: a plain name is allowed`);
+    if (!isPlainName(name) || name.includes('/'))
+      throw invalidField('FIELD_OUT_OF_RANGE', `${at}.name`, `is ${JSON.stringify(name)}: a plain name is allowed`);
     if (names.has(name)) throw invalidField('FIELD_OUT_OF_RANGE', `${at}.name`, `is "${name}", as that of another file`);
     names.add(name);
     if (!isOutline && !DIGEST.test(digest))

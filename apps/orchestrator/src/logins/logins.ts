@@ -1,6 +1,7 @@
 // The logins of people by the server's OpenID provider, if it has one: how a login begins on the page and by a code, and who calls.
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
+import { isTime } from '#files';
 import { EspalierError } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
 import { tokenIdIn } from '../access/token-text.js';
@@ -109,7 +110,7 @@ export class Logins {
   /** @throws EspalierError LOGIN_NOT_OFFERED, LOGIN_UNAVAILABLE, LOGIN_FAILED, TOO_MANY_CALLS */
   async beginDevice(): Promise<{ device: DeviceCode; handle: string; expiresAt: Date }> {
     const device = await this.require().issuer.beginDevice();
-    const untilMs = Date.now() + Math.min(device.seconds * 1_000, DEVICE_MS_MAX);
+    const untilMs = Date.now() + Math.min(isTime(device.seconds * 1_000) ? device.seconds * 1_000 : Infinity, DEVICE_MS_MAX);
     return { device, handle: seal(device, this.key(), OF_DEVICE, untilMs), expiresAt: new Date(untilMs) };
   }
 

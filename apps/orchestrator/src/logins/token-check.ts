@@ -1,5 +1,6 @@
 // Checks tokens that the provider has signed.
 import type * as JoseModule from 'jose';
+import { isTime, timeAt } from '#files';
 import { EspalierError } from '#protocol';
 import { reasonOf } from './issuer-errors.js';
 import type { IssuerFetch } from './issuer-fetch.js';
@@ -55,6 +56,11 @@ export class TokenCheck {
       });
       if (!TYPES.includes(protectedHeader.typ?.toLowerCase()) || payload['events'] !== undefined)
         throw tokenWrong('it is neither an ID token nor an access token');
+      for (const claim of ['exp', 'iat', 'auth_time']) {
+        const seconds = payload[claim];
+        if (typeof seconds === 'number' && !isTime(seconds * 1_000))
+          throw tokenWrong(`its claim "${claim}" is ${seconds}, which is no time`);
+      }
       const aheadSeconds = payload.iat! - Date.now() / 1_000;
       if (aheadSeconds > CLOCK_TOLERANCE_SECONDS)
         throw tokenWrong(`it was issued ${Math.round(aheadSeconds)} s from now: the clock of this server or of the provider is wrong`);
@@ -68,7 +74,7 @@ export class TokenCheck {
     const { errors } = this.jose;
     if (error instanceof EspalierError) return error;
     if (error instanceof errors.JWTExpired) {
-      const ended = new Date(Number(error.payload.exp) * 1_000).toISOString();
+      const ended = timeAt(Number(error.payload.exp) * 1_000)?.toISOString() ?? 'a time before 1970';
       return new EspalierError('TOKEN_EXPIRED', `this token was valid until ${ended}${this.http.clockWords}`);
     }
     if (error instanceof errors.JWTClaimValidationFailed) {

@@ -1,12 +1,6 @@
 // The states, exports and models that clients ask an engine about: how a request chooses one of a run, how the engine gets it, and how the
 // record names it.
-import { createWriteStream } from 'node:fs';
-import { mkdir, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { clearUnfinishedFiles, makeFolder, unfinishedName } from '#files';
-import { decodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
+import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type engineV1, type v1 } from '#protocol';
 import type { JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
@@ -18,6 +12,7 @@ import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregat
 import type { ClosedKind } from '../pruning-run/record/measures.js';
 import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
+import { withArtifactFiles } from './artifact-files.js';
 
 export type Subject =
   | { kind: 'intact' }
@@ -178,7 +173,7 @@ export async function withSubject<T>(
 ): Promise<T> {
   if (subject.kind === 'export') {
     const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
-    return withExportFolder(artifacts, files, (modelPath) => use({ sessionId: '', modelPath, intact: false }));
+    return withArtifactFiles(artifacts, files, (modelPath) => use({ sessionId: '', modelPath, intact: false }));
   }
   await bench.bringModel(run);
   if (hasState(subject)) await bench.bringState(run, subject.state);
@@ -189,48 +184,6 @@ export async function withSubject<T>(
 /** The numerics by which a subject was evaluated, as far as a session tells them: an export is evaluated without one. */
 export function numericsOf(bench: EngineWorkbench, subject: MeasuredSubject): Pick<RecordEvaluation, 'numericsFingerprint'> {
   return subject.kind === 'export' ? {} : { numericsFingerprint: bench.numericsFingerprint };
-}
-
-const EXPORT_FOLDER = { before: 'espalier-export-', after: '.folder' };
-
-/** Makes a folder for an export. Its maker removes it; if that process is killed, the next server does. */
-export async function newExportFolder(): Promise<string> {
-  const folder = join(tmpdir(), unfinishedName(EXPORT_FOLDER.before, EXPORT_FOLDER.after));
-  await mkdir(folder, { mode: 0o700 });
-  return folder;
-}
-
-/** Removes folders of exports that killed servers left behind. */
-export function clearExportFolders(): string[] {
-  return clearUnfinishedFiles(tmpdir(), { before: new RegExp(EXPORT_FOLDER.before), after: EXPORT_FOLDER.after });
-}
-
-/**
- * Gives `use` a folder with the files of an export. Files are links to the artifacts where these are files. Each artifact is read once, to
- * check that its bytes are those of its digest.
- */
-export async function withExportFolder<T>(
-  artifacts: Pick<ArtifactStore, 'open' | 'pathOf'>,
-  files: ExportManifestFile[],
-  use: (folder: string) => Promise<T>,
-): Promise<T> {
-  const folder = await newExportFolder();
-  try {
-    for (const { digest, name } of files) {
-      const path = join(folder, name);
-      makeFolder(dirname(path));
-      const stored = artifacts.pathOf?.(digest);
-      if (stored === undefined) {
-        await pipeline(artifacts.open(digest), createWriteStream(path));
-      } else {
-        for await (const _ of artifacts.open(digest)); // reading to the end checks the bytes
-        await symlink(stored, path);
-      }
-    }
-    return await use(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 export function recordedSubject(subject: MeasuredSubject): Pick<RecordEvaluation, 'subject' | 'step' | 'stateDigest' | 'teacherMark'> {

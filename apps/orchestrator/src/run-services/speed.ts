@@ -5,7 +5,8 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { chooseExport } from '../exports/export-formats.js';
-import { withExportFolder, type Subject } from '../measurements/subjects.js';
+import { withArtifactFiles } from '../measurements/artifact-files.js';
+import type { Subject } from '../measurements/subjects.js';
 import { DTYPES, dtypeViolation } from '../measurements/text-requests.js';
 
 const MOST_SEQUENCES = 16;
@@ -59,7 +60,7 @@ export async function measureSpeed(
   };
   if (subject.kind === 'export') {
     const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
-    return withExportFolder(artifacts, files, measure);
+    return withArtifactFiles(artifacts, files, measure);
   }
   await bench.bringState(run, subject.state);
   return measure('');

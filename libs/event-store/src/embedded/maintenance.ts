@@ -2,7 +2,7 @@ import { constants, closeSync, copyFileSync, existsSync, lstatSync, openSync, re
 import { randomUUID } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
-import { asOwnerOnly, makeFolder, restrictToOwner } from '#files';
+import { asOwnerOnly, makeFolder, restrictToOwner, timeAt } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 import { createFolder, FolderLock, openFileForReading, openForReading } from '../server/store/database.js';
 import { finishRestore, INCOMING_FILE, isRestoreUnfinished, makeDurable, noteRestore } from '../server/store/restore-steps.js';
@@ -179,7 +179,7 @@ function statsOf(database: Database.Database, folder: string): EmbeddedEventStor
     events: count('SELECT count(*) FROM events'),
     streams: count('SELECT count(*) FROM streams'),
     endPosition: count('SELECT max(position) FROM events'),
-    lastEventAt: lastUs === undefined ? undefined : new Date(lastUs / 1000).toISOString(),
+    lastEventAt: lastUs === undefined ? undefined : timeAt(lastUs / 1000)?.toISOString(),
     databaseBytes: bytes(DATABASE_FILE),
     walBytes: bytes(`${DATABASE_FILE}-wal`),
   };
