@@ -127,6 +127,16 @@ describe('every method, as every role', () => {
     await expect(unary((done) => strange.finishLogin({ handle: 'x' }, done))).rejects.toMatchObject({ code: 'LOGIN_NOT_OFFERED' });
   });
 
+  it('is beside two pages, which every role opens but an engine, whose token lets it join and does nothing else', async () => {
+    for (const role of Object.keys(ROLES)) {
+      const headers = { authorization: `Bearer ${tokens[role]}` };
+      const metrics = await fetch(`${server.webAddress}/metrics`, { headers });
+      const login = await fetch(`${server.webAddress}/login`, { method: 'POST', headers });
+      const found = [role, metrics.status, login.status, login.headers.has('set-cookie')];
+      expect(found).toEqual(role === 'engine' ? [role, 403, 403, false] : [role, 200, 204, true]);
+    }
+  });
+
   it('says who may call it', () => {
     expect(methods.length).toBeGreaterThan(40);
     expect(methods.filter(({ access }) => access.role === v1.Role.ROLE_UNSPECIFIED)).toEqual([]);

@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { text as textOf } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import type { DescService } from '@bufbuild/protobuf';
 import { Code, ConnectError, createClient, type Interceptor, type Transport } from '@connectrpc/connect';
@@ -217,6 +218,9 @@ describe('espalier.v1 over HTTP', () => {
       });
     expect(await sent('127.0.0.1:99999', '/espalier.v1.RunService/ListRuns')).toBe(403);
     expect(await sent(`127.0.0.1:${port}`, '/espalier.v1.RunService/ListRuns?%zz&=%00#')).toBe(200);
+    const two = connect(Number(port), '127.0.0.1');
+    two.write(`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nHost: evil.example\r\nConnection: close\r\n\r\n`);
+    expect(await textOf(two)).toMatch(/^HTTP\/1\.1 403 .*the request has 2 Host headers; one is allowed/s);
     expect((await post('RunService/ListRuns', bearer())).status).toBe(200);
   });
 

@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { codeToHttpStatus } from '@connectrpc/connect/protocol-connect';
 import { LOGIN_PATH } from '#local-access';
-import { EspalierError, reportFailure, toEspalierError } from '#protocol';
+import { EspalierError, reportFailure, ROLES, toEspalierError } from '#protocol';
+import { requireAtLeast } from '../api/admission/access.js';
 import type { Logins } from '../logins/logins.js';
 import { callMetadata, toConnectError } from './connect-routes.js';
 import { refuse, sendText } from './http-answers.js';
@@ -60,16 +61,20 @@ export class LoginPages {
     try {
       const foreign = access.foreignOrigin(request);
       if (foreign !== undefined) throw foreign;
-      const cookie =
-        request.method === 'DELETE'
-          ? await this.logOut(access, request)
-          : access.cookieFor(await access.byHeader(request.headers.authorization));
+      const cookie = request.method === 'DELETE' ? await this.logOut(access, request) : await this.logIn(access, request);
       response.writeHead(204, { 'cache-control': 'no-store', 'set-cookie': cookie }).end();
     } catch (error) {
       const known = toEspalierError(error);
       reportFailure(LOGIN_PATH, known, callMetadata(''));
       refuse(toConnectError(known), request, response);
     }
+  }
+
+  /** @throws EspalierError ROLE_TOO_LOW for an engine's token, with which a browser could ask for nothing */
+  private async logIn(access: WebAccess, request: IncomingMessage): Promise<string> {
+    const grant = await access.byHeader(request.headers.authorization);
+    requireAtLeast(ROLES.viewer, grant, 'a login of a browser is');
+    return access.cookieFor(grant);
   }
 
   /** Logs out. A person's login ends with the cookie. A token stays valid, since other browsers and programs may show it. */

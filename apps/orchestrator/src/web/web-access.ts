@@ -46,10 +46,12 @@ export class WebAccess {
 
   /**
    * The refusal of a request with a foreign Host, or undefined. Another site can let its own name lead to this server; the Host is then
-   * that name.
+   * that name. Programs differ in which of several Hosts they read, so only one is taken.
    */
-  foreignHost({ headers }: IncomingMessage): EspalierError | undefined {
+  foreignHost({ headers, headersDistinct }: IncomingMessage): EspalierError | undefined {
     const host = headers.host ?? '';
+    const hosts = headersDistinct['host']?.length ?? 0;
+    if (hosts > 1) return new EspalierError('HOST_FOREIGN', `the request has ${hosts} Host headers; one is allowed`);
     if (this.isOwnName(hostName(host))) return undefined;
     return new EspalierError(
       'HOST_FOREIGN',

@@ -8,8 +8,8 @@ import { createConnectRouter, createContextValues } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { codeToHttpStatus } from '@connectrpc/connect/protocol-connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, toEspalierError } from '#protocol';
-import { Access, isOpenMethod, STRANGER } from '../api/admission/access.js';
+import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, ROLES, toEspalierError } from '#protocol';
+import { Access, isOpenMethod, requireAtLeast, STRANGER } from '../api/admission/access.js';
 import { Callers } from '../api/admission/callers.js';
 import { OpenCalls, WITHOUT_TOKEN } from '../api/admission/call-limits.js';
 import { Doors } from '../api/admission/doors.js';
@@ -167,10 +167,10 @@ export class WebServer {
     }
   }
 
-  /** Answers the page of metrics, which callers of any role may read. Prometheus shows a token as other programs do. */
+  /** Answers the page of metrics, which viewers may read. Prometheus shows a token as other programs do. */
   private async metrics(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      await access.grantOf(request);
+      requireAtLeast(ROLES.viewer, await access.grantOf(request), 'the page of metrics is');
       const refusal = this.calls.refusal(clientOf(request));
       if (refusal !== undefined) throw refusal;
     } catch (error) {
