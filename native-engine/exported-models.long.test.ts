@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Session, type ExportOptions } from './index.js';
-import { sessionSettings, smallKinds, trainingSettings, writeSmallModel, type SmallKind } from './testing.js';
+import { exportSession, sessionSettings, smallKinds, trainingSettings, writeSmallModel, type SmallKind } from './testing.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const tinyModel = join(root, 'testdata/models/gqa-random-tiny'); // tied, grouped queries, llama3's rope scaling
@@ -208,7 +208,7 @@ function readGguf(path: string): Gguf {
 test('a GGUF file says what it is, and its tensors have the shapes that it says', async () => {
   const { session } = await studentOf(tinyModel);
   const out = join(folder, 'gguf');
-  const made = await session.exportModel({ container: 'gguf', form: 'compacted', dtype: 'f32', outFolder: out, modelCard: '# card' });
+  const made = await exportSession(session, { container: 'gguf', form: 'compacted', dtype: 'f32', outFolder: out, modelCard: '# card' });
   expect(made.files.map(({ name }) => name).sort()).toEqual(['README.md', 'model.gguf']);
   const { metadata, tensors } = readGguf(join(out, 'model.gguf'));
   expect(metadata.get('general.architecture')).toBe('deci');
@@ -242,7 +242,7 @@ withLlamaCpp.each(kinds)('llama.cpp computes from GGUF, %s, what the masked stud
   for (const model of [tinyModel, factbookModel]) {
     const { session, expected } = await studentOf(model);
     const outFolder = join(folder, `${model === tinyModel ? 'tiny' : 'factbook'}-${name}`);
-    await session.exportModel({ ...kind, dtype: 'f32', outFolder });
+    await exportSession(session, { ...kind, dtype: 'f32', outFolder });
     const answer = await askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
     expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
   }
@@ -251,7 +251,7 @@ withLlamaCpp.each(kinds)('llama.cpp computes from GGUF, %s, what the masked stud
 withLlamaCpp("llama.cpp's own quantizer makes a smaller model, which it reads, and which computes nearly the same", async () => {
   const { session, expected } = await studentOf(factbookModel);
   const outFolder = join(folder, 'quantized');
-  await session.exportModel({ container: 'gguf', form: 'compacted', multipleOf: 256, dtype: 'bf16', outFolder });
+  await exportSession(session, { container: 'gguf', form: 'compacted', multipleOf: 256, dtype: 'bf16', outFolder });
   const libraries = join(root, 'loaders/llama-cpp/node_modules/@node-llama-cpp/linux-x64/bins/linux-x64');
   const library = readdirSync(libraries).find((name) => /^libllama\.(.*\.)?so$/.test(name))!;
   const [from, to] = [join(outFolder, 'model.gguf'), join(folder, 'q4_k_m.gguf')];
@@ -274,7 +274,7 @@ withPyTorch.each(['padded', 'compacted', 'masked'] as const)(
     for (const model of [tinyModel, factbookModel]) {
       const { session, expected } = await studentOf(model);
       const outFolder = join(folder, `${model === tinyModel ? 'tiny' : 'factbook'}-torch-${form}`);
-      await session.exportModel({ form, dtype: 'f32', outFolder });
+      await exportSession(session, { form, dtype: 'f32', outFolder });
       const answer = await askPyTorch(outFolder);
       expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(1e-5);
     }
@@ -291,7 +291,7 @@ async function exportSmall(kind: SmallKind, kinds: (Partial<ExportOptions> & Pic
   const folders: string[] = [];
   for (const one of kinds) {
     const outFolder = join(mkdtempSync(join(folder, 'small-')), 'export');
-    const made = await session.exportModel({ ...one, dtype: 'f32', outFolder });
+    const made = await exportSession(session, { ...one, dtype: 'f32', outFolder });
     expect(made.hiddenSize).toBeLessThanOrEqual(48);
     folders.push(outFolder);
   }
@@ -324,7 +324,7 @@ withLlamaCpp('llama.cpp computes with a vocabulary as large as Qwen has', async 
   const session = await Session.open({ modelFolder: model, settings: sessionSettings({ batchSize: 1, sequenceLength: 32 }) });
   await session.initialise(1n); // untrained: this test is about the size, and other tests have masks
   const outFolder = join(folder, 'many tokens, exported');
-  await session.exportModel({ container: 'gguf', form: 'padded', dtype: 'f32', outFolder });
+  await exportSession(session, { container: 'gguf', form: 'padded', dtype: 'f32', outFolder });
   const file = join(outFolder, 'model.gguf');
   const window = 32; // one model only: llama.cpp's binding sorts all logits of each token, which takes long
   const oneWindow = ids.subarray(0, window);
@@ -426,7 +426,7 @@ print(json.dumps({"whole": whole}))
 withPyTorch('the class of a folder of uneven layers names what may not be split over devices: each layer', async () => {
   const { session } = await studentOf(tinyModel);
   const outFolder = join(folder, 'no-split');
-  const made = await session.exportModel({ form: 'compacted', dtype: 'f32', outFolder });
+  const made = await exportSession(session, { form: 'compacted', dtype: 'f32', outFolder });
   const { whole } = ask(python!, ['-B', '-c', NO_SPLIT_CHECK, outFolder], {});
   expect(whole).toEqual(made.layers.map((_, layer) => `model.layers.${layer}`));
 });
@@ -500,7 +500,7 @@ async function exportWith(tokenizer: object | undefined, name: string): Promise<
   await session.initialise(1n);
   const outFolder = join(folder, name);
   try {
-    await session.exportModel({ container: 'gguf', form: 'masked', dtype: 'f16', outFolder });
+    await exportSession(session, { container: 'gguf', form: 'masked', dtype: 'f16', outFolder });
   } finally {
     await session.close();
   }

@@ -27,7 +27,7 @@ import {
   writeBytes,
 } from './index.js';
 import type { NativeAddon } from './native.js';
-import { sessionSettings, trainingSettings } from './testing.js';
+import { exportSession, sessionSettings, trainingSettings } from './testing.js';
 
 const tinyModel = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
 const addonPath =
@@ -601,7 +601,8 @@ describe('export', () => {
     await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], settings: fast }));
     const outFolder = join(folder, form);
     const shares: number[] = [];
-    const exported = await session.exportModel(
+    const exported = await exportSession(
+      session,
       { form, dtype: 'f32', outFolder, modelCard: '# card' },
       { onReports: (batch) => shares.push(...batch) },
     );
@@ -612,7 +613,7 @@ describe('export', () => {
     const loaded = await evaluateModel(outFolder, { ids, window: 64 });
     expect(Math.abs(loaded.negativeLogLikelihood - student.negativeLogLikelihood)).toBeLessThan(1e-5);
     expect(Math.abs(intact.negativeLogLikelihood - student.negativeLogLikelihood)).toBeGreaterThan(1e-4);
-    await expect(session.exportModel({ form, outFolder })).rejects.toEqual(failure('INVALID_ARGUMENT', 'out_folder'));
+    await expect(exportSession(session, { form, outFolder })).rejects.toEqual(failure('INVALID_ARGUMENT', 'out_folder'));
     await session.close();
   });
 
@@ -635,7 +636,7 @@ describe('export', () => {
         computeDtype: 'bf16',
         sizedAs: kind,
       });
-      const { parameterCount, files } = await session.exportModel({ ...kind, outFolder: join(folder, `sized-${index}`) });
+      const { parameterCount, files } = await exportSession(session, { ...kind, outFolder: join(folder, `sized-${index}`) });
       expect(models[1]!.size.parameterCount).toBe(parameterCount);
       const written = files.filter(({ name }) => name.endsWith('.safetensors') || name.endsWith('.gguf'));
       const bytes = written.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

@@ -122,6 +122,35 @@ export function planMemory(options: SessionOptions, signal?: AbortSignal): Promi
   return withSession((session) => cancellable(session, signal, session.planMemory(of)));
 }
 
+export type GivenExportOptions = Partial<ExportOptions> &
+  Pick<ExportOptions, 'form' | 'outFolder' | 'stateFile'> &
+  Pick<SessionOptions, 'modelFolder' | 'weightsDigest'>;
+
+/** Exports a state of a model, both from files. It computes on no device. Returns the model before pruning, too. */
+export function exportModel(
+  options: GivenExportOptions,
+  { signal, onReports }: JobOptions<number> = {},
+): Promise<ExportedModel & { source: ModelDescription }> {
+  const { modelFolder, weightsDigest, ...kind } = options;
+  return withSession(async (session) => {
+    const source = await cancellable(session, signal, loadExpected(session, modelFolder, weightsDigest));
+    const exported = await cancellable(session, signal, session.exportModel({ ...exportDefaults, ...defined(kind) }, onReports));
+    return { ...exported, source };
+  });
+}
+
+async function loadExpected(native: NativeSession, folder: string, weightsDigest: string | undefined): Promise<ModelDescription> {
+  const model = await loadWithDigest(native, folder);
+  if (weightsDigest && weightsDigest !== model.weightsDigest) {
+    throw new EngineError(
+      'MODEL_CHANGED',
+      'weightsDigest',
+      `the weights in ${folder} have digest ${model.weightsDigest}, not ${weightsDigest}`,
+    );
+  }
+  return model;
+}
+
 /** Returns the perplexity of the model in a folder as it is: an intact model or an export. */
 export function evaluateModel(
   modelFolder: string,
@@ -189,23 +218,16 @@ export class Session {
   private constructor(
     private readonly native: NativeSession,
     readonly model: ModelDescription,
-    readonly options: TrainerOptions,
+    readonly options: TrainerOptions & Pick<SessionOptions, 'modelFolder'>,
     /** The number of teachers that stay in memory, which are those used last. A segment may have at most this number of teachers. */
     readonly teachersKept: number,
   ) {}
 
   static async open(options: SessionOptions): Promise<Session> {
     const native = mapped(() => new (addon().Session)());
-    const trainer: TrainerOptions = { ...trainerDefaults, ...defined(options) };
+    const trainer = { ...trainerDefaults, ...defined(options) };
     try {
-      const model = await loadWithDigest(native, options.modelFolder);
-      if (options.weightsDigest && options.weightsDigest !== model.weightsDigest) {
-        throw new EngineError(
-          'MODEL_CHANGED',
-          'weightsDigest',
-          `the weights in ${options.modelFolder} have digest ${model.weightsDigest}, not ${options.weightsDigest}`,
-        );
-      }
+      const model = await loadExpected(native, options.modelFolder, options.weightsDigest);
       const teachersKept = await native.open(trainer);
       return new Session(native, model, trainer, teachersKept);
     } catch (error) {
@@ -282,15 +304,6 @@ export class Session {
   measureSpeed(options: Omit<MeasureOptions, 'device' | 'threads'>, job: JobOptions<number> = {}): Promise<SpeedResult> {
     const full = { device: this.options.device, threads: this.options.threads, ...options };
     return this.job(() => cancellable(this.native, job.signal, this.native.measureSpeed(full, job.onReports)));
-  }
-
-  exportModel(
-    options: Partial<ExportOptions> & Pick<ExportOptions, 'form' | 'outFolder'>,
-    job: JobOptions<number> = {},
-  ): Promise<ExportedModel> {
-    return this.job(() =>
-      cancellable(this.native, job.signal, this.native.exportModel({ ...exportDefaults, ...defined(options) }, job.onReports)),
-    );
   }
 
   /** Ends a running job at its next step, waits for it, and frees the memory. May be called at any time, and repeatedly. */

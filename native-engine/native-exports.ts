@@ -79,6 +79,7 @@ export interface ExportKind {
 }
 
 export interface ExportOptions extends ExportKind {
+  stateFile: string; // the file of the state
   outFolder: string; // must not exist, or be empty
   modelCard: string; // README.md; empty: a plain one
 }

@@ -1,9 +1,11 @@
 // For tests: settings, and small seeded models of the kinds that are supported, as folders.
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { engineSettings, presetDefaults, type EngineSettingsUse, type SettingValues } from '#protocol';
-import type { Settings } from './native.js';
+import { exportModel, type GivenExportOptions, type JobOptions, type Session } from './index.js';
+import type { ExportedModel, Settings } from './native.js';
 
 const tokenizerFolder = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
 const VOCABULARY = 2048; // of that tokenizer
@@ -160,4 +162,20 @@ function safetensors(tensors: Map<string, { shape: number[]; values: Float32Arra
   const size = Buffer.alloc(8);
   size.writeBigUInt64LE(BigInt(text.length));
   return Buffer.concat([size, Buffer.from(text), ...[...tensors.values()].map(({ values }) => Buffer.from(values.buffer))]);
+}
+
+/** Exports the state of a session. */
+export async function exportSession(
+  session: Session,
+  options: Omit<GivenExportOptions, 'modelFolder' | 'weightsDigest' | 'stateFile'>,
+  job: JobOptions<number> = {},
+): Promise<ExportedModel> {
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-state-'));
+  try {
+    const stateFile = join(folder, 'state.safetensors');
+    writeFileSync(stateFile, (await session.exportState()).bytes);
+    return await exportModel({ ...options, modelFolder: session.options.modelFolder, stateFile }, job);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

@@ -19,7 +19,7 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used. Several alike, joined by +,
                         compute the steps of a run together: cuda:0+cuda:1
   --threads N           processor threads of each device; default 0: all, shared out among them
-  --scratch FOLDER      where exports are put together before they are sent; default: the system's folder for such
+  --scratch FOLDER      where outlines of offered models lie; default: the system's folder for such
   --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
   --allow-insecure-remote  listen on an address other machines can reach; there is no encryption and no login
   --list-devices        print what DEVICE may be as JSON, and end

@@ -570,7 +570,7 @@ describe('one engine', () => {
     const { sessionId } = await openSession(engine);
     await sendTokens(engine, sessionId);
     await initialise(engine, sessionId);
-    await all(engine.client.train(segment(sessionId, 0, 30, { returnStates: false })));
+    await all(engine.client.train(segment(sessionId, 0, 30, { returnStates: true, stateFile: join(folder, 'state') })));
     const outcomeOf = async (request: Partial<engineV1.EvaluateRequest>): Promise<engineV1.EvaluationOutcome> =>
       (await evaluate(engine, request)).at(-1)!.outcome!;
     const masked = await outcomeOf({ sessionId });
@@ -580,35 +580,24 @@ describe('one engine', () => {
     expect(intact.perplexity).not.toBe(masked.perplexity);
 
     const out = join(folder, 'exported');
-    mkdirSync(out);
-    const files = new Map<string, { announced: bigint; chunks: Buffer[] }>();
-    let current = '';
     const messages = await all(
       engine.client.exportModel(
         engineV1.ExportModelRequest.fromPartial({
-          sessionId,
+          modelPath: tinyModel,
+          stateFile: join(folder, 'state-30'),
+          outFolder: out,
           form: engineV1.ExportForm.EXPORT_FORM_COMPACTED,
           dtype: 'f32',
           modelCard: '# card',
         }),
       ),
     );
-    for (const message of messages) {
-      if (message.fileName !== '') files.set((current = message.fileName), { announced: message.fileBytes, chunks: [] });
-      if (message.chunk.byteLength > 0) files.get(current)!.chunks.push(message.chunk);
-    }
-    for (const [name, { announced, chunks }] of files) {
-      const bytes = Buffer.concat(chunks);
-      expect(BigInt(bytes.byteLength)).toBe(announced);
-      writeFileSync(join(out, name), bytes);
-    }
     expect(messages.at(-1)!.outcome!.parameterCount).toBeGreaterThan(0n);
     const exported = await outcomeOf({ modelPath: out });
     expect(Math.abs(exported.negativeLogLikelihood - masked.negativeLogLikelihood)).toBeLessThan(1e-5);
     const text = await texts(engine, { sessionId, prompts: ['Once upon', 'The'] });
     expect(await texts(engine, { modelPath: out, prompts: ['Once upon', 'The'] })).toEqual(text);
     expect(await texts(engine, { sessionId, intact: true, prompts: ['Once upon', 'The'] })).not.toEqual(text);
-    expect(readdirSync(join(folder, 'scratch')).flatMap((name) => readdirSync(join(folder, 'scratch', name)))).toEqual([]);
   });
 
   test('scores sequences as it evaluates them, batch after batch', async () => {
@@ -733,9 +722,15 @@ describe('one engine', () => {
     await expect(marked({ expectedSparsity: 0.2, teacherDigest: '', teacherMark: 0 })).rejects.toEqual(
       refused('REQUEST_INVALID', 'marks[0].teacher_mark'),
     );
-    await expect(all(client.exportModel(engineV1.ExportModelRequest.fromPartial({ sessionId })))).rejects.toEqual(
-      refused('FIELD_UNKNOWN_VALUE', 'form'),
-    );
+    const exporting = (request: Partial<engineV1.ExportModelRequest>): Promise<unknown> => {
+      const files = { modelPath: tinyModel, stateFile: join(folder, 'no-state'), outFolder: join(folder, 'no-export') };
+      return all(client.exportModel(engineV1.ExportModelRequest.fromPartial({ ...files, ...request })));
+    };
+    const form = engineV1.ExportForm.EXPORT_FORM_COMPACTED;
+    await expect(exporting({})).rejects.toEqual(refused('FIELD_UNKNOWN_VALUE', 'form'));
+    await expect(exporting({ form, outFolder: 'here' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'out_folder'));
+    await expect(exporting({ form })).rejects.toEqual(refused('STATE_CORRUPT', 'state_file'));
+    await expect(exporting({ form, weightsDigest: 'another' })).rejects.toEqual(refused('MODEL_CHANGED', 'weights_digest'));
     await expect(evaluate(engine, { sessionId, window: 1 })).rejects.toEqual(refused('INVALID_ARGUMENT', 'window'));
     const bytes = Buffer.alloc(8 << 20);
     await expect(

@@ -21,7 +21,7 @@ import { TRAINING, trainSegments, type Training } from './training/train-call.js
 const INSPECTIONS_AT_ONCE = 2;
 
 export function engineService(parts: EngineServiceParts): engineV1.EngineServiceServer {
-  const { holder, lease, scratch, models, held, onFailure, log } = parts;
+  const { holder, lease, models, held, onFailure, log } = parts;
   const training: Training = { progress: null };
   const finishSegment = (): void => holder.finishWork(TRAINING);
   const kept = new KeptTrainings({ finishSegment, leaseLeftMs: () => lease.leftMs, log });
@@ -105,7 +105,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     generate: serverStreaming((request: engineV1.GenerateRequest, signal) => generate(parts, request, signal)),
     measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(holder, request, signal)),
     measureSpeedTable: unary((request: engineV1.MeasureSpeedTableRequest, signal) => measureTable(parts, request, signal)),
-    exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(holder, scratch, request, signal)),
+    exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(request, signal)),
   };
 }
 

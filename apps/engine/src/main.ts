@@ -60,7 +60,6 @@ async function main(): Promise<void> {
   const service = engineService({
     holder,
     lease,
-    scratch,
     models,
     held,
     segments,

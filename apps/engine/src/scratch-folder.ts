@@ -1,5 +1,5 @@
-// A folder for exports on their way to the client. Its name holds the process's id, so that the next engine finds and removes the folder of
-// a killed engine.
+// A folder for the outlines of offered models. Its name holds the process's id, so that the next engine finds and removes the folder of a
+// killed engine.
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ export class ScratchFolder {
   /** Returns a path that does not exist yet, in this process's folder. */
   newPath(): string {
     this.folder ??= mkdtempSync(join(this.root, `${PREFIX}${process.pid}-`));
-    return join(mkdtempSync(join(this.folder, 'export-')), 'model');
+    return join(mkdtempSync(join(this.folder, 'model-')), 'model');
   }
 
   clear(): void {

@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import type { KeptSegments } from './segments/kept-segments.js';
 import type { HeldStates } from './states/held-states.js';
 import type { OfferedModels } from './models/offered-models.js';
-import type { ScratchFolder } from './scratch-folder.js';
 import type { SessionHolder } from './session-holder.js';
 import type { EngineLease } from './engine-lease.js';
 
@@ -11,7 +10,6 @@ import type { EngineLease } from './engine-lease.js';
 export interface EngineServiceParts {
   holder: SessionHolder;
   lease: EngineLease;
-  scratch: ScratchFolder;
   models: OfferedModels;
   held: HeldStates;
   /** null: they are kept in memory only. */

@@ -38,6 +38,7 @@ import { LadderGrpc } from './api/ladder.grpc.js';
 import { EngineJobs } from './engine-pool/engine-jobs.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { engineSlots, joinedEngines, processOptions } from './engine-pool/engine-slots.js';
+import { OwnEngine } from './engines/own-engine.js';
 import { JoinedEngines } from './engine-pool/joined-engines.js';
 import { engineLender } from './engine-pool/verification-engine.js';
 import { LiveProgress } from './live/live-progress.js';
@@ -123,7 +124,8 @@ class SurroundingsModule {
     log,
   }: Surroundings): DynamicModule {
     const around = { folderId, drives: () => lease.held, artifacts, log };
-    const pool = new EnginePool(engineSlots(config, around));
+    const own = new OwnEngine({ ...processOptions(config, 'own', log), device: 'cpu', threads: 1 });
+    const pool = new EnginePool(engineSlots(config, around), own);
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };
     const lender = engineLender(pool, config.engines === 0 ? null : checking);
     const providers = [

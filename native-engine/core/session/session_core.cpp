@@ -7,6 +7,7 @@
 
 #include "espalier/base/error.h"
 #include "export/export_size.h"
+#include "files/mapped_file.h"
 #include "files/sha256.h"
 #include "method/masks/masks_digest.h"
 #include "method/masks/open_units.h"
@@ -251,9 +252,11 @@ GenerationResult SessionCore::generate(const GenerateOptions& options, const std
   return espalier::generate(model, options.request, on_token, stopped, cancel);
 }
 
-ExportResult SessionCore::export_to(ExportRequest request, const std::function<void(double)>& on_progress,
+ExportResult SessionCore::export_to(const std::string& state_file, ExportRequest request, const std::function<void(double)>& on_progress,
                                     const std::atomic<bool>& cancel) {
-  const TrainState state = trainer().export_snapshot();
+  if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
+  const MappedFile mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
+  const TrainState state = TrainState::deserialize(mapped.bytes(), model_->config(), read_lora_spec(mapped.bytes()), false);
   request.source_folder = folder_;
   return export_model(*model_, &state, deterministic_masks(model_->config(), state), request, on_progress, cancel);
 }

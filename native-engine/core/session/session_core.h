@@ -156,7 +156,9 @@ class SessionCore {
   // Measures the speed of the model before pruning, and that of the state's pruned model or of a model in another folder.
   MeasureResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                               const std::atomic<bool>& cancel);
-  ExportResult export_to(ExportRequest request, const std::function<void(double)>& on_progress, const std::atomic<bool>& cancel);
+  // Exports the state in a file, which need not be the session's. Call after load; the session need not be open.
+  ExportResult export_to(const std::string& state_file, ExportRequest request, const std::function<void(double)>& on_progress,
+                         const std::atomic<bool>& cancel);
 
  private:
   struct NamedTeacher {

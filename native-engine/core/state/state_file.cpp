@@ -255,12 +255,12 @@ BlockGates read_block_gates(std::span<const uint8_t> state_bytes) { return gates
 
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes) { return lora_of(read_scalars(parse_state(state_bytes))); }
 
-TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora) {
+TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora, bool with_moments) {
   const Safetensors file = parse_state(bytes);
   const Scalars scalars = read_scalars(file);
   const bool own = file.tensors.contains(kFinalNormName);
   if (!own) check_lora(lora_of(scalars), lora);
-  TrainState state(own ? own_layout(file, scalars, config) : StateLayout(config, lora, gates_of(file)));
+  TrainState state(own ? own_layout(file, scalars, config) : StateLayout(config, lora, gates_of(file)), with_moments);
   state.step = scalars.step;
   state.lambda = scalars.lambda;
   state.lambda_m = scalars.lambda_m;
@@ -268,6 +268,7 @@ TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelCo
   state.shape = scalars.target();
   for (const Entry& e : state.entries()) {
     read_entry(file, e, "", state.params_);
+    if (!with_moments) continue;
     read_entry(file, e, ".adam_m", state.adam_m_);
     read_entry(file, e, ".adam_v", state.adam_v_);
   }

@@ -138,7 +138,7 @@ export async function startStack(options: StackOptions, signal: AbortSignal): Pr
   const running = runningServer(options.dataFolder);
   if (running !== null) return { ...running, logFile, wasRunning: true };
   makeDataFolder(options.dataFolder);
-  if (options.engines !== '0') await buildEngineOnce(signal);
+  await buildEngineOnce(signal); // also a server that starts none for runs asks one what a model is
   const log = asOwnerOnly(() => openSync(logFile, 'a'));
   const logStart = fstatSync(log).size;
   const child = spawn(process.execPath, serverArguments(options), { detached: true, stdio: ['ignore', log, log] });
@@ -232,7 +232,7 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
     );
   }
   makeDataFolder(options.dataFolder);
-  if (options.engines !== '0') await buildEngineOnce(signal);
+  await buildEngineOnce(signal);
   const child = spawn(process.execPath, serverArguments(options), { stdio: 'inherit' });
   // The terminal sends Ctrl-C to this process and to the server, but a program may send it to one only. A server that is told twice stops
   // once.

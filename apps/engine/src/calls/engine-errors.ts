@@ -9,7 +9,6 @@ const requestFields: Record<string, string> = {
   model: 'model_path',
   ids: 'tokens',
   data: 'tokens',
-  outFolder: 'scratch',
 };
 
 export function toProtocolError(error: unknown): unknown {

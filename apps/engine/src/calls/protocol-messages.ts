@@ -277,7 +277,7 @@ export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment,
   };
 }
 
-export function exportedMessage(exported: ExportedModel): engineV1.ExportedModel {
+export function exportedMessage(exported: ExportedModel & { source: ModelDescription }): engineV1.ExportedModel {
   return {
     parameterCount: BigInt(exported.parameterCount),
     totalBytes: BigInt(exported.totalBytes),
@@ -286,5 +286,6 @@ export function exportedMessage(exported: ExportedModel): engineV1.ExportedModel
     architecture: exported.architecture,
     contextLength: BigInt(exported.contextLength),
     notes: exported.notes,
+    source: modelMessage(exported.source),
   };
 }

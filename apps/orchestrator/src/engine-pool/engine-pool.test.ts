@@ -3,6 +3,7 @@
 import { engineV1, EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
 import { launched, Story } from '../pruning-run/testing.js';
 import { EnginePool } from './engine-pool.js';
 import { EngineSlot } from './engine-slot.js';
@@ -110,18 +111,33 @@ test('a pool can work while any engine is there for it', () => {
   expect(new EnginePool([named]).canWork).toBe(false); // another orchestrator drives the runs
 });
 
+test('no engine of a user answers what the server must believe: an engine of this installation does, also where none is here for runs', async () => {
+  const [users, ours] = [new ScriptedEngine(), new ScriptedEngine()];
+  const named = new ScriptedConnector([users], true);
+  const slot = new EngineSlot({
+    ...{ name: 'named', connector: named, supervisor: new EngineSupervisor(named, { name: 'named', log }) },
+    ...{ threads: 2, artifacts, bootId: '', log },
+  });
+  await slot.acquire();
+  const own = { ask: <T>(question: (client: EngineApi) => Promise<T>) => question(ours.client), stop: () => Promise.resolve() };
+  const pool = new EnginePool([slot], own);
+  pools.push(pool);
+  await pool.question((client) => client.inspectModel('/model', { skipWeights: true }));
+  expect([users.asked.includes('inspectModel'), ours.asked]).toEqual([false, ['inspectModel']]);
+  const local = poolOf([ours, 'cpu']).slots[0]!;
+  pool.add(local);
+  await pool.question((client) => client.inspectModel('/model', { skipWeights: true }));
+  expect([local.status, ours.asked.filter((method) => method === 'inspectModel').length]).toEqual(['idle', 2]);
+});
+
 describe('where more engines can be asked for', () => {
   /** A source of engines that has asked for a job of a cluster. */
-  const source = (said: string): EngineSource & { wanted: number[]; answered: number } => ({
-    ...{ most: 4, wanted: [], answered: 0 },
+  const source = (said: string): EngineSource & { wanted: number[] } => ({
+    ...{ most: 4, wanted: [] },
     wants(count) {
       this.wanted.push(count);
     },
     words: () => said,
-    question(ask) {
-      this.answered += 1;
-      return ask(new ScriptedEngine().client);
-    },
     planMemory: () => new ScriptedEngine().client.planMemory(engineV1.SessionOptions.fromPartial({})),
   });
 
@@ -145,12 +161,10 @@ describe('where more engines can be asked for', () => {
     expect(more.wanted).toEqual([1, 0]);
   });
 
-  test('questions go to it while no engine is here, and a study launches as many runs as there may be engines', async () => {
+  test('a study launches as many runs as there may be engines', async () => {
     const pool = new EnginePool([]);
-    const more = source('');
-    pool.bringsMore(more);
-    expect(await pool.question(() => Promise.resolve('an answer'))).toBe('an answer');
-    expect([more.answered, pool.most, pool.canWork]).toEqual([1, 4, true]);
+    pool.bringsMore(source(''));
+    expect([pool.most, pool.canWork]).toEqual([4, true]);
     expect((await pool.forNewRun(run)).engine).toBe('');
   });
 });

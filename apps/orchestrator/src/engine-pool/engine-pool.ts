@@ -1,6 +1,7 @@
 // All engines of this orchestrator. The pool collects the facts that the placement of work needs, and lends an engine to callers that take
 // any.
 import { toEspalierError, type engineV1 } from '#protocol';
+import type { OwnEngine } from '../engines/own-engine.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -43,7 +44,11 @@ export class EnginePool {
   private all: readonly EngineSlot[] = [];
   private source: EngineSource | null = null;
 
-  constructor(slots: readonly EngineSlot[]) {
+  /** @param own answers questions where this server starts no engine for runs */
+  constructor(
+    slots: readonly EngineSlot[],
+    private readonly own: Pick<OwnEngine, 'ask' | 'stop'> | null = null,
+  ) {
     for (const slot of slots) this.add(slot);
   }
 
@@ -114,14 +119,21 @@ export class EnginePool {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.slots.map((slot) => slot.stop()));
+    await Promise.all([this.own?.stop(), ...this.slots.map((slot) => slot.stop())]);
   }
 
-  /** @param runs the waiting runs in the order of their turn */
-  async place(runs: readonly PruningRunState[], jobs: readonly WaitingJob[]): Promise<Placement> {
+  /**
+   * @param runs the waiting runs in the order of their turn
+   * @param refusals the engines that must not have a run, each with the reason in words
+   */
+  async place(
+    runs: readonly PruningRunState[],
+    jobs: readonly WaitingJob[],
+    refusals: (runId: string) => ReadonlyMap<string, string> = () => new Map(),
+  ): Promise<Placement> {
     // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
-    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks)));
+    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks, refusals(run.runId))));
     const placement = place(
       this.slots.map((slot) => slot.view()),
       waiting,
@@ -130,13 +142,19 @@ export class EnginePool {
     return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
   }
 
-  /** Asks any engine. @throws EspalierError the reason why none can be asked */
+  /**
+   * Asks an engine of this installation. Engines that users start are not asked, since the server believes the answer: it decides what a run
+   * is, and what the files of an export are. @throws EspalierError the reason why none can be asked
+   */
   async question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T> {
-    const consultation = await this.consult().catch((error: unknown) => {
-      if (this.source === null) throw error;
-      return null;
-    });
-    if (consultation === null) return this.source!.question(ask);
+    const { found: consultation, reason } = await this.firstThat(
+      () => true,
+      (slot) => !slot.isNamed,
+    );
+    if (consultation === null) {
+      if (this.own === null || this.slots.some(({ isNamed }) => !isNamed)) throw reason;
+      return this.own.ask(ask);
+    }
     try {
       return await ask(consultation.client);
     } finally {
@@ -167,9 +185,12 @@ export class EnginePool {
   }
 
   /** @returns the first engine that suits, or null with the error of the first engine that can't be asked */
-  private async firstThat(suits: (one: Consultation) => boolean): Promise<{ found: Consultation | null; reason: unknown }> {
-    const rank = (slot: EngineSlot): number => (slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
-    const inOrder = this.slots.toSorted((left, right) => rank(left) - rank(right));
+  private async firstThat(
+    suits: (one: Consultation) => boolean,
+    mayAnswer: (slot: EngineSlot) => boolean = () => true,
+  ): Promise<{ found: Consultation | null; reason: unknown }> {
+    const rank = (slot: EngineSlot): number => (slot.isSilent ? 4 : slot.view().isUp ? (slot.isTaken ? 1 : 0) : slot.isNamed ? 3 : 2);
+    const inOrder = this.slots.filter(mayAnswer).toSorted((left, right) => rank(left) - rank(right));
     let reason: unknown;
     if (inOrder.length === 0) reason = noEngineForRequest();
     const unsuitable = new Set<string>();
@@ -204,7 +225,8 @@ export class EnginePool {
     if (this.source !== null && asked.length === 0) return { engine: '', memory: await this.source.planMemory(run) };
     const { client, slot, close } = await this.consult();
     try {
-      return { engine: slot.name, memory: await client.planMemory(sessionOptions(run, slot.threads)) };
+      const memory = await slot.answer(() => client.planMemory(sessionOptions(run, slot.threads)));
+      return { engine: slot.name, memory };
     } finally {
       close();
     }
@@ -229,13 +251,14 @@ export class EnginePool {
     return fit === undefined || 'problem' in fit ? null : { engine, numericsFingerprint: fit.fingerprint };
   }
 
-  private async waitingRun(run: PruningRunState, asks: boolean): Promise<WaitingRun> {
+  private async waitingRun(run: PruningRunState, asks: boolean, refusals: ReadonlyMap<string, string>): Promise<WaitingRun> {
     const fits = asks ? await this.appraise(run, { force: false }) : new Map<string, Appraisal>();
+    const refused = [...refusals].map(([name, problem]) => [name, { problem }] as const);
     return {
       runId: run.runId,
       fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
       lastSlot: run.engine?.engineName ?? null,
-      fits: new Map([...fits].map(([name, { fit }]) => [name, fit])),
+      fits: new Map([...[...fits].map(([name, { fit }]) => [name, fit] as const), ...refused]),
     };
   }
 
@@ -261,8 +284,9 @@ export class EnginePool {
     return appraisals;
   }
 
-  /** The engine's answer about the run, or null where it can't be asked now. */
+  /** The engine's answer about the run, or null where it can't be asked now, or gives none in time. */
   private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
+    if (slot.isSilent || slot.setAsideFor !== null) return Promise.resolve(null);
     const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${sessionKey(sessionOptions(run, slot.threads))}`;
     const known = this.appraisals.get(key);
     const now = performance.now();
@@ -281,12 +305,12 @@ export class EnginePool {
       return null;
     }
     try {
-      const memory = await consultation.client.planMemory(sessionOptions(run, slot.threads));
+      const memory = await slot.answer(() => consultation.client.planMemory(sessionOptions(run, slot.threads)));
       const { numericsFingerprint: fingerprint, totalBytes, availableBytes } = memory;
       return { memory, fit: { fingerprint, neededBytes: Number(totalBytes), availableBytes: Number(availableBytes) } };
     } catch (error) {
       const { code, message } = toEspalierError(error);
-      return ['ENGINE_LOST', 'ENGINE_FAILED'].includes(code) ? null : { memory: null, fit: { problem: message } };
+      return ['ENGINE_LOST', 'ENGINE_FAILED', 'ENGINE_SILENT'].includes(code) ? null : { memory: null, fit: { problem: message } };
     } finally {
       consultation.close();
     }
@@ -298,7 +322,7 @@ export class EnginePool {
       const { client, about } = await slot.acquire();
       return { client, slot, device: about.backend, close: () => undefined };
     }
-    const { client, about, close } = await visit;
+    const { client, about, close } = await slot.answer(() => visit);
     return { client, slot, device: about.backend, close };
   }
 }

@@ -12,6 +12,9 @@ import type { SlotView } from './placement.js';
  */
 const RESTARTS_UNASKED_MAX = 2;
 
+/** The time for an answer to a question that takes no work. An engine that takes longer is asked no more until it has answered. */
+const ANSWER_MS = 5_000;
+
 export interface Occupant {
   /** The present work, in words. */
   doing: string;
@@ -55,6 +58,10 @@ export class EngineSlot {
   since = new Date();
   /** The bytes that the occupant will take and has not taken yet. */
   promisedBytes = 0;
+  /** The number of questions that the engine should have answered by now. */
+  private overdue = 0;
+  /** Why the engine gets no work though it answers. */
+  private aside: { why: EspalierError; process: string; forGood: boolean } | null = null;
 
   constructor(private readonly options: SlotOptions) {
     this.name = options.name;
@@ -125,6 +132,54 @@ export class EngineSlot {
     this.tell();
   }
 
+  /**
+   * Waits for the answer to a question for some seconds. The slot gets no new work from then on, until the answer comes after all or the
+   * question fails. @throws EspalierError ENGINE_SILENT
+   */
+  async answer<T>(question: () => Promise<T>, patienceMs = ANSWER_MS): Promise<T> {
+    const answer = question();
+    let timer: NodeJS.Timeout | undefined;
+    const silence = new Promise<'silent'>((resolve) => (timer = setTimeout(() => resolve('silent'), patienceMs)));
+    const first = await Promise.race([answer.then(() => null), silence]).finally(() => clearTimeout(timer));
+    if (first === null) return answer;
+    this.overdue += 1;
+    this.tell();
+    const isOver = (): void => {
+      this.overdue -= 1;
+      this.tell();
+    };
+    answer.then(isOver, isOver);
+    throw new EspalierError('ENGINE_SILENT', `engine ${this.name} left a question without an answer for ${patienceMs / 1_000} s`);
+  }
+
+  /** Whether the engine owes an answer. */
+  get isSilent(): boolean {
+    return this.overdue > 0;
+  }
+
+  /**
+   * Gives the engine no more work: until another process of it comes, or for as long as this server knows its name.
+   * @param forGood whether another process under the name is not trusted either
+   */
+  setAside(why: EspalierError, { forGood = false } = {}): void {
+    if (this.aside?.forGood === true) return;
+    this.aside = { why, process: this.process, forGood };
+    this.options.log.warn({ engine: this.name, code: why.code }, `the engine is set aside: ${why.message}`);
+    this.tell();
+  }
+
+  /** The reason why the engine is set aside, or null. */
+  get setAsideFor(): EspalierError | null {
+    const { aside } = this;
+    return aside !== null && (aside.forGood || aside.process === this.process) ? aside.why : null;
+  }
+
+  /** Tells the processes of an engine apart. */
+  private get process(): string {
+    const { about } = this;
+    return `${about?.bootId ?? ''} ${about?.pid ?? 0}`;
+  }
+
   /** The workbench of the running engine. Starts an engine where none runs. */
   async workbench(): Promise<EngineWorkbench> {
     const engine = await this.acquire();
@@ -184,7 +239,11 @@ export class EngineSlot {
       name: this.name,
       state: this.isTaken
         ? 'taken'
-        : supervisor.condition === 'notResponding' || (this.isNamed && !isUp) || this.isLeaving
+        : supervisor.condition === 'notResponding' ||
+            (this.isNamed && !isUp) ||
+            this.isLeaving ||
+            this.isSilent ||
+            this.setAsideFor !== null
           ? 'down'
           : 'free',
       isUp,
@@ -201,6 +260,8 @@ export class EngineSlot {
   private get problemText(): string {
     const { problem } = this.supervisor;
     if (this.isLeaving) return 'is about to end';
+    if (this.setAsideFor !== null) return `is set aside: ${this.setAsideFor.message}`;
+    if (this.isSilent) return 'leaves a question without an answer';
     return problem === null
       ? `is ${this.status === 'notResponding' ? 'not responding' : 'not attached yet'}`
       : `can't be had: ${problem.message}`;

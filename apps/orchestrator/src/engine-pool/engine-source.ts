@@ -1,6 +1,5 @@
 // Where further engines come from, such as a fleet on a cluster.
 import type { engineV1 } from '#protocol';
-import type { EngineApi } from '../engines/wire/engine-client.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { NO_ENGINE, type Placement, type WaitingJob, type WaitingRun } from './placement.js';
 
@@ -18,8 +17,6 @@ export interface EngineSource {
   wants(count: number): void;
   /** The reason why a run has no engine yet, in words, or '' where there is nothing to tell. */
   words(): string;
-  /** Answers a question when no engine is there to answer it. */
-  question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T>;
   /** The memory that a run would take on an engine that is not there yet. */
   planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse>;
 }

@@ -15,13 +15,14 @@ function proof(dtype: string, fromExport: number | Error, student = STUDENT): Pr
     if (found instanceof Error) return Promise.reject(found);
     return Promise.resolve(engineV1.EvaluationOutcome.fromPartial({ negativeLogLikelihood: found, predictions: 31n }));
   };
-  const bench = { engine: { client: { evaluate }, sharesFiles: true }, sessionId: 'student', threads: 1 } as unknown as EngineWorkbench;
+  const held = { bringModel: () => Promise.resolve(), bringState: () => Promise.resolve(), sessionId: 'student', threads: 1 };
+  const bench = { ...held, engine: { client: { evaluate }, sharesFiles: true } } as unknown as EngineWorkbench;
   const tokens = { async *open() { yield await Promise.resolve(new Uint8Array(4 * 64)); } } as unknown as ArtifactStore; // prettier-ignore
   const run = {
     data: { validationDigest: 'ab'.repeat(32), trainDigest: 'cd'.repeat(32) },
     settings: { evaluationWindow: 32 },
   } as unknown as PruningRunState;
-  const request = { run, format: 'vllm' as const, dtype, contextLength: 64, files: [] };
+  const request = { run, state: {} as never, format: 'vllm' as const, dtype, contextLength: 64, files: [], dataFolder: '/data' };
   return proveExport(bench, tokens, request, new AbortController().signal);
 }
 

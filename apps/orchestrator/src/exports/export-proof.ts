@@ -5,8 +5,8 @@ import { idOf } from '#model-files';
 import { engineV1, EspalierError, toEspalierError, visibleText } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { ExportProof, LoaderProof } from '../pruning-run/record/pruning-run.events.js';
-import { withExportFolder } from '../measurements/subjects.js';
+import type { ExportProof, LoaderProof, StateFact } from '../pruning-run/record/pruning-run.events.js';
+import { withArtifactFiles } from '../measurements/artifact-files.js';
 import type { ExportFormat } from './export-formats.js';
 import { isQuantizedType } from './quantizer.js';
 import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';
@@ -45,15 +45,18 @@ const loadersOf: Record<ExportFormat, Loader[]> = {
 
 export interface ProofRequest {
   run: PruningRunState;
+  state: StateFact;
   format: ExportFormat;
   /** The type as it is stored. */
   dtype: string;
   contextLength: number;
   files: ExportManifestFile[];
+  /** The folder of the server's secrets. */
+  dataFolder: string;
 }
 
 /**
- * Proves the export. The engine must hold the run's model and state.
+ * Proves the export.
  * @throws EspalierError EXPORT_DIFFERS
  */
 export async function proveExport(
@@ -62,7 +65,8 @@ export async function proveExport(
   request: ProofRequest,
   signal: AbortSignal,
 ): Promise<ExportProof> {
-  const { run, format, contextLength } = request;
+  const { run, format, contextLength, dataFolder } = request;
+  const modelBytes = request.files.reduce((sum, { bytes }) => sum + bytes, 0);
   const dataDigest = run.data.validationDigest ?? tokenShards(run.data)[0]!.digest;
   const tokens = await firstTokens(artifacts, dataDigest);
   const window = Math.min(run.settings.evaluationWindow, WINDOW_MAX, contextLength, tokens.length);
@@ -80,6 +84,8 @@ export async function proveExport(
       () => undefined,
       signal,
     );
+  await bench.bringModel(run);
+  await bench.bringState(run, request.state);
   const student = await evaluate(bench.sessionId, '');
   const readByEngine: Loader = ({ folder }) =>
     evaluate('', folder).then(
@@ -88,9 +94,9 @@ export async function proveExport(
     );
   const own = bench.engine.sharesFiles ? readByEngine : untried(OWN_READER, 'the engine is on another machine');
   const loaders: LoaderProof[] = [];
-  await withExportFolder(artifacts, request.files, async (folder) => {
+  await withArtifactFiles(artifacts, request.files, async (folder) => {
     for (const loader of [own, ...loadersOf[format]]) {
-      const answer = await loader({ folder, window, ids: [...ids], threads: bench.threads }, signal);
+      const answer = await loader({ folder, modelBytes, hidden: dataFolder, window, ids: [...ids], threads: bench.threads }, signal);
       signal.throwIfAborted();
       const inF16 = loader === evaluateWithLlamaCpp && GELU_IN_F16.includes(run.model.architecture);
       const bound = Math.max(boundOf(request.dtype), inF16 ? BOUNDS['f16']! : 0);
@@ -116,7 +122,7 @@ function readersAnswer(dtype: string, { code, message }: EspalierError): LoaderA
 /** @throws EspalierError EXPORT_DIFFERS */
 function checked({ format, dtype }: ProofRequest, expected: number, share: number, answer: LoaderAnswer): LoaderProof {
   if (answer.outcome !== 'computed') return { ...answer, negativeLogLikelihood: null };
-  const { loader, negativeLogLikelihood } = answer;
+  const { loader, negativeLogLikelihood, inReach = '' } = answer;
   const difference = Math.abs(negativeLogLikelihood - expected);
   const bound = share * Math.max(1, expected);
   if (!(difference <= bound)) {
@@ -126,7 +132,8 @@ function checked({ format, dtype }: ProofRequest, expected: number, share: numbe
         `${expected}: they differ by ${difference}, more than the ${Number(bound.toPrecision(3))} that ${dtype} may round at this loss`,
     );
   }
-  return { loader, outcome: 'agrees', negativeLogLikelihood, message: '' };
+  const message = inReach === '' ? '' : `this machine allows no full confinement, so it could reach ${inReach}`;
+  return { loader, outcome: 'agrees', negativeLogLikelihood, message };
 }
 
 function boundOf(dtype: string): number {

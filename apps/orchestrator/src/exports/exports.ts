@@ -1,17 +1,25 @@
 // Exports a run's model for other programs into the artifact store. Each file is an artifact, and so is the manifest that names them.
+import { createReadStream } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { targetWords } from '#comparison';
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
-import { engineV1, EspalierError, visibleText } from '#protocol';
+import { type engineV1, EspalierError, visibleText } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
 import type { RunSettings, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
+import { newExportFolder, withArtifactFiles } from '../measurements/artifact-files.js';
 import type { ExportChoice } from './export-formats.js';
 import { proofText, proveExport } from './export-proof.js';
 import { speedNotes } from './export-speed.js';
 import { findQuantizer, isQuantizedType, quantized } from './quantizer.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
+
+const README = 'README.md';
+const STATE_FILE = 'state.safetensors';
 
 export interface ExportRequest extends ExportChoice {
   run: PruningRunState;
@@ -20,29 +28,35 @@ export interface ExportRequest extends ExportChoice {
   skipProof: boolean;
 }
 
-/** The shares of the progress at which the engine has written the export, and at which it is stored. The rest is the proof. */
+/** The shares of the progress at which the export is written, and at which it is stored. The rest is the proof. */
 const WRITING_SHARE = 0.5;
 const STORED_SHARE = 0.6;
 
-/** Exports a model. The caller releases the pinned artifacts once the event that names them is recorded. */
+/** The parts of the server that an export needs beside the engine that computes for it. */
+export interface ExportParts {
+  /** Asks an engine of this installation. */
+  askOwn: <T>(ask: (client: EngineApi) => Promise<T>) => Promise<T>;
+  artifacts: ArtifactStore;
+  keeper: StateKeeper;
+  dataFolder: string;
+}
+
+/**
+ * Exports a model. An engine of this installation writes its files, since users of an export run what is in them. The engine of the bench,
+ * which may be another's, only takes part in the proof. The caller releases the pinned artifacts once the event that names them is recorded.
+ */
 export async function exportModel(
+  parts: ExportParts,
   bench: EngineWorkbench,
-  artifacts: ArtifactStore,
-  keeper: StateKeeper,
   request: ExportRequest,
   pinned: string[],
   onProgress: (doneShare: number) => void,
   signal: AbortSignal,
 ): Promise<RecordExport> {
+  const { artifacts, keeper, dataFolder } = parts;
   const { run, state, form, format, multipleOf, teacherMark } = request;
   // a missing quantizer must be found before the engine does any work
   const quantizer = isQuantizedType(request.dtype) ? await findQuantizer() : null;
-  const { model } = await bench.bringModel(run);
-  await bench.bringState(run, state);
-  const messages = bench.engine.client.exportModel(
-    { ...request.engine, sessionId: bench.sessionId, multipleOf, modelCard: modelCard(request) },
-    signal,
-  );
   // Another run may have an equal file and be deleted at the same time, so the digest is pinned before the bytes are stored.
   const beforeNamed = async (digest: string): Promise<void> => {
     pinned.push(digest);
@@ -51,53 +65,86 @@ export async function exportModel(
   const store = async (content: AsyncIterable<Uint8Array> | Uint8Array, name: string): Promise<ExportManifestFile> => {
     return { name, ...(await artifacts.put(content, { beforeNamed })) };
   };
-  const quantizing: string[] = [];
-  const storeQuantized: typeof store = (content, name) =>
-    quantizer === null || content instanceof Uint8Array || !name.endsWith('.gguf')
-      ? store(content, name)
-      : store(
-          quantized(content, request.dtype, quantizer, bench.threads, signal, (note) => quantizing.push(note)),
-          name,
-        );
-  const stored = await storeFiles(messages[Symbol.asyncIterator](), storeQuantized, (share) => onProgress(share * WRITING_SHARE));
-  onProgress(STORED_SHARE);
-  const { files, outcome } = stored;
-  const dtype = request.dtype || model!.dtype;
-  const contextLength = Number(outcome.contextLength);
-  const proof = request.skipProof
-    ? undefined
-    : await proveExport(bench, artifacts, { run, format, dtype: dtype.toLowerCase(), contextLength, files }, signal);
-  const ownNotes = [...quantizing, ...typeNotes(run.settings, dtype), ...speedNotes(format, model!, outcome)];
-  const notes = [...outcome.notes, ...ownNotes];
-  const text = stored.readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof) : '');
-  files.push(await store(Buffer.from(text), README));
-  const manifest = await store(encodeExportManifest(files), 'manifest');
-  return {
-    kind: 'recordExport',
-    exportDigest: manifest.digest,
-    form,
-    dtype,
-    step: state.step,
-    stateDigest: state.stateDigest,
-    teacherMark,
-    parameterCount: Number(outcome.parameterCount),
-    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
-    files,
-    made: {
-      format,
-      multipleOf,
-      architecture: outcome.architecture,
-      contextLength,
-      hiddenSize: Number(outcome.hiddenSize),
-      layers: outcome.layers.map((one) => ({
-        heads: Number(one.heads),
-        kvHeads: Number(one.kvHeads),
-        units: Number(one.intermediate),
-      })),
-      notes,
-    },
-    ...(proof && { proof }),
-  };
+  const folder = await newExportFolder();
+  try {
+    const written = join(folder, 'written');
+    const outcome = await writeExport(parts, request, written, (share) => onProgress(share * WRITING_SHARE), signal);
+    const quantizing: string[] = [];
+    const files: ExportManifestFile[] = [];
+    for (const name of (await readdir(written)).filter((one) => one !== README)) {
+      const path = join(written, name);
+      const isQuantized = quantizer !== null && name.endsWith('.gguf');
+      const content = isQuantized
+        ? quantized(path, request.dtype, quantizer, bench.threads, signal, (note) => quantizing.push(note))
+        : createReadStream(path);
+      files.push(await store(content, name));
+    }
+    onProgress(STORED_SHARE);
+    const dtype = request.dtype || outcome.source!.dtype;
+    const contextLength = Number(outcome.contextLength);
+    const proof = request.skipProof
+      ? undefined
+      : await proveExport(bench, artifacts, { run, state, format, dtype: dtype.toLowerCase(), contextLength, files, dataFolder }, signal);
+    const ownNotes = [...quantizing, ...typeNotes(run.settings, dtype), ...speedNotes(format, outcome.source!, outcome)];
+    const notes = [...outcome.notes, ...ownNotes];
+    const readme = await readFile(join(written, README), 'utf8');
+    const text = readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof) : '');
+    files.push(await store(Buffer.from(text), README));
+    const manifest = await store(encodeExportManifest(files), 'manifest');
+    return {
+      kind: 'recordExport',
+      exportDigest: manifest.digest,
+      form,
+      dtype,
+      step: state.step,
+      stateDigest: state.stateDigest,
+      teacherMark,
+      parameterCount: Number(outcome.parameterCount),
+      bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+      files,
+      made: {
+        format,
+        multipleOf,
+        architecture: outcome.architecture,
+        contextLength,
+        hiddenSize: Number(outcome.hiddenSize),
+        layers: outcome.layers.map((one) => ({
+          heads: Number(one.heads),
+          kvHeads: Number(one.kvHeads),
+          units: Number(one.intermediate),
+        })),
+        notes,
+      },
+      ...(proof && { proof }),
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Has the files of the export written into a folder, from the model's files and the artifact of the state. */
+async function writeExport(
+  { askOwn, artifacts }: ExportParts,
+  request: ExportRequest,
+  outFolder: string,
+  onProgress: (doneShare: number) => void,
+  signal: AbortSignal,
+): Promise<engineV1.ExportedModel> {
+  const { run, state, multipleOf } = request;
+  const { path: modelPath, weightsDigest } = run.model;
+  const stateFile = { name: STATE_FILE, digest: state.stateDigest };
+  return withArtifactFiles(artifacts, [stateFile], (folder) =>
+    askOwn(async (client) => {
+      const places = { modelPath, weightsDigest, stateFile: join(folder, STATE_FILE), outFolder };
+      let outcome: engineV1.ExportedModel | undefined;
+      for await (const message of client.exportModel({ ...request.engine, ...places, multipleOf, modelCard: modelCard(request) }, signal)) {
+        onProgress(message.doneShare);
+        outcome = message.outcome ?? outcome;
+      }
+      if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine ended an export without a result');
+      return outcome;
+    }),
+  );
 }
 
 /** Returns a note where the run was pruned to a number of bytes in one type, and the export has another type. */
@@ -106,45 +153,6 @@ export function typeNotes(settings: Pick<RunSettings, 'targetBytes' | 'budgetDty
   if (targetBytes === 0 || budgetDtype === 'model' || dtype.toLowerCase() === budgetDtype) return [];
   const options = `${typeInBlocks(settings) === null ? '' : '--format gguf '}--dtype ${budgetDtype}`;
   return [`The run was pruned to bytes in ${budgetDtype}, and this export is in ${dtype.toLowerCase()}: use ${options} for the budget.`];
-}
-
-const README = 'README.md';
-
-/**
- * Stores the files that the engine sends one after another in one stream, in which a name starts the next file. The README is returned,
- * since it is completed before it is stored.
- */
-async function storeFiles(
-  messages: AsyncIterator<engineV1.ExportModelResponse>,
-  store: (content: AsyncIterable<Uint8Array>, name: string) => Promise<ExportManifestFile>,
-  onProgress: (doneShare: number) => void,
-): Promise<{ files: ExportManifestFile[]; readme: string; outcome: engineV1.ExportedModel }> {
-  const files: ExportManifestFile[] = [];
-  let readme = '';
-  let outcome: engineV1.ExportedModel | undefined;
-  let head = await messages.next();
-  while (!head.done) {
-    const { fileName } = head.value;
-    if (head.value.doneShare > 0) onProgress(head.value.doneShare);
-    if (head.value.outcome) outcome = head.value.outcome;
-    if (fileName === '') {
-      head = await messages.next();
-      continue;
-    }
-    const content = async function* (): AsyncGenerator<Uint8Array> {
-      if (!head.done && head.value.chunk.length > 0) yield head.value.chunk;
-      for (head = await messages.next(); !head.done && head.value.fileName === '' && !head.value.outcome; head = await messages.next()) {
-        yield head.value.chunk;
-      }
-    };
-    if (fileName === README) {
-      for await (const chunk of content()) readme += Buffer.from(chunk).toString();
-    } else {
-      files.push(await store(content(), fileName));
-    }
-  }
-  if (outcome === undefined || files.length === 0) throw new EspalierError('ENGINE_FAILED', 'the engine ended an export without a result');
-  return { files, readme, outcome };
 }
 
 /** The text of the README. Control characters in names and paths are made visible, since the text may be printed on a terminal. */

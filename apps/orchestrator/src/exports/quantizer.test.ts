@@ -7,6 +7,7 @@ import { quantized, type Quantizer } from './quantizer.js';
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'quantizer-'));
+  await writeFile(join(folder, 'model.gguf'), 'whole model');
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
@@ -16,16 +17,13 @@ async function script(text: string): Promise<Quantizer> {
   await chmod(path, 0o755);
   return (from, to, dtype, threads) => [path, from, to, dtype, String(threads)];
 }
-async function* content(): AsyncGenerator<Uint8Array> {
-  yield await Promise.resolve(Buffer.from('whole '));
-  yield Buffer.from('model');
-}
 const left = async (): Promise<string[]> => (await readdir(tmpdir())).filter((name) => name.startsWith('espalier-export-'));
 
 async function through(quantizer: Quantizer, signal = new AbortController().signal): Promise<{ text: string; notes: string[] }> {
   const notes: string[] = [];
   let text = '';
-  for await (const chunk of quantized(content(), 'q4_k_m', quantizer, 3, signal, (note) => notes.push(note))) text += chunk.toString();
+  for await (const chunk of quantized(join(folder, 'model.gguf'), 'q4_k_m', quantizer, 3, signal, (note) => notes.push(note)))
+    text += chunk.toString();
   return { text, notes };
 }
 

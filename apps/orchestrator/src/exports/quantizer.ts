@@ -1,15 +1,14 @@
 // Quantizes by llama.cpp, for types whose blocks only llama.cpp chooses. The quantizer comes from the library in the loader's package, or
-// is llama-quantize on the PATH. It works on files, so the engine's output goes through a temporary folder.
+// is llama-quantize on the PATH.
 import { spawn } from 'node:child_process';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { access, constants, readdir, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { renewSeal } from '#artifact-store';
 import { packageScript } from '#files';
 import { EspalierError } from '#protocol';
-import { newExportFolder } from '../measurements/subjects.js';
+import { newExportFolder } from '../measurements/artifact-files.js';
 
 /** The numbers that llama.cpp has for these types of files. */
 const TYPES: Record<string, number> = { q3_k_m: 12, q4_k_s: 14, q4_k_m: 15, q5_k_s: 16, q5_k_m: 17, q6_k: 18 };
@@ -57,9 +56,9 @@ async function findLibrary(): Promise<string | null> {
   return library === undefined ? null : join(folder, library);
 }
 
-/** Turns the bytes of a GGUF file into those of the quantized file. @param tell called with a note for the export */
+/** Returns the bytes of a GGUF file, quantized. @param tell called with a note for the export */
 export async function* quantized(
-  content: AsyncIterable<Uint8Array>,
+  from: string,
   dtype: string,
   quantizer: Quantizer,
   threads: number,
@@ -68,10 +67,8 @@ export async function* quantized(
 ): AsyncGenerator<Uint8Array> {
   const folder = await newExportFolder();
   try {
-    const [from, to] = [join(folder, 'whole.gguf'), join(folder, 'quantized.gguf')];
-    await pipeline(content, createWriteStream(from), { signal });
+    const to = join(folder, 'quantized.gguf');
     const said = await run(quantizer(from, to, dtype, threads), signal);
-    await rm(from);
     await renewSeal(to); // llama.cpp has copied the seal of the unquantized file
     const [, other, all] = FALLBACK.exec(said) ?? [];
     tell(

@@ -12,7 +12,6 @@ import type { RunToFit } from '../engine-pool/engine-source.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineSource } from '../engine-pool/engine-source.js';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
-import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionOptions } from '../engines/wire/engine-requests.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
@@ -26,7 +25,6 @@ import type { JobHost } from './job-host.js';
 import { KubernetesHost } from './kubernetes-host.js';
 import { POD_FILES } from './kubernetes-pod.js';
 import { LocalHost } from './local-host.js';
-import { QuestionEngine } from './question-engine.js';
 import { SlurmHost } from './slurm-host.js';
 
 /** The least time between two looks. The number of waiting runs may change many times a second. */
@@ -48,7 +46,6 @@ export interface FleetView {
 export class Fleet implements EngineSource {
   private readonly jobs = new FleetJobs();
   private readonly stopping = new AbortController();
-  private readonly questions: QuestionEngine;
   private host: JobHost | null = null;
   private token: FleetToken | null = null;
   private wanted = 0;
@@ -71,13 +68,6 @@ export class Fleet implements EngineSource {
     @Inject(FOLDER_ID) private readonly folderId: string,
     @Inject(LOGGER) private readonly log: Logger,
   ) {
-    const onOutput = (line: string): void => log.info({ engine: line, slot: 'questions' }, 'engine');
-    this.questions = new QuestionEngine({
-      folder: join(config.dataFolder, 'engine'),
-      device: 'cpu',
-      threads: settings?.cpus ?? 1,
-      onOutput,
-    });
     if (settings !== null) pool.bringsMore(this);
   }
 
@@ -120,7 +110,6 @@ export class Fleet implements EngineSource {
     this.stopping.abort();
     this.wake();
     await this.loop;
-    await this.questions.stop();
   }
 
   get view(): FleetView | null {
@@ -145,17 +134,13 @@ export class Fleet implements EngineSource {
     return waitWords({ wanted, most, problem, jobs: this.jobs.all, notBefore: notBeforeMs > Date.now() ? new Date(notBeforeMs) : null });
   }
 
-  question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T> {
-    return this.questions.ask(ask);
-  }
-
   /**
    * Plans the memory of a run. It compares the need with the memory of a job where the fleet's settings give that. Otherwise the engine
    * reports what is missing once it has joined.
    */
   async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
     const { kind, cards, memoryGb, cpus } = this.settings!;
-    const plan = await this.questions.ask((client) => client.planMemory(sessionOptions(run, cpus)));
+    const plan = await this.pool.question((client) => client.planMemory(sessionOptions(run, cpus)));
     if (kind === 'local') return plan;
     const availableBytes = cards === null && memoryGb !== null ? BigInt(memoryGb * GB) : plan.totalBytes;
     return { ...plan, availableBytes, hostAvailableBytes: plan.hostBytes };

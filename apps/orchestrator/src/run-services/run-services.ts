@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, type v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
@@ -11,16 +12,18 @@ import { sameMeasure } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { ARTIFACT_STORE, LOGGER } from '../provider-names.js';
+import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from '../measurements/evaluations.js';
 import { followed, type FollowedJob } from './followed-job.js';
 import { chooseExport } from '../exports/export-formats.js';
-import { exportModel } from '../exports/exports.js';
+import { exportModel, type ExportParts } from '../exports/exports.js';
 import { computeDtypeOf, tasksOf } from '../measurements/task-requests.js';
 import { evaluateTasks } from '../measurements/task-evaluations.js';
-import { clearExportFolders, jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from '../measurements/subjects.js';
+import { clearExportFolders } from '../measurements/artifact-files.js';
+import { jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from '../measurements/subjects.js';
 import { measureSpeed, speedMessage, speedOptions } from './speed.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
@@ -41,10 +44,12 @@ export class RunServices implements OnModuleInit {
   constructor(
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(EngineJobs) readonly jobs: EngineJobs,
+    @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(RunFeed) private readonly feed: RunFeed,
     @Inject(StateKeeper) readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -141,8 +146,10 @@ export class RunServices implements OnModuleInit {
     const pinned = [state.stateDigest];
     const wish = { runId, needsOurFiles: false, doing: `an export of run ${runId}` };
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+      const { artifacts, keeper, config, pool } = this;
+      const parts: ExportParts = { askOwn: (ask) => pool.question(ask), artifacts, keeper, dataFolder: config.dataFolder };
       const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof };
-      const exported = await exportModel(bench, this.artifacts, this.keeper, wanted, pinned, onProgress, both);
+      const exported = await exportModel(parts, bench, wanted, pinned, onProgress, both);
       const after = (await this.runs.change(runId, exported, { by })).run;
       await this.feed.seen(runId, after.revision); // recorded artifacts need no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;

@@ -2,12 +2,26 @@
 import { type engineV1, EspalierError } from '#protocol';
 import type { EndedSegment } from './engine-client.js';
 
-/** Returns the state after a segment: its file, or the bytes from the messages that follow; null: it is not here. */
+/** Engines take no larger payload in one piece, so a larger state could not go back to one. */
+const STATE_BYTES_MAX = 2 ** 32;
+
+/**
+ * Returns the state after a segment: its file, or the bytes from the messages that follow; null: it is not here.
+ * @param asked the path at which the engine was asked to write states; to each it adds "-" and the state's step
+ */
 export async function stateOf(
   messages: AsyncIterator<engineV1.TrainResponse>,
-  { stateFile, stateBytes, partSums }: engineV1.SegmentOutcome,
+  { state, stateFile, stateBytes, partSums }: engineV1.SegmentOutcome,
+  asked: string,
 ): Promise<EndedSegment['state']> {
-  if (stateFile !== '') return { file: stateFile };
+  if (stateFile !== '') {
+    const expected = `${asked}-${required(state, 'SegmentOutcome.state').step}`;
+    if (asked === '' || stateFile !== expected)
+      throw new EspalierError('ENGINE_FAILED', `the engine named ${JSON.stringify(stateFile)} as the file of a state, which is another`);
+    return { file: stateFile };
+  }
+  if (stateBytes > BigInt(STATE_BYTES_MAX))
+    throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes; at most ${STATE_BYTES_MAX} are taken`);
   if (stateBytes === 0n || partSums.length > 0) return null;
   const bytes = Buffer.allocUnsafe(Number(stateBytes));
   for (let used = 0; used < bytes.length;) {

@@ -172,7 +172,7 @@ class TrainState : public StateLayout, public StateScalars {
   FileBytes serialize() const;
   // Throws Error(kStateCorrupt, field, ...) where the bytes do not fit the model or the LoRA. A state with own weights has no LoRA, so any
   // LoRA fits it.
-  static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora);
+  static TrainState deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora, bool with_moments = true);
   std::string digest() const;  // the SHA-256 of serialize(), in hexadecimal
 
   // Returns a state of the same model whose LoRA has a higher rank and the same scale: A has more rows, which (seed, step) decide at

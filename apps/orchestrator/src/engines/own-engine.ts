@@ -1,10 +1,11 @@
-// An engine of this machine that answers questions about models while no engine is connected. It opens no session and trains nothing.
-import { EngineProcess, type EngineProcessOptions } from '../engines/engine-process.js';
-import type { EngineApi } from '../engines/wire/engine-client.js';
+// An engine process of this installation for what the server must believe: what a model is, and the files of an export. It opens no session
+// and trains nothing. It starts for a question, and ends when it was asked none for a while.
+import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
+import type { EngineApi } from './wire/engine-client.js';
 
 const KEPT_MS = 60_000;
 
-export class QuestionEngine {
+export class OwnEngine {
   private engine: Promise<EngineProcess> | null = null;
   private asking = 0;
   private timer: NodeJS.Timeout | undefined;
