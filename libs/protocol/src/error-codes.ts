@@ -91,6 +91,8 @@ const errorStatuses = {
   ENGINE_LOST: status.UNAVAILABLE,
   ENGINE_LEFT: status.UNAVAILABLE, // the engine ended in good order while it trained: its time was over, or a user ended it
   ENGINE_HUNG: status.UNAVAILABLE,
+  ENGINE_SILENT: status.UNAVAILABLE, // the engine lives, and left a question without an answer
+  RESULT_CONTRADICTS_STATE: status.UNAVAILABLE, // the engine's report does not fit to the state that it sent: it is set aside
   DEVICE_LOST: status.UNAVAILABLE, // a kernel failed on the card: the engine's process ends, and another takes its place
   ENGINE_FAILED: status.INTERNAL,
   ENGINE_BUSY: status.UNAVAILABLE,

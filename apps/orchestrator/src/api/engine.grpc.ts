@@ -1,6 +1,7 @@
 // Answers EngineService by the slots of the pool. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { LEVELS, withoutSecrets, type LogLine } from '#log';
+import { timeAt } from '#files';
 import { invalidField, unary, v1, type engineV1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
@@ -105,7 +106,7 @@ export class EngineGrpc {
       runId: slot.runId,
       problem: problem === null ? undefined : { code: problem.code, message: problem.message, field: '' },
       heldBy: holder === undefined ? '' : `process ${holder.pid} on ${holder.host}`,
-      heldUntil: holder === undefined ? undefined : new Date(Date.now() + now!.heldForMs),
+      heldUntil: holder === undefined ? undefined : timeAt(Date.now() + now!.heldForMs),
       waitingJobs: this.jobs.waitingAt(slot.name),
       losses,
       pid: isOurs || slot.isNamed ? (about?.pid ?? 0) : 0,

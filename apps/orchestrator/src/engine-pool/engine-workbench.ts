@@ -8,7 +8,7 @@ import type { StateFact, TeacherChoice } from '../pruning-run/record/pruning-run
 import { tokenSources } from '../pruning-run/record/training-tokens.js';
 import type { TeachersHeld, TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import type { TrainingProgress } from '../engines/wire/engine-client.js';
-import { initialStateRequest, sessionKey, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
+import { initialStateRequest, openingMs, sessionKey, sessionOptions, trainRequest } from '../engines/wire/engine-requests.js';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 import { StateCarrier } from './state-carrier.js';
 
@@ -74,7 +74,7 @@ export class EngineWorkbench {
       return this.held.session;
     }
     this.held = null;
-    const session = await this.engine.client.openSession(options, `run ${run.runId}`, signal);
+    const session = await this.engine.client.openSession(options, `run ${run.runId}`, openingMs(run.model), signal);
     this.held = { key, runId: run.runId, session, tokens: null, state: null, teachers: new Set() };
     return session;
   }

@@ -23,6 +23,8 @@ export interface AttemptParts {
   jobs: Pick<EngineJobs, 'waitingAt' | 'runAllAt'>;
   /** The slot of the engine that trains the run. */
   slot: Pick<EngineSlot, 'name' | 'doing' | 'promisedBytes' | 'workbench' | 'isLeaving'>;
+  /** Whether an error that another attempt would meet again, too, ends the run. If not, another engine tries it. */
+  endsRun: () => boolean;
   log: Logger;
   /** The name of this process. */
   instance: string;

@@ -19,6 +19,21 @@ export function damageOrThrow(error: unknown): EspalierError {
 }
 
 /**
+ * Reads the state that an engine calls damaged. Another engine tries it where this one finds fault with a whole state. @throws EspalierError
+ * ENGINE_FAILED
+ */
+export async function requireDamage(
+  { artifacts, endsRun }: Pick<AttemptParts, 'artifacts' | 'endsRun'>,
+  run: PruningRunState,
+  step: number,
+  damage: EspalierError,
+): Promise<void> {
+  const state = statesToFallBackTo(run).find((one) => one.step === step);
+  if (state === undefined || endsRun() || (await artifacts.verify(state.stateDigest)) !== 'ok') return;
+  throw new EspalierError('ENGINE_FAILED', `the engine calls a whole state damaged: ${damage.message}`, { cause: damage });
+}
+
+/**
  * The digest of the latest whole state before `step`, or null for the fresh state that follows from the seed. @throws the damage when no
  * state is whole
  */

@@ -11,7 +11,7 @@ import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import { attachEngine } from './attach-engine.js';
 import { planWithTeachers } from './teachers-at-hand.js';
 import { requireToStay, runToBeLoaded, type AttemptParts } from './attempt-parts.js';
-import { damageOrThrow, wholeStateBefore, withTokens } from './damaged-artifacts.js';
+import { damageOrThrow, requireDamage, wholeStateBefore, withTokens } from './damaged-artifacts.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { REPORT_INTERVAL_MS, UNWATCHED_REPORT_INTERVAL_MS } from '../engines/wire/engine-requests.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
@@ -34,6 +34,9 @@ export class RunAttempt {
   private sendsTeachers = false; // whether to send missing teachers; otherwise the engine reads them by itself
   private reachedStep: number | undefined; // by the engine's reports, recorded or not
   private evaluationError: { code: string; message: string } | null = null;
+  /** The error for which the engine was lost, or null. */
+  failure: EspalierError | null = null;
+  private readonly firstStep: number;
   /** Aborts when another attempt or a command has taken the run from this one. */
   private readonly dismissed = new AbortController();
   /** Aborts when the driver waits for the attempt to end. The attempt then no longer waits for space on a disk. */
@@ -47,10 +50,16 @@ export class RunAttempt {
     this.runId = run.runId;
     this.number = run.attempt + 1;
     this.run = this.ahead = run;
+    this.firstStep = stepOf(run);
     this.recordings = new RecordingQueue(async (segments) => {
       this.advance(await parts.recorder.record(this.run, segments, this.patience));
       this.bench?.engine.client.stateRecorded(segments.at(-1)!.report.state.stateDigest);
     }, parts.recordIntervalMs);
+  }
+
+  /** Whether the attempt recorded steps. */
+  get gotOn(): boolean {
+    return stepOf(this.run) > this.firstStep;
   }
 
   async execute(): Promise<void> {
@@ -210,6 +219,7 @@ export class RunAttempt {
 
   private async fallBack(step: number, damage: EspalierError): Promise<PruningRunState> {
     await this.settle();
+    await requireDamage(this.parts, this.run, step, damage);
     const stateDigest = await wholeStateBefore(this.parts.artifacts, this.run, step, damage);
     this.parts.log.error(
       { runId: this.runId, code: damage.code, step, stateDigest },
@@ -235,17 +245,20 @@ export class RunAttempt {
       window: run.settings.evaluationWindow,
       dataDigest: run.data.validationDigest!,
     };
+    const watchdog = watchProgress(bench.engine);
     try {
       const signal = AbortSignal.any([bench.engine.lost, this.dismissed.signal, parts.shutdown]);
       await bench.bringModel(run);
       if (subject === 'masked' && !(await this.bringsWhole(stepOf(run), () => bench.bringState(run, run.current)))) return;
       await this.change(
-        await withTokens(parts, run, 'validation', () => evaluate(bench, parts.artifacts, request, () => undefined, signal)),
+        await withTokens(parts, run, 'validation', () => evaluate(bench, parts.artifacts, request, () => watchdog.alive(), signal)),
       );
     } catch (error) {
       const known = toEspalierError(error);
-      if (parts.shutdown.aborted || this.dismissed.signal.aborted || isTransient(known)) throw error;
+      if (parts.shutdown.aborted || this.dismissed.signal.aborted || isTransient(known) || !parts.endsRun()) throw error;
       this.evaluationError = { code: known.code, message: known.message };
+    } finally {
+      watchdog.rest();
     }
   }
 
@@ -310,8 +323,10 @@ export class RunAttempt {
       }
       const { code, message, field } = known;
       const failed = { attempt: this.number, code, message };
-      if (isTransient(known)) await this.change({ ...failed, kind: 'recordEngineLoss', cause: 'engine', reachedStep: this.reachedStep });
-      else await this.change({ ...failed, kind: 'fail', field });
+      if (isTransient(known) || !parts.endsRun()) {
+        this.failure = known;
+        await this.change({ ...failed, kind: 'recordEngineLoss', cause: 'engine', reachedStep: this.reachedStep });
+      } else await this.change({ ...failed, kind: 'fail', field });
     } catch (failure) {
       if (!(failure instanceof EspalierError && failure.code === 'ATTEMPT_STALE')) throw failure;
     }

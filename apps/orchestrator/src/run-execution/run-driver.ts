@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
+import { isTransient } from '../engines/wire/engine-errors.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineSlot } from '../engine-pool/engine-slot.js';
@@ -19,6 +20,7 @@ import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { runToBeLoaded } from './attempt-parts.js';
+import { EngineTrust } from './engine-trust.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { RunPreparation } from './run-preparation.js';
@@ -46,6 +48,7 @@ export class RunDriver {
   private readonly works = new Set<Promise<void>>();
   /** The runs that are reported as waiting for a suitable engine or for the artifact store. */
   private readonly keptWaiting = new Set<string>();
+  private readonly trust: EngineTrust;
   private loop: Promise<void> = Promise.resolve();
   /** Whether this process held the lease at the last look. */
   private drives = false;
@@ -65,7 +68,9 @@ export class RunDriver {
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'recordIntervalMs'>,
     @Inject(LOGGER) private readonly log: Logger,
-  ) {}
+  ) {
+    this.trust = new EngineTrust(pool);
+  }
 
   /** Returns when the record so far is known. The loop goes on by itself. */
   async start(): Promise<void> {
@@ -126,7 +131,7 @@ export class RunDriver {
       return woken;
     }
     const waiting = inTurn(this.feed.unfinished().filter((run) => this.isReady(run)));
-    const placement = await this.pool.place(waiting, this.jobs.waiting);
+    const placement = await this.pool.place(waiting, this.jobs.waiting, (runId) => this.trust.refusalsOf(runId));
     if (this.shutdown.signal.aborted) return;
     this.giveJobs(placement);
     const outOfReach = this.artifacts.reach?.problem ?? null; // no attempt could even begin
@@ -217,9 +222,10 @@ export class RunDriver {
       }
       if (this.shutdown.signal.aborted) return;
       this.live.goesOn(runId);
-      work.attempt = new RunAttempt({ ...this.parts(), slot }, known);
+      work.attempt = new RunAttempt({ ...this.parts(), slot, endsRun: () => this.trust.endsRun(runId, slot) }, known);
       work.number = known.attempt + 1;
       await work.attempt.execute();
+      this.learn(runId, slot, work.attempt);
     } catch (error) {
       this.log.error({ err: error, runId }, 'an attempt could not be recorded');
       this.live.waits(error, runId);
@@ -228,6 +234,12 @@ export class RunDriver {
       this.atWork.delete(runId);
       slot.leave();
     }
+  }
+
+  private learn(runId: string, slot: EngineSlot, { failure, gotOn }: RunAttempt): void {
+    if (failure === null || gotOn) this.trust.forget(runId);
+    if (failure !== null && !isTransient(failure)) this.trust.refused(runId, slot, failure);
+    this.trust.ended(slot, { failure, gotOn });
   }
 
   private async doJobs(slot: EngineSlot, runId: string): Promise<void> {

@@ -130,7 +130,7 @@ export class World {
     const recorder = new SegmentRecorder(artifacts, this.store as unknown as EventStore, runs, keeper, live, new Tallies(), quiet);
     const modelAndData = { remakeTokens: () => Promise.resolve() };
     const common = { runs, feed: feed as never, artifacts, live, jobs, recorder, modelAndData, log: quiet };
-    return { ...common, slot, instance: 'this process', recordIntervalMs: 0, shutdown: shutdown.signal };
+    return { ...common, slot, endsRun: () => true, instance: 'this process', recordIntervalMs: 0, shutdown: shutdown.signal };
   }
 
   private async *bytesOf(digest: string): AsyncGenerator<Uint8Array> {

@@ -2,7 +2,7 @@
 // teachers. A training without a history would change its teachers, too, so the time of such a change counts.
 import type { ArtifactStore } from '#artifact-store';
 import type { EngineClient } from '../../src/engines/wire/engine-client.js';
-import { initialStateRequest, sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
+import { initialStateRequest, openingMs, sessionOptions, trainRequest } from '../../src/engines/wire/engine-requests.js';
 import { endStepOf, lossesAt, phaseAt } from '../../src/pruning-run/method/phases.js';
 import { stepTargets } from '../../src/pruning-run/method/sparsity-schedule.js';
 import type { TeacherStretch } from '../../src/pruning-run/planning/segment-plan.js';
@@ -39,7 +39,7 @@ export class BareEngine {
   async open(threads: number): Promise<void> {
     const { run } = this.recorded;
     const { data } = run;
-    this.sessionId = (await this.client.openSession(sessionOptions(run, threads), 'overhead')).sessionId;
+    this.sessionId = (await this.client.openSession(sessionOptions(run, threads), 'overhead', openingMs(run.model))).sessionId;
     await this.client.loadTrainingTokens(this.sessionId, tokenSources(data), this.artifacts);
     await this.client.initialiseState(initialStateRequest(this.sessionId, run));
   }

@@ -141,14 +141,6 @@ export class FarEngineClient extends EngineClient {
     return Promise.race([this.away.ends, given]);
   }
 
-  override async inspectModel(
-    modelPath: string,
-    options: { skipWeights: boolean; signal?: AbortSignal },
-  ): Promise<engineV1.ModelDescription> {
-    if (!options.skipWeights) return super.inspectModel(await this.bring(modelPath, options.signal), options);
-    return this.withOutline(modelPath, (name) => super.inspectModel(name, options));
-  }
-
   override async measureSpeedTable(
     request: engineV1.MeasureSpeedTableRequest,
     signal: AbortSignal,
@@ -160,8 +152,13 @@ export class FarEngineClient extends EngineClient {
     return this.withOutline(options.modelPath, (modelPath) => super.planMemory({ ...options, modelPath }));
   }
 
-  override async openSession(options: engineV1.SessionOptions, owner: string, signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
-    return super.openSession({ ...options, modelPath: await this.bring(options.modelPath, signal) }, owner);
+  override async openSession(
+    options: engineV1.SessionOptions,
+    owner: string,
+    patienceMs: number,
+    signal?: AbortSignal,
+  ): Promise<engineV1.OpenSessionResponse> {
+    return super.openSession({ ...options, modelPath: await this.bring(options.modelPath, signal) }, owner, patienceMs);
   }
 
   override async *generate(request: engineV1.GenerateRequest, signal: AbortSignal): AsyncGenerator<engineV1.GenerateResponse> {

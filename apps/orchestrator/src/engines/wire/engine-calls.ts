@@ -16,6 +16,9 @@ import { send, showing } from './sent-data.js';
 
 type Client = engineV1.EngineServiceClient;
 
+/** The longest pause between two pieces of an upload, and between the last piece and the answer. */
+const UPLOAD_STALL_MS = 300_000;
+
 export class EngineCalls {
   private stub: Client;
   private closedBy: EspalierError | null = null;
@@ -102,13 +105,24 @@ export class EngineCalls {
       });
     });
     answer.catch(() => undefined); // an error of the sender, such as a damaged artifact, comes first
+    let isStalled = false;
+    const stall = setTimeout(() => {
+      isStalled = true;
+      call!.cancel();
+    }, UPLOAD_STALL_MS).unref();
     try {
-      await send(call!, bytes, message);
+      await send(
+        call!,
+        noting(bytes, () => stall.refresh()),
+        message,
+      );
+      return await answer;
     } catch (error) {
       call!.cancel();
-      throw error;
+      throw isStalled ? new EspalierError('ENGINE_SILENT', `the engine took no bytes for ${UPLOAD_STALL_MS / 1_000} s`) : error;
+    } finally {
+      clearTimeout(stall);
     }
-    return answer;
   }
 
   protected async *stream<Message>(call: ClientReadableStream<Message>, signal: AbortSignal): AsyncGenerator<Message> {
@@ -129,5 +143,12 @@ export class EngineCalls {
       signal.removeEventListener('abort', cancel);
       if (!ended) call.cancel();
     }
+  }
+}
+
+async function* noting<T>(items: AsyncIterable<T>, note: () => void): AsyncGenerator<T> {
+  for await (const item of items) {
+    note();
+    yield item;
   }
 }

@@ -66,9 +66,14 @@ export class EngineClient extends EngineCalls {
     return this.unary(this.client.planMemory, { options }, 600_000);
   }
 
-  /** @param _signal ends the sending of files that must come first; only engines on other machines need them */
-  async openSession(options: engineV1.SessionOptions, owner: string, _signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
-    return this.unary(this.client.openSession, { options, owner, replace: true }, 1_800_000);
+  /** @param patienceMs the time in which an engine that has the model's files opens it @param _signal ends the sending of files that must come first; only engines on other machines need them */
+  async openSession(
+    options: engineV1.SessionOptions,
+    owner: string,
+    patienceMs: number,
+    _signal?: AbortSignal,
+  ): Promise<engineV1.OpenSessionResponse> {
+    return this.unary(this.client.openSession, { options, owner, replace: true }, patienceMs);
   }
 
   async closeSession(sessionId: string): Promise<void> {
@@ -134,7 +139,7 @@ export class EngineClient extends EngineCalls {
         const last = next === -1 ? steps.length : next;
         if (last > first) yield { kind: 'steps', steps: steps.slice(first, last) };
         first = last;
-        yield { kind: 'segment', segment: { outcome, state: await stateOf(messages, outcome) } };
+        yield { kind: 'segment', segment: { outcome, state: await stateOf(messages, outcome, request.stateFile) } };
       }
       if (steps.length > first) yield { kind: 'steps', steps: steps.slice(first) };
       if (end === undefined) continue;

@@ -20,7 +20,7 @@ test('an engine whose socket is gone is named as not reached, without the words 
 test.each([
   [status.UNAVAILABLE, 'ENGINE_LOST', 'the connection to the engine broke before it had answered'],
   [status.CANCELLED, 'ENGINE_LOST', 'the call to the engine was cancelled before it had answered'],
-  [status.DEADLINE_EXCEEDED, 'ENGINE_LOST', 'the engine did not answer in time'],
+  [status.DEADLINE_EXCEEDED, 'ENGINE_SILENT', 'the engine did not answer in time'],
   [status.INTERNAL, 'ENGINE_FAILED', 'the engine did not finish: read ECONNRESET'],
 ])('a loss with status %s has words of ours', (code, ours, message) => {
   const details = 'read ECONNRESET';

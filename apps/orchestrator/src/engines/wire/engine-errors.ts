@@ -8,6 +8,8 @@ const transientCodes = new Set([
   'ENGINE_LOST',
   'ENGINE_LEFT',
   'ENGINE_HUNG',
+  'ENGINE_SILENT',
+  'RESULT_CONTRADICTS_STATE', // the engine is set aside, so the next attempt goes to another
   'ENGINE_FAILED',
   'ENGINE_UNAVAILABLE',
   'ENGINE_BUSY',
@@ -50,6 +52,8 @@ const LOSS_WORDS: Partial<Record<string, string>> = {
   DEADLINE_EXCEEDED: 'the engine did not answer in time',
 };
 
+const LOSS_CODES: Partial<Record<string, string>> = { INTERNAL: 'ENGINE_FAILED', DEADLINE_EXCEEDED: 'ENGINE_SILENT' };
+
 export function engineError(error: ServiceError): EspalierError {
   const known = fromServiceError(error);
   // The engine was told to end and said so while this call was on its way. The run goes on elsewhere.
@@ -58,8 +62,7 @@ export function engineError(error: ServiceError): EspalierError {
   if (lossStatuses.has(known.code)) {
     if (known.code === 'UNAVAILABLE' && known.message.startsWith(NO_CONNECTION)) return new EngineNotReachedError(error);
     const words = LOSS_WORDS[known.code] ?? `the engine did not finish: ${known.message}`;
-    const code = known.code === 'INTERNAL' ? 'ENGINE_FAILED' : 'ENGINE_LOST';
-    return new EspalierError(code, words, { cause: error });
+    return new EspalierError(LOSS_CODES[known.code] ?? 'ENGINE_LOST', words, { cause: error });
   }
   return known;
 }

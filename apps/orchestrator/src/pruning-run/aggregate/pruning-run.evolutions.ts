@@ -164,6 +164,8 @@ export function engineLost(state: PruningRunState, { data, at }: EventOf<'Engine
     failure: { code, message, field: '' },
     attemptsWithoutProgress: attemptsWithoutProgress(state, data),
     furthestStep: Math.max(state.furthestStep, data.reachedStep ?? 0),
+    // An engine that recorded no step has not made the run's numerics its own.
+    numericsFingerprint: state.segmentRevision === 0 ? null : state.numericsFingerprint,
     restartNotBefore: data.restartDelayMs === 0 ? null : new Date(Date.parse(at) + data.restartDelayMs).toISOString(),
   };
 }

@@ -6,6 +6,9 @@ const LONGEST_DELAY_MS = 30_000;
 /** After this many attempts without progress the run no longer restarts by itself. */
 export const ATTEMPTS_WITHOUT_PROGRESS_MAX = 8;
 
+/** After these losses the engine gets no more work, so they say nothing about the run. */
+const SET_ASIDE_BY = new Set(['RESULT_CONTRADICTS_STATE']);
+
 export function restartDelayMs(attemptsWithoutProgress: number): number {
   return Math.min(FIRST_DELAY_MS * 2 ** attemptsWithoutProgress, LONGEST_DELAY_MS);
 }
@@ -16,8 +19,8 @@ export function restartDelayMs(attemptsWithoutProgress: number): number {
  */
 export function attemptsWithoutProgress(
   before: { attemptsWithoutProgress: number; furthestStep: number; current: { step: number } | null },
-  { cause, reachedStep = 0 }: { cause: 'engine' | 'orchestrator'; reachedStep?: number | undefined },
+  { cause, code, reachedStep = 0 }: { cause: 'engine' | 'orchestrator'; code: string; reachedStep?: number | undefined },
 ): number {
-  if (cause === 'orchestrator') return before.attemptsWithoutProgress;
+  if (cause === 'orchestrator' || SET_ASIDE_BY.has(code)) return before.attemptsWithoutProgress;
   return reachedStep > Math.max(before.furthestStep, before.current?.step ?? 0) ? 1 : before.attemptsWithoutProgress + 1;
 }

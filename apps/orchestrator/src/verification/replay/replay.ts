@@ -5,7 +5,7 @@ import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { BorrowEngine } from '../../engine-pool/verification-engine.js';
 import type { Budget, DataIdentity, ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
-import { initialStateRequest, trainRequest, sessionOptions } from '../../engines/wire/engine-requests.js';
+import { initialStateRequest, openingMs, trainRequest, sessionOptions } from '../../engines/wire/engine-requests.js';
 import type { EngineApi, EndedSegment } from '../../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
@@ -99,7 +99,7 @@ async function openSession(
   segment: ReplaySegment,
 ): Promise<ReplaySession> {
   const { settings } = segment;
-  const session = await client.openSession(sessionOptions({ settings, model }, segment.threads), 'verification');
+  const session = await client.openSession(sessionOptions({ settings, model }, segment.threads), 'verification', openingMs(model));
   if (session.numericsFingerprint !== segment.numericsFingerprint && tolerance === null) {
     await client.closeSession(session.sessionId).catch(() => undefined);
     throw new EspalierError(
