@@ -197,3 +197,15 @@ test('a run whose numerics no free engine has waits for the one that does', asyn
   expect(trained(idle)).toBe(false);
   expect(used.asked.filter((one) => one === 'openSession')).toHaveLength(2);
 });
+
+test('a recorded delay before the next attempt is kept where the feed is behind the record', async () => {
+  drive(1);
+  world.feedDelayMs = 50;
+  await launch(RUNS[0]);
+  engines[0]!.failures.set('openSession', new EspalierError('ENGINE_BUSY', 'the engine is busy with another piece of work'));
+  await driver.start();
+  await until(() => hasEnded(RUNS[0]));
+  expect(world.recorded(RUNS[0]).filter((type) => type === 'AttemptStarted')).toHaveLength(2);
+  const [lost, next] = ['EngineLost', 'AttemptStarted'].map((type) => world.at(RUNS[0], type));
+  expect(next! - lost!).toBeGreaterThanOrEqual(Number(world.last(RUNS[0], 'EngineLost')['restartDelayMs']));
+});

@@ -33,6 +33,9 @@ const LONGEST_RETRY_MS = 10_000;
 /** How often in milliseconds the driver looks whether a waiting run now suits a free engine (its memory, its numerics). */
 const LOOK_AGAIN_MS = 5_000;
 
+/** The longest time to wait for the feed where it is behind the record of a run. */
+const FEED_BEHIND_MS = 1_000;
+
 interface RunAtWork {
   slot: EngineSlot;
   /** Null while the attempt is about to begin. */
@@ -168,7 +171,7 @@ export class RunDriver {
     let nextMs = Infinity;
     for (const { runId, slot: name, neededBytes } of runs) {
       const run = waiting.get(runId)!;
-      const waitMs = run.restartNotBefore === null ? 0 : Date.parse(run.restartNotBefore) - Date.now();
+      const waitMs = restartsInMs(run);
       const slot = this.pool.slot(name);
       if (slot === undefined) continue; // the slot has just left; that change wakes the driver
       if (waitMs > 0) nextMs = Math.min(nextMs, waitMs);
@@ -212,8 +215,8 @@ export class RunDriver {
     this.atWork.set(runId, work);
     try {
       const known = await this.runs.load(runId).catch(() => run); // the feed may be behind
-      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId)) {
-        await delay(20, this.shutdown.signal);
+      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId) || (!known.attemptOpen && restartsInMs(known) > 0)) {
+        await Promise.race([this.feed.seen(runId, known.revision), delay(FEED_BEHIND_MS, this.shutdown.signal)]);
         return;
       }
       if (known.attemptOpen) {
@@ -297,6 +300,11 @@ export class RunDriver {
   private async closeAttempt({ runId, attempt }: PruningRunState, code: string, message: string): Promise<void> {
     await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message }, { by: BY_SERVER });
   }
+}
+
+/** The time until the run may restart, by its record; at most 0 where it may now. */
+function restartsInMs({ restartNotBefore }: PruningRunState): number {
+  return restartNotBefore === null ? 0 : Date.parse(restartNotBefore) - Date.now();
 }
 
 function delay(ms: number, signal: AbortSignal): Promise<void> {

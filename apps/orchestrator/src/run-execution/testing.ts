@@ -1,5 +1,6 @@
 // For tests: a run's record and an artifact store in memory, and slots whose engines follow a script. The real repository and recorder make
 // the record.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ArtifactStore } from '#artifact-store';
 import { WrongExpectedRevisionError, type EventStore, type NewEvent, type StoredEvent } from '#event-store';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
@@ -64,6 +65,8 @@ export class World {
   /** The digests that `verify` reports as damaged. It reports all others as whole. */
   readonly damaged = new Set<string>();
   readonly listeners = new Set<FeedListener>();
+  /** The time by which the feed is behind the record. */
+  feedDelayMs = 0;
   private readonly open = new Map<string, PruningRunState>();
 
   readonly artifacts = {
@@ -85,13 +88,15 @@ export class World {
     },
     unfinished: () => [...this.open.values()],
     isDamaged: () => false,
-    seen: () => Promise.resolve(),
+    seen: async (runId: string, revision: number) => {
+      while ((this.open.get(runId)?.revision ?? Infinity) < revision) await sleep(1);
+    },
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
   };
 
   constructor() {
-    this.store.onAppend = (stream) => void this.tell(stream);
+    this.store.onAppend = (stream) => void (this.feedDelayMs === 0 ? this.tell(stream) : sleep(this.feedDelayMs).then(() => this.tell(stream)));
   }
 
   /** Appends facts of a run as if they had been recorded before. Without facts, the run is launched. */
@@ -110,6 +115,11 @@ export class World {
   last(runId: string, type: string): Record<string, unknown> {
     const event = this.store.eventsOf(runStream(runId)).findLast((one) => one.type === type);
     return decodeStored(event!).data;
+  }
+
+  /** The time of the last event of a type, in milliseconds. */
+  at(runId: string, type: string): number {
+    return Date.parse(decodeStored(this.store.eventsOf(runStream(runId)).findLast((one) => one.type === type)!).at);
   }
 
   slot(name: string, ...answers: (ScriptedEngine | Error)[]): { slot: EngineSlot; connector: ScriptedConnector } {
