@@ -8,6 +8,7 @@ import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import { Fleet, type FleetView } from '../fleets/fleet.js';
 import type { FleetJob } from '../fleets/fleet-jobs.js';
+import { DriverLease } from '../storage/driver-lease.js';
 import { logsElsewhere, logTail } from '../storage/log-tail.js';
 import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
@@ -38,6 +39,7 @@ export class EngineGrpc {
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
     @Inject(Fleet) private readonly fleet: Pick<Fleet, 'view'>,
     @Inject(SpeedTables) private readonly tables: SpeedTables,
+    @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(ACCESS_TOKEN) private readonly ownToken: string | null,
   ) {}
@@ -49,9 +51,10 @@ export class EngineGrpc {
         fleet: fleetMessage(this.fleet.view),
       })),
       getLog: unary((request: v1.GetLogRequest) => this.log(request)),
-      measureSpeedTable: unary(({ data, ...request }: v1.MeasureSpeedTableRequest, signal) =>
-        this.tables.measure(request, data === undefined ? null : dataSource(data), signal),
-      ),
+      measureSpeedTable: unary(({ data, ...request }: v1.MeasureSpeedTableRequest, signal) => {
+        this.lease.requireHeld();
+        return this.tables.measure(request, data === undefined ? null : dataSource(data), signal);
+      }),
       listDevices: unary(async (): Promise<v1.ListDevicesResponse> => ({ devices: await this.devices() })),
     };
   }

@@ -38,7 +38,7 @@ describe('a local engine', () => {
     expect(slot).toMatchObject({ status: 'busy', doing: 'steps 0 to 10', runId: 'aaaabbbbcccc' });
     slot.leave();
     expect(seen).toEqual(['notStarted', 'starting', 'busy', 'idle']);
-    expect(slot.view()).toMatchObject({ state: 'free', isUp: true, isAccelerator: false, sharesFiles: true });
+    expect(slot.view()).toMatchObject({ state: 'free', isUp: true, device: 'cpu', sharesFiles: true });
     await slot.stop();
   });
   it('is taken by one only', async () => {

@@ -250,7 +250,7 @@ export class EngineSlot {
       problem: this.problemText,
       runId: this.runId || (this.bench?.runId ?? null),
       failures: supervisor.failures > 1 ? supervisor.failures : 0,
-      isAccelerator: about !== null && about.backend !== 'cpu',
+      device: about?.backend ?? '',
       memoryPool: `${about?.bootId ?? this.options.bootId} ${about?.backend ?? 'cpu'}`,
       promisedBytes: this.promisedBytes,
       sharesFiles: !this.isNamed || (about !== null && about.bootId !== '' && about.bootId === this.options.bootId),

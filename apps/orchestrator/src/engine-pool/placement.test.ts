@@ -8,7 +8,7 @@ const slot = (name: string, more: Partial<SlotView> = {}): SlotView => ({
   problem: 'is not responding',
   runId: null,
   failures: 0,
-  isAccelerator: false,
+  device: 'cpu',
   memoryPool: 'host cpu',
   promisedBytes: 0,
   sharesFiles: true,
@@ -69,8 +69,8 @@ describe('runs', () => {
     const one = run('a', { fits: { 1: fit('f', 50), 2: fit('f', 90) } });
     expect(runsOf([slot('1'), slot('2')], [one], [])).toEqual(['a to 2']);
     expect(runsOf([slot('1'), slot('2', { isUp: false })], [one], [])).toEqual(['a to 1']);
-    expect(runsOf([slot('1'), slot('2', { isUp: false, isAccelerator: true })], [one], [])).toEqual(['a to 2']);
-    expect(runsOf([slot('1'), slot('2', { isAccelerator: true, failures: 2 })], [one], [])).toEqual(['a to 1']);
+    expect(runsOf([slot('1'), slot('2', { isUp: false, device: 'cuda:0' })], [one], [])).toEqual(['a to 2']);
+    expect(runsOf([slot('1'), slot('2', { device: 'cuda:0', failures: 2 })], [one], [])).toEqual(['a to 1']);
   });
 
   it('pass over an engine that can’t take them, unless none can', () => {
@@ -133,5 +133,12 @@ describe('jobs', () => {
       { id: 1, slot: '2', atOnce: false },
     ]);
     expect(place([elsewhere], [], [job(1, { needsOurFiles: true })]).jobs).toEqual([]);
+  });
+
+  it('that are for a device wait for an engine that computes on it', () => {
+    const [here, card] = [slot('1'), slot('2', { device: 'cuda:0', state: 'taken' })];
+    const forCard = job(1, { device: 'cuda:0' });
+    expect(place([here, card], [], [forCard]).jobs).toEqual([{ id: 1, slot: '2', atOnce: false }]);
+    expect(place([here, slot('3', { device: '', isUp: false })], [], [forCard]).jobs).toEqual([]);
   });
 });

@@ -14,8 +14,8 @@ export interface SlotView {
   runId: string | null;
   /** The number of failed tries in a row. */
   failures: number;
-  /** Whether the slot computes on something faster than the processor. */
-  isAccelerator: boolean;
+  /** The device that the slot's engine computes on, such as "cuda:0", or '' where it never answered. */
+  device: string;
   /** Slots with the same value take their memory from the same place. */
   memoryPool: string;
   /** The memory that is promised to work and not taken yet. */
@@ -41,6 +41,8 @@ export interface WaitingJob {
   id: number;
   runId: string;
   needsOurFiles: boolean;
+  /** The device that the job is to be done on; undefined: any. */
+  device?: string;
   /** The slot where the job waits already. The job moves only to a slot that is free. */
   slot: string | null;
 }
@@ -96,7 +98,10 @@ function placeJobs(
   const queue = (slot: string): void => void queued.set(slot, (queued.get(slot) ?? 0) + 1);
   for (const { slot } of jobs) if (slot !== null) queue(slot);
   for (const job of jobs) {
-    const able = slots.filter(({ state, sharesFiles }) => state !== 'down' && (sharesFiles || !job.needsOurFiles));
+    const able = slots.filter(
+      ({ state, sharesFiles, device }) =>
+        state !== 'down' && (sharesFiles || !job.needsOurFiles) && (job.device === undefined || job.device === device),
+    );
     const ofItsRun = (slot: SlotView): number => (slot.runId === job.runId ? 0 : 1);
     const idle = first(
       able.filter(({ name }) => free.has(name)),
@@ -139,7 +144,7 @@ function choose(
     roomy,
     ({ failures }) => failures,
     ({ name }) => (name === run.lastSlot ? 0 : 1),
-    ({ isAccelerator }) => (isAccelerator ? 0 : 1),
+    ({ device }) => (['', 'cpu'].includes(device) ? 1 : 0),
     isUpRank,
     (slot) => -(fitOf(run, slot)?.availableBytes ?? 0),
   )!;

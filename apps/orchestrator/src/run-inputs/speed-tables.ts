@@ -1,9 +1,11 @@
-// Measures the speed table for a target in seconds (docs/speed-tables.md), on an engine that has no other work.
+// Measures the speed table for a target in seconds (docs/speed-tables.md). A measurement has an engine for itself, like any job.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError, invalidField, engineV1, requestedValues, type v1 } from '#protocol';
-import { EnginePool, type Consultation } from '../engine-pool/engine-pool.js';
+import { EngineJobs } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
+import type { EngineApi } from '../engines/wire/engine-client.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
 import { speedTableOf, speedTableText } from './speed-table-file.js';
 import { modelShape } from './described-model.js';
@@ -23,6 +25,7 @@ const COMPUTE_DTYPES: Record<string, engineV1.ComputeDtype> = {
 export class SpeedTables {
   constructor(
     @Inject(EnginePool) private readonly engines: EnginePool,
+    @Inject(EngineJobs) private readonly jobs: EngineJobs,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
   ) {}
@@ -41,37 +44,42 @@ export class SpeedTables {
       throw invalidField('FIELD_OUT_OF_RANGE', 'batch', `must be from 1 to ${MOST_SEQUENCES}, is ${request.batch}`);
     const modelPath = resolve(request.modelPath);
     if (request.settings !== undefined) await this.sources.requireLaunchable(modelPath, requestedValues(request.settings), data, signal);
-    const { client, close } = await this.engineOn(request.on);
-    try {
-      const { maxPositions } = await client.inspectModel(modelPath, { skipWeights: true, signal });
+    await this.requireEngine(request.on);
+    const measureBy = async (client: EngineApi, ends: AbortSignal): Promise<v1.MeasureSpeedTableResponse> => {
+      const { maxPositions } = await client.inspectModel(modelPath, { skipWeights: true, signal: ends });
       const context = request.context || Math.min(USUAL_CONTEXT, Math.max(1, Number(maxPositions) - 1));
       const batch = request.batch || 1;
       const { rounds } = request;
       const asked = { modelPath, decode: phase === 'decode', context, sequences: batch, rounds, computeDtype };
-      const { model, computeDtype: dtype, ...measured } = await client.measureSpeedTable(asked, signal);
+      const { model, computeDtype: dtype, ...measured } = await client.measureSpeedTable(asked, ends);
       if (model === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedTableResponse.model');
       const text = speedTableText({ ...measured, dtype }, modelShape(model), { phase, context, batch });
       const { passSeconds, passSpread } = measured;
       const table = Buffer.from(text);
-      signal.throwIfAborted(); // a client that went away keeps no table
+      ends.throwIfAborted(); // a client that went away keeps no table
       const { digest: tableDigest } = await this.artifacts.put(table);
       return { table, passSeconds, passSpread, device: measured.device, context, problem: problemOf(text), tableDigest };
-    } finally {
-      close();
-    }
+    };
+    const device = request.on === '' ? {} : { device: request.on };
+    const wish = { runId: '', needsOurFiles: false, doing: 'the measurement of a speed table', ...device };
+    return this.jobs.submit((bench, ends) => measureBy(bench.engine.client, ends), wish, signal).result;
   }
 
-  /** @param device the device's name, such as "cuda:0", or '' for any */
-  private async engineOn(device: string): Promise<Consultation> {
-    if (device === '') return this.engines.consult();
+  /** @param device the device's name, such as "cuda:0", or '' for any. @throws EspalierError the reason why no engine can measure */
+  private async requireEngine(device: string): Promise<void> {
+    if (device === '') {
+      if (!this.engines.canWork) (await this.engines.consult()).close();
+      return;
+    }
     const found = await this.engines.consultOn(device);
-    if (!('others' in found)) return found;
-    throw invalidField(
-      'FIELD_UNKNOWN_VALUE',
-      'on',
-      `is "${device}", but the server's engines compute on ${found.others.join(', ')}: start a server with ` +
-        `\`espalier up --device ${device}\``,
-    );
+    if ('others' in found)
+      throw invalidField(
+        'FIELD_UNKNOWN_VALUE',
+        'on',
+        `is "${device}", but the server's engines compute on ${found.others.join(', ')}: start a server with ` +
+          `\`espalier up --device ${device}\``,
+      );
+    found.close();
   }
 }
 
