@@ -100,6 +100,11 @@ export class EnginePool {
     return this.source !== null || this.slots.some(({ status }) => ['notStarted', 'starting', 'idle', 'busy'].includes(status));
   }
 
+  /** Whether no engine answers and none can be started, so that work waits until one dials in or is back. */
+  get isForsaken(): boolean {
+    return this.source === null && this.slots.every(({ isNamed, status }) => isNamed && !['idle', 'busy'].includes(status));
+  }
+
   /** The slot of this name, or undefined where its engine has left. */
   slot(name: string): EngineSlot | undefined {
     return this.slots.find((slot) => slot.name === name);

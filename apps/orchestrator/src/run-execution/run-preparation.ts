@@ -1,9 +1,9 @@
 // Reads the model and the texts of launched runs, so that the driver can train them (docs/design/preparing.md). It remembers nothing that
 // the event store does not know. A new process begins again, and finds the text that was tokenized before.
 import { Inject, Injectable } from '@nestjs/common';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError } from '#protocol';
+import { EnginePool } from '../engine-pool/engine-pool.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { isFinished, isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -14,6 +14,7 @@ import { LOGGER } from '../provider-names.js';
 import { isTransient } from '../engines/wire/engine-errors.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { RunFeed } from '../feed/run-feed.js';
+import { delay } from './delay.js';
 
 /** How many runs are prepared at once. Each takes several cores for a while, and a small text should not wait for a large one. */
 const AT_ONCE = 2;
@@ -21,6 +22,11 @@ const AT_ONCE = 2;
 const AFTER_FAILURE_MS = 1_000;
 /** Errors that pass when a user frees disk space or a bucket answers again. The preparation waits for that as long as it takes. */
 const OF_ARTIFACT_STORE = /^ARTIFACT_STORE_/;
+/** How often a preparation that waits for an engine looks whether there is one. */
+const LOOK_MS = 500;
+
+/** The end of a try: nothing is left to do, or it failed, or it lacked something that the preparation waits for. */
+type Tried = 'over' | 'failed' | 'lacksStore' | 'lacksEngine';
 
 @Injectable()
 export class RunPreparation {
@@ -33,6 +39,7 @@ export class RunPreparation {
     @Inject(RunRepository) private readonly runs: RunRepository,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(EnginePool) private readonly pool: Pick<EnginePool, 'isForsaken'>,
     @Inject(LiveProgress) private readonly live: LiveProgress,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
@@ -87,21 +94,25 @@ export class RunPreparation {
 
   private async bring(run: PruningRunState, signal: AbortSignal): Promise<void> {
     try {
-      for (let tries = 0; !(await this.try(run, tries, signal)); tries += 1) {
-        await sleep(restartDelayMs(tries), undefined, { signal });
+      let [failures, waits] = [0, 0];
+      for (let tried: Tried; (tried = await this.try(run, failures, signal)) !== 'over';) {
+        if (tried === 'failed') failures += 1;
+        if (tried === 'lacksEngine') while (this.pool.isForsaken && !signal.aborted) await delay(LOOK_MS, signal);
+        else await delay(restartDelayMs(waits++), signal);
+        signal.throwIfAborted();
         this.live.goesOn(run.runId);
       }
     } catch (error) {
       if (signal.aborted) return;
       this.log.error({ err: error, runId: run.runId }, 'the end of a preparation could not be recorded');
-      await sleep(AFTER_FAILURE_MS, undefined, { signal }).catch(() => undefined);
+      await delay(AFTER_FAILURE_MS, signal);
     } finally {
       this.live.goesOn(run.runId);
     }
   }
 
-  /** Prepares a run. Returns false if the preparation should be tried again. */
-  private async try(run: PruningRunState, tries: number, signal: AbortSignal): Promise<boolean> {
+  /** @param failures the number of tries that failed before */
+  private async try(run: PruningRunState, failures: number, signal: AbortSignal): Promise<Tried> {
     const { runId } = run;
     const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');
     const endless = { by: BY_SERVER, patienceMs: Infinity, signal, onWait };
@@ -110,21 +121,21 @@ export class RunPreparation {
       signal.throwIfAborted();
       const { run: after } = await this.runs.change(runId, { kind: 'prepare', ...prepared }, endless);
       await this.feed.seen(runId, after.revision);
-      return true;
+      return 'over';
     } catch (error) {
       signal.throwIfAborted();
       const known = toEspalierError(error);
-      this.log.warn({ runId, tries, code: known.code, err: error }, 'a run could not be prepared');
-      const isOfStore = OF_ARTIFACT_STORE.test(known.code);
-      const passes = isTransient(known) || isOfStore;
-      if (passes && (isOfStore || tries + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX)) {
+      this.log.warn({ runId, failures, code: known.code, err: error }, 'a run could not be prepared');
+      const passes = isTransient(known) || OF_ARTIFACT_STORE.test(known.code);
+      const tried = OF_ARTIFACT_STORE.test(known.code) ? 'lacksStore' : this.pool.isForsaken ? 'lacksEngine' : 'failed';
+      if (passes && (tried !== 'failed' || failures + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX)) {
         this.live.waits(known, runId);
-        return false;
+        return tried;
       }
       const { code, message, field } = known;
       const { run: after } = await this.runs.change(runId, { kind: 'failPreparation', code, message, field, passes }, endless);
       await this.feed.seen(runId, after.revision);
-      return true;
+      return 'over';
     }
   }
 }
