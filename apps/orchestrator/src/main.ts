@@ -103,7 +103,11 @@ async function main(): Promise<void> {
     if (stopping) return;
     stopping = true;
     // An event store that never answers must not keep the server from stopping. Steps that are not recorded are trained again.
-    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
+    setTimeout(() => {
+      log.error(`the stop in good order took more than ${STOP_TIMEOUT_MS / 1_000} s: the process ends by force`);
+      folder.close(); // clients must not be sent to a server that is gone
+      process.exit(1);
+    }, STOP_TIMEOUT_MS).unref();
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
     await Promise.all([app.get(StudyDriver).stop(), app.get(Fleet).stop()]);
