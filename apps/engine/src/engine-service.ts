@@ -66,16 +66,11 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       await holder.close(sessionId);
       return {};
     }),
-    loadTrainingTokens: clientStreaming(
-      (requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>) => loadTokens(holder, requests),
-      onFailure,
-    ),
-    initialiseState: unary(async ({ sessionId, seed, shape }: engineV1.InitialiseStateRequest) => {
+    ...uploadHandlers(parts),
+    initialiseState: unary(async ({ sessionId, seed, shape }: engineV1.InitialiseStateRequest, signal) => {
       const { session } = holder.require(sessionId);
-      return { state: await newState(holder, sessionId, 'InitialiseState', () => session.initialise(seed, shape)) };
+      return { state: await newState(holder, sessionId, 'InitialiseState', () => session.initialise(seed, shape), signal) };
     }),
-    importState: clientStreaming((requests: AsyncIterable<engineV1.ImportStateRequest>) => importState(holder, requests), onFailure),
-    loadTeacher: clientStreaming((requests: AsyncIterable<engineV1.LoadTeacherRequest>) => loadTeacher(holder, requests), onFailure),
     train: serverStreaming((request: engineV1.TrainRequest, signal) => {
       const begin = (stop: AbortSignal) => trainSegments(parts, training, request, stop);
       return request.trainingId === '' ? begin(signal) : kept.messages(request, signal, begin);
@@ -106,6 +101,26 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(holder, request, signal)),
     measureSpeedTable: unary((request: engineV1.MeasureSpeedTableRequest, signal) => measureTable(parts, request, signal)),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(request, signal)),
+  };
+}
+
+function uploadHandlers({
+  holder,
+  onFailure,
+}: EngineServiceParts): Pick<engineV1.EngineServiceServer, 'loadTrainingTokens' | 'importState' | 'loadTeacher'> {
+  return {
+    loadTrainingTokens: clientStreaming(
+      (requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>, signal) => loadTokens(holder, requests, signal),
+      onFailure,
+    ),
+    importState: clientStreaming(
+      (requests: AsyncIterable<engineV1.ImportStateRequest>, signal) => importState(holder, requests, signal),
+      onFailure,
+    ),
+    loadTeacher: clientStreaming(
+      (requests: AsyncIterable<engineV1.LoadTeacherRequest>, signal) => loadTeacher(holder, requests, signal),
+      onFailure,
+    ),
   };
 }
 
@@ -176,13 +191,15 @@ async function openSession(parts: EngineServiceParts, request: engineV1.OpenSess
 async function loadTokens(
   holder: SessionHolder,
   requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
+  signal: AbortSignal,
 ): Promise<engineV1.LoadTrainingTokensResponse> {
   const { sessionId, sources, digest } = await receiveText(requests, (message) => void holder.require(message.sessionId));
   const open = holder.require(sessionId);
-  const rows = await holder.exclusive('LoadTrainingTokens', () => {
+  const setData = (): Promise<number> => {
     open.text = '';
     return open.session.setData(sources);
-  });
+  };
+  const rows = await holder.exclusive('LoadTrainingTokens', setData, signal);
   open.text = digest;
   const tokens = sources.map((one) => ('ids' in one ? one.ids.length : one.files.reduce((sum, file) => sum + file.tokens, 0)));
   return { tokenCount: BigInt(tokens.reduce((sum, count) => sum + count, 0)), rowCount: BigInt(rows) };
@@ -191,6 +208,7 @@ async function loadTokens(
 async function importState(
   holder: SessionHolder,
   requests: AsyncIterable<engineV1.ImportStateRequest>,
+  signal: AbortSignal,
 ): Promise<engineV1.ImportStateResponse> {
   const { first, bytes } = await receive(
     requests,
@@ -198,7 +216,7 @@ async function importState(
     (message) => void holder.require(message.sessionId),
   );
   const { session } = holder.require(first.sessionId);
-  return { state: await newState(holder, first.sessionId, 'ImportState', () => session.importState(bytes)) };
+  return { state: await newState(holder, first.sessionId, 'ImportState', () => session.importState(bytes), signal) };
 }
 
 async function newState(
@@ -206,12 +224,14 @@ async function newState(
   sessionId: string,
   name: string,
   make: () => Promise<StateSummary>,
+  signal: AbortSignal,
 ): Promise<engineV1.StateSummary> {
   const open = holder.require(sessionId);
-  const state = await holder.exclusive(name, () => {
+  const replace = (): Promise<StateSummary> => {
     open.state = Promise.resolve('');
     return make();
-  });
+  };
+  const state = await holder.exclusive(name, replace, signal);
   open.state = Promise.resolve(state.digest);
   return stateMessage(state);
 }
@@ -219,6 +239,7 @@ async function newState(
 async function loadTeacher(
   holder: SessionHolder,
   requests: AsyncIterable<engineV1.LoadTeacherRequest>,
+  signal: AbortSignal,
 ): Promise<engineV1.LoadTeacherResponse> {
   const { first, bytes } = await receive(
     requests,
@@ -230,5 +251,5 @@ async function loadTeacher(
     },
   );
   const { session } = holder.require(first.sessionId);
-  return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes)) };
+  return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes), signal) };
 }

@@ -51,14 +51,13 @@ export async function* generate(
     const made = tokens.flatMap((token) => texts[token.prompt]!.push(token, stop));
     if (made.length > 0) pieces.push(made);
   };
-  const running = holder
-    .exclusive<GenerationResult>('Generate', (stop) => {
-      const job = { signal: AbortSignal.any([signal, stop]), onTokens };
-      return request.modelPath === ''
-        ? holder.require(request.sessionId).session.generate(options, job)
-        : generateWith(request.modelPath, options, job);
-    })
-    .finally(() => pieces.end());
+  const written = (stop: AbortSignal): Promise<GenerationResult> => {
+    const job = { signal: stop, onTokens };
+    return request.modelPath === ''
+      ? holder.require(request.sessionId).session.generate(options, job)
+      : generateWith(request.modelPath, options, job);
+  };
+  const running = holder.exclusive('Generate', written, signal).finally(() => pieces.end());
   running.catch(() => undefined); // awaited below, after the last piece
   for await (const batch of pieces) yield { pieces: joined(batch), outcome: undefined };
   yield { pieces: [], outcome: outcomeMessage(await running, cutPrompts) };
@@ -166,11 +165,9 @@ export async function* measureSpeed(
     sizedAs: exportKind(request),
   };
   const shares = new Batches<number>();
-  const running = holder
-    .exclusive<SpeedResult>('MeasureSpeed', (stop) =>
-      session.measureSpeed(options, { signal: AbortSignal.any([signal, stop]), onReports: (batch) => shares.push(batch) }),
-    )
-    .finally(() => shares.end());
+  const measured = (stop: AbortSignal): Promise<SpeedResult> =>
+    session.measureSpeed(options, { signal: stop, onReports: (batch) => shares.push(batch) });
+  const running = holder.exclusive('MeasureSpeed', measured, signal).finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
   const { models, ...rest } = await running;

@@ -20,21 +20,19 @@ export async function* score(
   if (first.modelPath === '') holder.require(first.sessionId);
   const options = { computeDtype: computeDtypeOf(first.computeDtype, 'f32'), device, threads, intact: first.intact };
   const news = new Batches<Progress>();
-  const running = holder
-    .exclusive('Score', (stop) => {
-      const both = AbortSignal.any([signal, stop]);
-      const scoreAll = async (scoreOne: ScoreOne): Promise<void> => {
-        for (let next: IteratorResult<engineV1.ScoreRequest, unknown> = begin; next.done !== true; next = await messages.next()) {
-          both.throwIfAborted();
-          const onReports = (shares: number[]): void => news.push([{ doneShare: shares.at(-1)! }]);
-          news.push([{ scores: await scoreOne(batchOf(next.value), { signal: both, onReports }) }]);
-        }
-      };
-      return first.modelPath === ''
-        ? holder.require(first.sessionId).session.withScorer(options, scoreAll)
-        : withModelScorer(first.modelPath, options, scoreAll);
-    })
-    .finally(() => news.end());
+  const scores = (stop: AbortSignal): Promise<void> => {
+    const scoreAll = async (scoreOne: ScoreOne): Promise<void> => {
+      for (let next: IteratorResult<engineV1.ScoreRequest, unknown> = begin; next.done !== true; next = await messages.next()) {
+        stop.throwIfAborted();
+        const onReports = (shares: number[]): void => news.push([{ doneShare: shares.at(-1)! }]);
+        news.push([{ scores: await scoreOne(batchOf(next.value), { signal: stop, onReports }) }]);
+      }
+    };
+    return first.modelPath === ''
+      ? holder.require(first.sessionId).session.withScorer(options, scoreAll)
+      : withModelScorer(first.modelPath, options, scoreAll);
+  };
+  const running = holder.exclusive('Score', scores, signal).finally(() => news.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of news) for (const item of batch) yield responseOf(item);
   await running;

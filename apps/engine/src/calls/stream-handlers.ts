@@ -34,11 +34,13 @@ export function serverStreaming<Request, Response>(
 }
 
 export function clientStreaming<Request, Response>(
-  handler: (requests: AsyncIterable<Request>) => Promise<Response>,
+  handler: (requests: AsyncIterable<Request>, signal: AbortSignal) => Promise<Response>,
   onFailure: FailureListener,
 ): handleClientStreamingCall<Request, Response> {
   return (call: ServerReadableStream<Request, Response>, callback: sendUnaryData<Response>) => {
-    handler(messagesOf(call)).then(
+    const abort = new AbortController();
+    call.on('cancelled', () => abort.abort());
+    handler(messagesOf(call), abort.signal).then(
       (response) => callback(null, response),
       (error: unknown) => {
         onFailure(call.getPath(), error);

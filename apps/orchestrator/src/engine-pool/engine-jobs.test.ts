@@ -4,7 +4,9 @@ import { EngineNotReachedError } from '../engines/wire/engine-errors.js';
 import type { EngineWorkbench } from './engine-workbench.js';
 
 const MINUTE_MS = 60_000;
-const bench = { engine: { lost: new AbortController().signal, client: { heardAtMs: 0 } } } as unknown as EngineWorkbench;
+const bench = {
+  engine: { lost: new AbortController().signal, client: { heardAtMs: 0, onceBack: (work: () => unknown) => work() } },
+} as unknown as EngineWorkbench;
 const slot = { name: 'engine-1', doing: '' };
 
 /** Submits a job that ends only when it is aborted, and begins it at a slot. */
@@ -49,7 +51,7 @@ describe('an engine that is lost', () => {
   const notReached = new EngineNotReachedError(new Error('connect ECONNREFUSED'));
   /** An engine that only records and answers the calls of a job. */
   function engine(): { bench: EngineWorkbench; client: { heardAtMs: number }; lose: () => void } {
-    const [lost, client] = [new AbortController(), { heardAtMs: 0 }];
+    const [lost, client] = [new AbortController(), { heardAtMs: 0, onceBack: (work: () => unknown) => work() }];
     const lose = (): void => lost.abort(new EspalierError('ENGINE_LOST', 'killed by SIGKILL'));
     return { bench: { engine: { lost: lost.signal, client } } as unknown as EngineWorkbench, client, lose };
   }

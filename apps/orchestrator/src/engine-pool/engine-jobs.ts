@@ -15,7 +15,7 @@ const LOOK_INTERVAL_MS = 1_000;
 type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
 
 /** The facts about a job that the placement needs, and the words that users see for it. */
-export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles'> & { doing: string };
+export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles' | 'device'> & { doing: string };
 
 /** The slot where a job waits. */
 interface Place {
@@ -46,6 +46,9 @@ export interface SubmittedJob<T> {
 @Injectable()
 export class EngineJobs {
   private readonly queue: Job[] = [];
+  /** The jobs under way. Each ends when its controller aborts, with the reason as its error. */
+  private readonly underWay = new Set<AbortController>();
+  private stoppedBy: EspalierError | null = null;
   private wake: () => void = () => undefined;
   private ids = 0;
 
@@ -56,7 +59,10 @@ export class EngineJobs {
     this.wake = listener;
   }
 
-  /** @param onPlaced called when the job has a slot, so that it is known what the job waits for */
+  /**
+   * @param work done again from its beginning where the engine was cut off and is back within its lease
+   * @param onPlaced called when the job has a slot, so that it is known what the job waits for
+   */
   submit<T>(work: Work<T>, wish: JobWish, signal: AbortSignal, onPlaced: () => void = () => undefined): SubmittedJob<T> {
     this.ids += 1;
     const id = this.ids;
@@ -72,8 +78,9 @@ export class EngineJobs {
         run: async (bench, wanted) => {
           const { client, lost } = bench.engine;
           const { heardAtMs } = client;
+          const ends = AbortSignal.any([signal, lost, wanted]);
           try {
-            resolve(await work(bench, AbortSignal.any([signal, lost, wanted])));
+            resolve(await client.onceBack(() => work(bench, ends), ends));
           } catch (error) {
             const hasBegun = !(error instanceof EngineNotReachedError) || client.heardAtMs !== heardAtMs;
             if (!hasBegun && !signal.aborted && !wanted.aborted) return 'notBegun';
@@ -91,7 +98,8 @@ export class EngineJobs {
         reject(new EspalierError('CANCELLED', 'the client went away'));
       };
       signal.addEventListener('abort', leave, { once: true });
-      if (signal.aborted) leave();
+      if (this.stoppedBy !== null) this.refuseAll(this.stoppedBy);
+      else if (signal.aborted) leave();
       else this.wake();
     });
     return {
@@ -146,6 +154,7 @@ export class EngineJobs {
   private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<Tried> {
     const { jobMinutes } = this.config;
     const wanted = new AbortController();
+    this.underWay.add(wanted);
     const beganMs = performance.now();
     const look = setInterval(() => {
       if (performance.now() - beganMs >= jobMinutes * 60_000 && isWanted()) wanted.abort(gaveWay(jobMinutes));
@@ -154,6 +163,7 @@ export class EngineJobs {
       return await job.run(bench, wanted.signal);
     } finally {
       clearInterval(look);
+      this.underWay.delete(wanted);
     }
   }
 
@@ -163,6 +173,13 @@ export class EngineJobs {
 
   refuseAll(error: unknown): void {
     for (const job of this.queue.splice(0)) job.refuse(error);
+  }
+
+  /** Ends all jobs, those under way too, and refuses later ones, because the server stops. */
+  stop(reason: EspalierError): void {
+    this.stoppedBy = reason;
+    this.refuseAll(reason);
+    for (const job of this.underWay) job.abort(reason);
   }
 
   private takeAt(slot: string): Job | null {

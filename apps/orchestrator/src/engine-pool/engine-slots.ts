@@ -83,8 +83,12 @@ export function joinedEngines(wanted: EnginesWanted, surroundings: SlotSurroundi
   const slot = slotMaker(surroundings);
   const options = { ...leaseOptions(wanted, surroundings), folder: join(wanted.dataFolder, 'engine') };
   const make = (name: string, changed: () => void): JoinedSlot => {
-    const engine = new JoinedEngine(options, changed);
-    return { engine, slot: slot(name, engine) };
+    const engine = new JoinedEngine(options, () => {
+      joined.slot.supervisor.tell();
+      changed();
+    });
+    const joined = { engine, slot: slot(name, engine) };
+    return joined;
   };
   return new JoinedEngines(pool, make, surroundings.log);
 }

@@ -91,7 +91,7 @@ export class EngineSupervisor {
   }
 
   get condition(): Condition {
-    if (this.current !== null) return this.misses > 0 ? 'notResponding' : 'up';
+    if (this.current !== null) return this.misses > 0 || this.current.isAwaited() ? 'notResponding' : 'up';
     if (this.engine === null) return 'absent';
     return this.isWaiting ? 'waiting' : 'starting';
   }
@@ -234,7 +234,8 @@ export class EngineSupervisor {
     }
   }
 
-  private tell(): void {
+  /** Called when the engine was cut off or has come back, and whenever the condition may have changed. */
+  tell(): void {
     if (this.condition !== this.shown) {
       this.shown = this.condition;
       this.conditionSince = new Date();

@@ -109,6 +109,7 @@ export class JoinedEngine implements EngineConnector {
     clearTimeout(use.timer);
     use.client?.cameBack(door.address, door.channel);
     heedBytes(tunnel, use.client);
+    this.changed();
   }
 
   private leftBy(presence: Presence): void {

@@ -35,6 +35,7 @@ export class ScriptedEngine {
   readonly client: EngineApi = {
     address: 'script',
     heardAtMs: -Infinity,
+    onceBack: (work) => work(),
     checkHealth: () => this.note('checkHealth', undefined),
     describe: () => this.note('describe', this.about),
     claim: () => this.note('claim', undefined),

@@ -67,10 +67,12 @@ export class RunAttempt {
     try {
       // The instance's name makes the claims of two orchestrators differ, so neither takes the other's claim for its own.
       await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
-      this.bench = await this.parts.slot.workbench();
+      const bench = await this.parts.slot.workbench();
+      this.bench = bench;
       this.parts.live.heard(this.runId, this.number);
-      await this.attach(this.bench);
-      await this.work(this.bench);
+      // An engine that is cut off for less than its lease goes on with the same attempt.
+      await bench.engine.client.onceBack(() => this.attach(bench), this.patience);
+      await bench.engine.client.onceBack(() => this.work(bench), this.patience);
     } catch (error) {
       await this.end(error);
     } finally {

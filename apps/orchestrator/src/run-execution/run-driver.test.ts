@@ -1,13 +1,14 @@
 // Tests the driver over a pool of scripted engines. Each test says which runs and engines there are and what happens, and expects certain
 // facts in the record.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EspalierError } from '#protocol';
+import { engineV1, EspalierError, v1 } from '#protocol';
 import { scriptedState, ScriptedEngine } from '../engines/testing.js';
 import type { ScriptedConnector } from '../engines/testing.js';
 import type { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 
 import { launched } from '../pruning-run/testing.js';
+import { SpeedTables } from '../run-inputs/speed-tables.js';
 import { RunDriver } from './run-driver.js';
 import { World } from './testing.js';
 
@@ -135,6 +136,29 @@ test('a job makes room on the one engine there is; its client hears what it wait
   await until(() => hasEnded(RUNS[0]));
 });
 
+test('a speed table is measured between two segments, and the run that trained then goes on with the same attempt', async () => {
+  const { letOn } = drive(1, 5);
+  const [engine] = engines as [ScriptedEngine];
+  const beside: string[] = [];
+  engine.client.measureSpeedTable = () => {
+    beside.push(pool.slots[0]!.doing);
+    return Promise.resolve(engineV1.MeasureSpeedTableResponse.fromPartial({}));
+  };
+  const tables = new SpeedTables(pool, world.jobs, world.artifacts, {} as never);
+  await launch(RUNS[0]);
+  await driver.start();
+  await until(() => trained(engine));
+  const request = v1.MeasureSpeedTableRequest.fromPartial({ modelPath: '/models/tiny', on: 'cpu' });
+  const refused = expect(tables.measure(request, null, new AbortController().signal)).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+  await until(() => engine.asked.includes('stopTraining'));
+  expect(beside).toEqual([]);
+  letOn();
+  await refused; // the script has no table
+  expect(beside).toEqual(['the measurement of a speed table']);
+  await until(() => hasEnded(RUNS[0]));
+  expect(world.recorded(RUNS[0]).filter((type) => type === 'AttemptStarted')).toHaveLength(1);
+});
+
 test('a job on an engine that can’t start is refused with the reason', async () => {
   drive(1);
   await driver.start();
@@ -179,6 +203,21 @@ test('a stop pauses all runs at their next step and leaves no engine', async () 
   await stopped;
   for (const runId of RUNS.slice(0, 2)) expect(world.last(runId, 'RunPaused')).toMatchObject({ by: 'shutdown' });
   expect(connectors.flatMap(({ ended }) => ended)).toEqual(['ended in good order', 'ended in good order']);
+});
+
+test('a stop ends a job under way, and refuses those that wait and those that come', async () => {
+  drive(1);
+  await driver.start();
+  const wish = { runId: 'x', needsOurFiles: false, doing: 'an evaluation' };
+  const endless = (_: unknown, signal: AbortSignal): Promise<never> =>
+    new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('the engine stopped it'))));
+  const submitted = (): Promise<unknown> => world.jobs.submit(endless, wish, new AbortController().signal).result;
+  const early = [submitted(), submitted()].map((job) => expect(job).rejects.toMatchObject({ code: 'SHUTTING_DOWN' }));
+  await until(() => pool.slots[0]!.doing === 'an evaluation');
+  await driver.stop();
+  await Promise.all(early);
+  await expect(submitted()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  expect(connectors[0]!.ended).toEqual(['ended in good order']);
 });
 
 test('a run whose numerics no free engine has waits for the one that does', async () => {

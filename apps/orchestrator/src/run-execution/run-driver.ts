@@ -20,6 +20,7 @@ import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { runToBeLoaded } from './attempt-parts.js';
+import { delay } from './delay.js';
 import { EngineTrust } from './engine-trust.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from '../feed/run-feed.js';
@@ -91,13 +92,14 @@ export class RunDriver {
     this.loop = this.drive();
   }
 
-  /** Ends the running segments at their next step boundary and records them. */
+  /** Ends the running segments at their next step boundary and records them. Ends the jobs, whose clients ask again later. */
   async stop(): Promise<void> {
-    this.shutdown.abort(new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping'));
+    const reason = new EspalierError('SHUTTING_DOWN', 'the orchestrator is stopping');
+    this.shutdown.abort(reason);
+    this.jobs.stop(reason);
     for (const { attempt } of this.atWork.values()) attempt?.stop();
     this.wake();
     await this.loop;
-    this.jobs.refuseAll(this.shutdown.signal.reason);
     await Promise.all(this.works);
     await this.preparation.stopped();
     this.keeper.stop();
@@ -305,17 +307,4 @@ export class RunDriver {
 /** The time until the run may restart, by its record; at most 0 where it may now. */
 function restartsInMs({ restartNotBefore }: PruningRunState): number {
   return restartNotBefore === null ? 0 : Date.parse(restartNotBefore) - Date.now();
-}
-
-function delay(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-    signal.addEventListener('abort', done);
-    if (signal.aborted) done();
-  });
 }

@@ -96,7 +96,8 @@ export class World {
   };
 
   constructor() {
-    this.store.onAppend = (stream) => void (this.feedDelayMs === 0 ? this.tell(stream) : sleep(this.feedDelayMs).then(() => this.tell(stream)));
+    this.store.onAppend = (stream) =>
+      void (this.feedDelayMs === 0 ? this.tell(stream) : sleep(this.feedDelayMs).then(() => this.tell(stream)));
   }
 
   /** Appends facts of a run as if they had been recorded before. Without facts, the run is launched. */

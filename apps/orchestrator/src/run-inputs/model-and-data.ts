@@ -152,7 +152,9 @@ export class ModelAndData {
     if (model.weightsDigest === '') {
       onProgress({ doing: "reading the model's weights", doneShare: 0 });
       const { path } = model;
-      const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: false, signal }));
+      const described = await this.ask((engine) =>
+        engine.onceBack(() => engine.inspectModel(path, { skipWeights: false, signal }), signal),
+      );
       model = modelIdentity(path, described, run.settings);
       requireSameShape(run.model, model);
     }

@@ -3,7 +3,9 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { followed, type FollowedJob } from './followed-job.js';
 
 const wish = { runId: 'run', needsOurFiles: false, doing: 'a measurement' };
-const bench = { engine: { lost: new AbortController().signal, client: { heardAtMs: 0 } } } as unknown as EngineWorkbench;
+const bench = {
+  engine: { lost: new AbortController().signal, client: { heardAtMs: 0, onceBack: (work: () => unknown) => work() } },
+} as unknown as EngineWorkbench;
 
 function follow(job: Partial<FollowedJob<number, string>>, signal = new AbortController().signal) {
   const jobs = new EngineJobs();

@@ -103,9 +103,9 @@ export class RunServices implements OnModuleInit {
     const dtype = computeDtypeOf(request.computeDtype);
     const { tasks, means } = await tasksOf(request, signal);
     const { wish, pinned } = jobOn(subject, run, 'an evaluation');
+    let after = run; // tasks that a try has recorded are known to the next one
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
       const recorded: RecordEvaluation[] = [];
-      let after = run;
       const record = async (facts: RecordEvaluation[], samples: Buffer | null): Promise<void> => {
         if (samples !== null) {
           const digest = sha256Hex(samples);
@@ -117,7 +117,7 @@ export class RunServices implements OnModuleInit {
         await this.feed.seen(runId, after.revision);
         recorded.push(...facts);
       };
-      await evaluateTasks(bench, this.artifacts, { run, subject, tasks, means, dtype }, record, onProgress, both);
+      await evaluateTasks(bench, this.artifacts, { run: after, subject, tasks, means, dtype }, record, onProgress, both);
       return { run: after, evaluations: recorded.map((fact) => recordedAs(after, fact)) };
     });
   }

@@ -34,6 +34,7 @@ export class RunTexts {
         wish,
         pinned,
         work: (bench, tell, both) => {
+          news.begin();
           const told = (pieces: readonly engineV1.TextPiece[]): void => {
             news.add(pieces);
             tell();
@@ -64,11 +65,26 @@ const ENDS: Record<engineV1.TextEnd, v1.TextEnd> = {
 /** The parts of texts that the client does not have yet. A slow client gets more at once, so no more is kept than the texts themselves. */
 class TextNews {
   private pieces = new Map<number, engineV1.TextPiece>();
+  /** The characters of each text that were added, those written since its last beginning, and whether its end was added. */
+  private readonly known = new Map<number, { added: number; written: number; isOver: boolean }>();
+
+  /** Called when the texts are written from their beginning, maybe once more. The same texts come, so known parts are left out. */
+  begin(): void {
+    for (const text of this.known.values()) text.written = 0;
+  }
 
   add(pieces: readonly engineV1.TextPiece[]): void {
     for (const piece of pieces) {
+      const known = this.known.get(piece.prompt) ?? { added: 0, written: 0, isOver: false };
+      this.known.set(piece.prompt, known);
+      const text = piece.text.slice(Math.max(0, known.added - known.written));
+      known.written += piece.text.length;
+      const isNew = known.written > known.added || (piece.end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED && !known.isOver);
+      if (!isNew) continue;
+      known.added = known.written;
+      known.isOver = piece.end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED;
       const before = this.pieces.get(piece.prompt);
-      this.pieces.set(piece.prompt, before === undefined ? piece : { ...piece, text: before.text + piece.text });
+      this.pieces.set(piece.prompt, { ...piece, text: (before?.text ?? '') + text });
     }
   }
 

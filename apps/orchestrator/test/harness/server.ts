@@ -17,8 +17,9 @@ const MAIN = programFile(new URL('../../src/main.js', import.meta.url));
 export const TINY_MODEL = join(ROOT, 'testdata/models/gqa-random-tiny');
 export const FACTBOOK_MODEL = join(ROOT, 'examples/models/factbook-llama-3m');
 export const TRAINING_DATA = join(ROOT, 'examples/data/factbook/train.jsonl');
+export const FACTBOOK_VALIDATION = join(ROOT, 'examples/data/factbook/validation.jsonl');
 /** The beginnings of the bundled validation set's documents: enough text for a small run, and quick to evaluate. */
-export const CORPUS = smallCorpus(join(ROOT, 'examples/data/factbook/validation.jsonl'));
+export const CORPUS = smallCorpus(FACTBOOK_VALIDATION);
 /** After this time a test counts as hanging. Until then the machine may take as long as it needs. */
 export const HANGS_AFTER_MS = 240_000;
 

@@ -24,6 +24,9 @@ export interface ModelTransfer {
   bytes: number;
 }
 
+/** Tells whether the loss of a connection may be the cause of the error. */
+const isOfConnection = (error: unknown): boolean => toEspalierError(error).code === 'ENGINE_LOST';
+
 const marksOf = (files: readonly ModelFile[]): string => files.map(({ name, mark }) => `${name} ${mark}`).join('\n');
 
 export class FarEngineClient extends EngineClient {
@@ -89,7 +92,7 @@ export class FarEngineClient extends EngineClient {
           isOver = true;
           return;
         } catch (error) {
-          if (!signal.aborted && toEspalierError(error).code === 'ENGINE_LOST' && (await this.isBackSince(connection, signal))) continue;
+          if (!signal.aborted && isOfConnection(error) && (await this.isBackSince(connection, signal))) continue;
           isOver = !signal.aborted; // the engine has ended the training or will not come back
           throw error;
         }
@@ -112,14 +115,13 @@ export class FarEngineClient extends EngineClient {
     return this.onceBack(() => super.releaseState(digest));
   }
 
-  /** Repeats a call that was cut off, if the engine comes back in time. */
-  private async onceBack<T>(ask: () => Promise<T>): Promise<T> {
+  override async onceBack<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     for (;;) {
       const { connection } = this;
       try {
-        return await ask();
+        return await work();
       } catch (error) {
-        if (toEspalierError(error).code !== 'ENGINE_LOST' || !(await this.isBackSince(connection))) throw error;
+        if (signal?.aborted === true || !isOfConnection(error) || !(await this.isBackSince(connection, signal))) throw error;
       }
     }
   }
@@ -134,8 +136,9 @@ export class FarEngineClient extends EngineClient {
    * little first.
    */
   private async isBackSince(connection: number, signal = new AbortController().signal): Promise<boolean> {
-    for (let looks = 0; looks < LOOKS && this.away === null && this.connection === connection; looks += 1)
-      await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+    const isUndecided = (): boolean => this.away === null && this.connection === connection && !this.isGivenUp && !signal.aborted;
+    for (let looks = 0; looks < LOOKS && isUndecided(); looks += 1) await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+    if (this.isGivenUp || signal.aborted) return false;
     if (this.away === null) return this.connection !== connection;
     const given = new Promise<boolean>((resolve) => signal.addEventListener('abort', () => resolve(false), { once: true }));
     return Promise.race([this.away.ends, given]);

