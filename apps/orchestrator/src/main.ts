@@ -102,12 +102,7 @@ async function main(): Promise<void> {
   const stop = async (signal: string): Promise<void> => {
     if (stopping) return;
     stopping = true;
-    // An event store that never answers must not keep the server from stopping. Steps that are not recorded are trained again.
-    setTimeout(() => {
-      log.error(`the stop in good order took more than ${STOP_TIMEOUT_MS / 1_000} s: the process ends by force`);
-      folder.close(); // clients must not be sent to a server that is gone
-      process.exit(1);
-    }, STOP_TIMEOUT_MS).unref();
+    endByForce(folder, log);
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
     await Promise.all([app.get(StudyDriver).stop(), app.get(Fleet).stop()]);
@@ -158,6 +153,18 @@ function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Log
 function sayReady(listen: string, web: string | null, { dataFolder }: OrchestratorConfig): void {
   const ready = { ready: true, listen, ...(web === null ? {} : { web }), dataFolder, pid: process.pid };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
+}
+
+/**
+ * Ends the process if its stop takes long: an event store that never answers must not keep the server from stopping. Steps that are not
+ * recorded are trained again.
+ */
+function endByForce(folder: DataFolder, log: Logger): void {
+  setTimeout(() => {
+    log.error(`the stop in good order took more than ${STOP_TIMEOUT_MS / 1_000} s: the process ends by force`);
+    folder.close(); // clients must not be sent to a server that is gone
+    process.exit(1);
+  }, STOP_TIMEOUT_MS).unref();
 }
 
 function outliveDefects(log: Logger): void {

@@ -67,8 +67,7 @@ export class RunAttempt {
     try {
       // The instance's name makes the claims of two orchestrators differ, so neither takes the other's claim for its own.
       await this.change({ kind: 'startAttempt', attempt: this.number }, `attempt ${this.number} ${this.parts.instance}`);
-      const bench = await this.parts.slot.workbench();
-      this.bench = bench;
+      const bench = (this.bench = await this.parts.slot.workbench());
       this.parts.live.heard(this.runId, this.number);
       // An engine that is cut off for less than its lease goes on with the same attempt.
       await bench.engine.client.onceBack(() => this.attach(bench), this.patience);
