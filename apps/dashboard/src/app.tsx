@@ -75,7 +75,9 @@ export function App() {
         </div>
       </div>
       {link === 'connected' && <Alerts />}
-      <main id="content">{link === 'locked' ? <LoggedOut /> : <View place={place} launch={() => setLaunching(true)} />}</main>
+      <main id="content" class={link === 'away' ? 'old' : ''}>
+        {link === 'locked' ? <LoggedOut /> : <View place={place} launch={() => setLaunching(true)} />}
+      </main>
       {launching && <LaunchForm close={() => setLaunching(false)} />}
     </CallerProvider>
   );

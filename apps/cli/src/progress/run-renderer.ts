@@ -45,6 +45,7 @@ export class RunRenderer {
     const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED && run.waitingFor === undefined;
     if (isPaused && before?.run.status !== run.status)
       this.live.print(`paused at step ${run.step}; go on with: espalier resume ${run.runId}`);
+    if (run.queuedFor !== '' && run.queuedFor !== before?.run.queuedFor) this.say(`waits for ${run.queuedFor}`);
     if (run.waitingFor !== undefined && run.waitingFor.code !== before?.run.waitingFor?.code) this.showWait(run, run.waitingFor);
     if (this.output.terminal.isLive) this.live.update(runLine(this.progress, this.output.terminal, this.output.terminal.columns - 1));
     else this.showPlain(this.progress, before?.run.status !== run.status);

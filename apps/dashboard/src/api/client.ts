@@ -44,7 +44,7 @@ export function troubleOf(error: unknown): Trouble {
   const code = known.findDetails(ErrorInfoSchema)[0]?.reason ?? Code[known.code].toUpperCase();
   const isAway = error instanceof TypeError || (code === 'UNKNOWN' && known.cause instanceof TypeError) || code === 'SHUTTING_DOWN';
   return {
-    code,
+    code: isAway ? '' : code,
     message: isAway ? 'The server does not answer.' : known.rawMessage,
     fields: known
       .findDetails(BadRequestSchema)

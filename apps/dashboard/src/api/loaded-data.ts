@@ -38,7 +38,7 @@ export function useLoaded<T>(key: string, load: (signal: AbortSignal) => Promise
         if (!controller.signal.aborted) setState({ key, data, trouble: undefined });
       } catch (error) {
         if (controller.signal.aborted || isAbort(error)) return;
-        const trouble = troubleOf(error);
+        const trouble = { ...troubleOf(error), isOfPage: true };
         setState((before) => ({ key, data: before.key === key ? before.data : undefined, trouble }));
         const delay = retryDelayMs(trouble, attempts);
         if (delay !== null) timer = setTimeout(() => void ask(attempts + 1), delay);

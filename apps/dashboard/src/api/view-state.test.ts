@@ -1,4 +1,4 @@
-import { retryDelayMs, viewPhase, type Trouble } from './view-state.js';
+import { hasOwnNote, retryDelayMs, viewPhase, type Trouble } from './view-state.js';
 
 const trouble = (more: Partial<Trouble>): Trouble => ({
   code: 'X',
@@ -22,6 +22,13 @@ describe('the state of what a view shows', () => {
     ['locked', undefined, trouble({ isLocked: true })],
   ])('%s', (phase, data, one) => {
     expect(viewPhase({ data, trouble: one })).toBe(phase);
+  });
+
+  test('that the server is away is said once by the frame; a command that failed for it has its own note', () => {
+    expect(hasOwnNote(trouble({ isAway: true, isOfPage: true }))).toBe(false);
+    expect(hasOwnNote(trouble({ isAway: true }))).toBe(true);
+    expect(hasOwnNote(trouble({ isOfPage: true }))).toBe(true);
+    expect(hasOwnNote(trouble({ isLocked: true }))).toBe(false);
   });
 
   test('what passes is asked for again, ever more rarely; all else is not', () => {

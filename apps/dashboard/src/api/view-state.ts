@@ -19,11 +19,20 @@ export interface Trouble {
   isLocked: boolean;
   /** The cause of the failure passes by itself. */
   isPassing: boolean;
+  /** The page failed to load something by itself. A reader asked for nothing that failed. */
+  isOfPage?: boolean;
 }
 export interface FieldTrouble {
   field: string;
   description: string;
 }
+
+/**
+ * Tells whether a note about the failure stands where it happened. The frame of the page says once for all views that the browser is logged
+ * out, and that the server is away.
+ */
+export const hasOwnNote = ({ isLocked, isAway, isOfPage }: Pick<Trouble, 'isLocked' | 'isAway' | 'isOfPage'>): boolean =>
+  !isLocked && !(isAway && isOfPage === true);
 
 export function viewPhase({ data, trouble }: { data: unknown; trouble: Trouble | undefined }): ViewPhase {
   if (trouble === undefined) return data === undefined ? 'loading' : 'ready';

@@ -104,7 +104,7 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
 
 /** The notes that a reader has to see first. */
 function Notes({ run }: { run: Run }) {
-  const { waitingFor, failure, note, damage, preparation } = run;
+  const { waitingFor, queuedFor, failure, note, damage, preparation } = run;
   return (
     <>
       {damage.length > 0 && (
@@ -117,6 +117,7 @@ function Notes({ run }: { run: Run }) {
           {failure.message} <code>{failure.code}</code>
         </p>
       )}
+      {queuedFor !== '' && <p class="note">It waits for {queuedFor}.</p>}
       {waitingFor !== undefined && (
         <p class="note">
           {waitingFor.message} {waitingFor.command !== '' && <code>{waitingFor.command}</code>}

@@ -18,7 +18,7 @@ export interface Column {
   right?: boolean;
   /** The name by which ListRuns orders the column, and whether the highest value comes first. */
   order?: { by: string; descends: boolean };
-  cell: (run: Run, losses: number[]) => ComponentChildren;
+  cell: (run: Run, losses: number[] | undefined) => ComponentChildren;
 }
 
 export const headlineOf = (run: Run) => run.evaluations.find(({ headline }) => headline);

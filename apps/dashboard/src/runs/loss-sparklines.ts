@@ -5,21 +5,19 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 
 const SPARK_POINTS = 48;
 
-/** Returns the losses of the visible runs, with a few points each. */
+/** Returns the losses of the visible runs, with a few points each. A run whose losses are not loaded yet has no entry. */
 export function useLosses(runs: Run[]): Map<string, number[]> {
   const known = useRef(new Map<string, { step: bigint; losses: number[] }>());
   const [, setRound] = useState(0);
   const key = runs.map(({ runId, step }) => `${runId} ${step}`).join();
   useEffect(() => {
     const controller = new AbortController();
-    const missing = runs.filter(({ runId, step }) => step > 1n && known.current.get(runId)?.step !== step);
+    const missing = runs.filter(({ runId, step }) => known.current.get(runId)?.step !== step);
     const load = async (): Promise<void> => {
       for (const { runId, step } of missing) {
-        const { curves } = await historyService.queryCurves(
-          { runId, maxPoints: SPARK_POINTS, quantities: ['loss'] },
-          { signal: controller.signal },
-        );
-        known.current.set(runId, { step, losses: curves[0]?.mean ?? [] });
+        const asked = { runId, maxPoints: SPARK_POINTS, quantities: ['loss'] };
+        const losses = step > 1n ? (await historyService.queryCurves(asked, { signal: controller.signal })).curves[0]?.mean : [];
+        known.current.set(runId, { step, losses: losses ?? [] });
       }
       if (missing.length > 0) setRound((round) => round + 1);
     };

@@ -63,7 +63,7 @@ export function useRunPages(filter: RunFilter): RunPages {
       }
     } catch (error) {
       if (loading.current.epoch !== epoch || isAbort(error)) return;
-      const trouble = troubleOf(error);
+      const trouble = { ...troubleOf(error), isOfPage: true };
       // The rows on the page stay beside the error if they are of this filter. A user would take the rows of another filter for its result.
       setShown((before) => (before.key === key ? { ...before, trouble } : nothingOf(key, trouble)));
       const delay = retryDelayMs(trouble, state.failures);

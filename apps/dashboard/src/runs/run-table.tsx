@@ -10,6 +10,7 @@ const SPARE_ROWS = 8;
 
 interface TableProps {
   runs: Run[];
+  /** Not known yet while the rows are those of the filter before. */
   total: number | undefined;
   need: (rows: number) => void;
   columns: Column[];
@@ -19,8 +20,9 @@ interface TableProps {
   pickAll: (runIds: string[]) => void;
 }
 
-export function RunTable({ runs, total = runs.length, need, columns, orderBy, picked, pick, pickAll }: TableProps) {
+export function RunTable({ runs, total: known, need, columns, orderBy, picked, pick, pickAll }: TableProps) {
   const body = useRef<HTMLDivElement>(null);
+  const total = known ?? runs.length;
   const [window, setWindow] = useState({ first: 0, last: 40 });
   const look = (): void => {
     const { scrollTop, clientHeight } = body.current!;
@@ -42,7 +44,8 @@ export function RunTable({ runs, total = runs.length, need, columns, orderBy, pi
   const width = 24 + columns.reduce((sum, one) => sum + Number(/(\d+)px/.exec(one.width)?.[1] ?? 0) + 16, 32);
   return (
     <div
-      class="card grid-table"
+      class={`card grid-table ${known === undefined ? 'old' : ''}`}
+      aria-busy={known === undefined}
       style={{ '--table-width': `calc(${width}px * var(--scale))` }}
       role="table"
       aria-label="Runs"
@@ -91,7 +94,7 @@ export function RunTable({ runs, total = runs.length, need, columns, orderBy, pi
             </span>
             {columns.map(({ id, right, cell }) => (
               <span role="cell" key={id} class={`num ${id === 'name' ? 'name' : ''} ${right === true ? 'right' : ''}`}>
-                {cell(run, losses.get(run.runId) ?? [])}
+                {cell(run, losses.get(run.runId))}
               </span>
             ))}
           </div>

@@ -1,14 +1,14 @@
 // Stands for data that is not there yet, or that can't be loaded.
 import type { ComponentChildren } from 'preact';
 import type { Trouble } from '../api/client.js';
-import { viewPhase } from '../api/view-state.js';
+import { hasOwnNote, viewPhase } from '../api/view-state.js';
 
-/** Shows a failure; nothing while the browser is logged out, which the whole page shows. */
+/** Shows a failure, unless the frame of the page shows it for all views. */
 export function TroubleNote({ trouble }: { trouble: Trouble | undefined }) {
-  if (trouble === undefined || trouble.isLocked) return null;
+  if (trouble === undefined || !hasOwnNote(trouble)) return null;
   return (
     <p class="trouble" role="alert">
-      {trouble.message} <code class="soft">{trouble.code}</code>
+      {trouble.message} {trouble.code !== '' && <code class="soft">{trouble.code}</code>}
     </p>
   );
 }

@@ -23,6 +23,7 @@ type Listener = (runId: string) => void;
 export class LiveProgress {
   private readonly runs = new Map<string, LiveRun>();
   private readonly waiting = new Map<string, LiveWait>();
+  private queued: ReadonlyMap<string, string> = new Map();
   private readonly preparations = new Map<string, { progress: LivePreparation; toldAtMs: number }>();
   private readonly listeners = new Set<Listener>();
   /** The number of clients that watch a run, by its id. */
@@ -39,6 +40,17 @@ export class LiveProgress {
 
   goesOn(runId = ALL): void {
     if (this.waiting.delete(runId)) this.tell(runId);
+  }
+
+  /** Notes for each run that waits for its turn what it waits for, in words. */
+  queue(queued: ReadonlyMap<string, string>): void {
+    const before = this.queued;
+    this.queued = queued;
+    for (const runId of new Set([...before.keys(), ...queued.keys()])) if (before.get(runId) !== queued.get(runId)) this.tell(runId);
+  }
+
+  queuedFor(runId: string): string {
+    return this.queued.get(runId) ?? '';
   }
 
   /** Tells listeners at most a few times a second, since people watch it. */

@@ -29,8 +29,8 @@ interface Cursor {
   status: v1.RunStatus | null;
   /** The code of the cause in the last message, or '' where the run did not wait. */
   waitedFor: string;
-  /** The preparation in the last message, with its progress. */
-  preparation: string;
+  /** The preparation in the last message with its progress, and what the run waited for if it was queued. */
+  standing: string;
 }
 
 export async function* watchRun(views: RunViews, request: v1.WatchRunRequest, signal: AbortSignal): AsyncGenerator<v1.WatchRunResponse> {
@@ -87,7 +87,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
       revision: -1,
       status: null,
       waitedFor: '',
-      preparation: '',
+      standing: '',
     };
   }
   const revision = Number(afterRevision);
@@ -105,7 +105,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
     revision,
     status: null,
     waitedFor: '',
-    preparation: '',
+    standing: '',
   };
 }
 
@@ -131,7 +131,7 @@ function nextMessage(views: RunViews, runId: string, cursor: Cursor): v1.WatchRu
   const changed =
     revision > cursor.revision ||
     (cursor.status !== null &&
-      (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '') || cursor.preparation !== preparationText(run)));
+      (cursor.status !== run.status || cursor.waitedFor !== (run.waitingFor?.code ?? '') || cursor.standing !== standingText(run)));
   if (!changed && steps.length === 0 && live.length === 0) return null;
   const { settings } = summary.run;
   return { run, steps: [...steps, ...live].map((step) => stepMessage(step, settings)), revision: BigInt(revision), live: live.length > 0 };
@@ -169,13 +169,13 @@ function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
   cursor.revision = Number(message.revision);
   cursor.status = message.run!.status;
   cursor.waitedFor = message.run!.waitingFor?.code ?? '';
-  cursor.preparation = preparationText(message.run!);
+  cursor.standing = standingText(message.run!);
   const last = message.steps.at(-1);
   if (last !== undefined) cursor.nextStep = Math.max(cursor.nextStep, Number(last.step) + 1);
 }
 
-function preparationText({ preparation }: v1.Run): string {
-  return preparation === undefined ? '' : `${preparation.doneShare} ${preparation.doing}`;
+function standingText({ preparation, queuedFor }: v1.Run): string {
+  return preparation === undefined ? queuedFor : `${preparation.doneShare} ${preparation.doing}`;
 }
 
 function hasEnded(views: RunViews, runId: string): boolean {

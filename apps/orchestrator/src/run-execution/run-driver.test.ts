@@ -89,8 +89,13 @@ test('two runs train side by side on two engines, a third waits for its turn', a
     [RUNS[1], 'busy'],
   ]);
   expect(world.recorded(RUNS[2])).toEqual(['RunLaunched']);
+  expect(world.live.queuedFor(RUNS[2])).toBe(
+    `an engine that is free: ${pool.slots[0]!.name} works for run ${RUNS[0]}, ${pool.slots[1]!.name} works for run ${RUNS[1]}`,
+  );
+  expect(world.live.queuedFor(RUNS[0])).toBe('');
   letOn();
   await until(() => RUNS.every(hasEnded));
+  expect(world.live.queuedFor(RUNS[2])).toBe('');
   for (const runId of RUNS) expect(world.last(runId, 'RunCompleted')).toMatchObject({ stateDigest: scriptedState(20) });
 });
 

@@ -22,6 +22,7 @@ import { LiveProgress } from '../live/live-progress.js';
 import { runToBeLoaded } from './attempt-parts.js';
 import { delay } from './delay.js';
 import { EngineTrust } from './engine-trust.js';
+import { queueWords } from './queue-words.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { RunPreparation } from './run-preparation.js';
@@ -132,6 +133,7 @@ export class RunDriver {
     if (this.lease.held && !this.drives) await this.takeOver();
     this.drives = this.lease.held;
     if (!this.drives) {
+      this.live.queue(new Map());
       await this.pool.letGoAll();
       return woken;
     }
@@ -145,6 +147,7 @@ export class RunDriver {
       outOfReach === null
         ? placement.waits.map(({ runId, why }) => ({ runId, why: new EspalierError('ENGINE_UNAVAILABLE', why) }))
         : waiting.map(({ runId }) => ({ runId, why: outOfReach }));
+    this.tellQueue(waiting.filter(({ runId }) => !this.atWork.has(runId)));
     this.tellWaits(waits);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
     const timer = lookAgainMs === Infinity ? undefined : setTimeout(() => this.wake(), lookAgainMs);
@@ -180,6 +183,14 @@ export class RunDriver {
       else if (!slot.isTaken) this.begin(this.train(run, slot, neededBytes));
     }
     return nextMs;
+  }
+
+  /** @param queued the runs that got no slot, in the order of their turn */
+  private tellQueue(queued: readonly PruningRunState[]): void {
+    const busy = this.pool.slots.flatMap(({ name, runId, isTaken }) =>
+      isTaken && runId !== null && runId !== '' ? [{ name, runId }] : [],
+    );
+    this.live.queue(new Map(queued.map(({ runId }, before) => [runId, queueWords(busy, before)])));
   }
 
   private tellWaits(waits: { runId: string; why: Error }[]): void {

@@ -34,6 +34,7 @@ function dataMessage(data: DataIdentity): v1.DataSource {
  * @param live steps that the engine has reported since the last recorded one
  * @param wait the cause that the run waits for now, or null
  * @param preparation the present work on a run that is not prepared yet, or null
+ * @param queuedFor what the run waits for if it is queued
  */
 export function runMessage(
   summary: RunSummary,
@@ -42,6 +43,7 @@ export function runMessage(
   live: readonly StepMeasurement[] = [],
   wait: LiveWait | null = null,
   preparation: LivePreparation | null = null,
+  queuedFor = '',
 ): v1.Run {
   const { run, extras, teacherCount } = summary;
   const { current, engine, origin } = run;
@@ -92,6 +94,7 @@ export function runMessage(
     launchedAt: dateOf(run.launchedAt),
     launchedBy: run.launchedBy ?? '',
     launchedByName: run.launchedByName ?? '',
+    queuedFor: status === v1.RunStatus.RUN_STATUS_QUEUED && waitingFor === undefined ? queuedFor : '',
     updatedAt: dateOf(run.updatedAt),
     endedAt: dateOf(run.endedAt),
     trainingSeconds: run.trainingSeconds,

@@ -130,6 +130,7 @@ export class RunViews extends Views {
       live.since(run.runId, run.current?.step ?? 0),
       live.waitOf(run.runId),
       live.preparationOf(run.runId),
+      live.queuedFor(run.runId),
     );
   }
 

@@ -2,7 +2,6 @@ import { v1 } from '#protocol';
 import { ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { followRun } from '../../progress/follow-run.js';
-import { isQueued, queueWords } from '../../progress/queue-words.js';
 import { missedTarget } from '../../output/run-status.js';
 import { inLaunchWords } from './launch-words.js';
 import { RunRenderer } from '../../progress/run-renderer.js';
@@ -20,13 +19,8 @@ export interface WatchOptions {
 export async function watchToEnd(context: Context, runId: string, options: WatchOptions = {}): Promise<number> {
   const renderer = new RunRenderer(context.output, inLaunchWords);
   try {
-    for await (const item of followRun({ ...options, runId, findServer: () => context.findServer(), signal: context.signal })) {
-      const wasQueued = renderer.run !== undefined && isQueued(renderer.run);
+    for await (const item of followRun({ ...options, runId, findServer: () => context.findServer(), signal: context.signal }))
       renderer.show(item);
-      const { run } = renderer;
-      if (!context.output.json && run !== undefined && isQueued(run) && !wasQueued)
-        renderer.say(`waits for ${await queueWords(context.connection, run)}`);
-    }
   } catch (error) {
     renderer.clear();
     if (context.signal.aborted && !context.output.json) {

@@ -36,22 +36,17 @@ test('show tells evaluations apart by what they were made of; runs shows the hea
   expect((await espalier(answers, 'runs')).stdout).toMatch(/ 7\.000 /);
 });
 
-test('show and watch of a queued run say which runs have the engines, and how many are earlier', async () => {
-  const queued = (runId: string, second: number): v1.Run =>
-    testRun({ runId, status: v1.RunStatus.RUN_STATUS_QUEUED, launchedAt: new Date(second * 1_000) });
-  const run = queued('abcd', 5);
-  const engine = (name: string, runId: string): v1.Engine => v1.Engine.fromPartial({ name, runId });
+test('show and watch of a queued run say what the server says that it waits for, each time that it changes', async () => {
+  const words = 'an engine that is free: local-1 works for run efgh; 1 run stands before it';
+  const run = testRun({ runId: 'abcd', status: v1.RunStatus.RUN_STATUS_QUEUED, queuedFor: words });
   const answers: Answers = {
     getRun: () => ({ run }),
-    listRuns: () => ({ runs: [queued('early', 3), run, queued('late', 9)], nextPageToken: '', total: 3 }),
-    listEngines: () => v1.ListEnginesResponse.fromPartial({ engines: [engine('local-1', 'efgh'), engine('local-2', '')] }),
     async *watchRun() {
       yield v1.WatchRunResponse.fromPartial({ run });
       yield v1.WatchRunResponse.fromPartial({ run, revision: 2n });
       yield v1.WatchRunResponse.fromPartial({ run: testRun({ status: v1.RunStatus.RUN_STATUS_COMPLETED }) });
     },
   };
-  const words = 'an engine that is free: local-1 works for run efgh; 1 queued run launched earlier';
   expect((await espalier(answers, 'show', 'abcd')).stdout).toMatch(new RegExp(`^waits for +${words}$`, 'm'));
   server?.stop();
   const watched = await espalier(answers, 'watch', 'abcd');
@@ -211,7 +206,7 @@ test('a run that stands still has no time left, and says what it waits for', asy
   for (const [part, waitsFor] of [
     [{ status: RUN_STATUS_TRAINING, waitingFor: full }, 'STORAGE_FULL: no room is left; it goes on by itself'],
     [{ status: RUN_STATUS_PAUSED }, 'a user; go on with: espalier resume abcdefghij23'],
-    [{ status: RUN_STATUS_QUEUED }, 'an engine that is free'],
+    [{ status: RUN_STATUS_QUEUED, queuedFor: 'an engine that is free' }, 'an engine that is free'],
   ] as const) {
     const shown = await told(part);
     expect(shown).toMatch(/^step +40 of 100$/m);

@@ -21,7 +21,6 @@ import {
 } from '../../output/format.js';
 import { isOfClosings, measured, subjectWords } from '../../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../../output/run-status.js';
-import { isQueued, queueWords } from '../../progress/queue-words.js';
 import { etaSeconds, waitWords } from '../../progress/run-line.js';
 import { runFileOf } from '../../options/run-file.js';
 import { resultWords } from '../../output/result-words.js';
@@ -46,26 +45,22 @@ export function registerShow(program: Command): void {
   action<{ yaml?: boolean }>(show, async (context, [runId], options) => {
     const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId! });
     if (options.yaml && !context.output.json) context.output.line(runFileOf(run!).trimEnd());
-    else {
-      const queue = isQueued(run!) && !context.output.json ? await queueWords(context.connection, run!) : undefined;
-      context.output.result(run, () => printRun(context, run!, queue));
-    }
+    else context.output.result(run, () => printRun(context, run!));
   });
 }
 
-/** @param queue what a queued run waits for */
-function printRun(context: Context, run: v1.Run, queue: string | undefined): void {
+function printRun(context: Context, run: v1.Run): void {
   const { output } = context;
   const room = Math.max(output.terminal.columns - run.runId.length - statusText(run).length - 4, 8);
   const name = run.name === '' ? '' : `  ${cutTo(run.name, room)}`;
   output.line(`${output.style('bold', run.runId)}${name}  ${output.style(statusStyle(run), statusText(run))}`);
-  output.pairs([...progressPairs(run, queue), ...originPairs(run), ...enginePairs(run)]);
+  output.pairs([...progressPairs(run), ...originPairs(run), ...enginePairs(run)]);
   printSettings(context, run.settings);
   printLayers(context, run);
   printResults(context, run);
 }
 
-function progressPairs(run: v1.Run, queue: string | undefined): [string, string | undefined][] {
+function progressPairs(run: v1.Run): [string, string | undefined][] {
   return [
     ...run.damage.map(({ problem, metrics }): [string, string] => [
       'damage',
@@ -80,7 +75,7 @@ function progressPairs(run: v1.Run, queue: string | undefined): [string, string 
       run.deletedAt === undefined ? undefined : `${when(run.deletedAt)}${run.deletionReason === '' ? '' : `: ${run.deletionReason}`}`,
     ],
     ['preparing', run.preparation === undefined ? undefined : preparationWords(run.preparation)],
-    ['waits for', waitsFor(run) ?? queue],
+    ['waits for', waitsFor(run)],
     [
       'cause',
       run.waitingFor !== undefined || run.failure === undefined || run.failure.code === ''
@@ -104,8 +99,9 @@ function progressPairs(run: v1.Run, queue: string | undefined): [string, string 
   ];
 }
 
-function waitsFor({ runId, status, waitingFor }: v1.Run): string | undefined {
+function waitsFor({ runId, status, waitingFor, queuedFor }: v1.Run): string | undefined {
   if (waitingFor !== undefined) return waitWords(waitingFor);
+  if (queuedFor !== '') return queuedFor;
   return status === v1.RunStatus.RUN_STATUS_PAUSED ? `a user; go on with: espalier resume ${runId}` : undefined;
 }
 

@@ -76,7 +76,7 @@ async function ofCurve({ connection }: Context, { study, groups, runs }: v1.GetS
     const curves: { steps: number[]; values: number[] }[] = [];
     for (const { run } of runs.filter((one) => one.group === index)) {
       if (run?.status !== v1.RunStatus.RUN_STATUS_COMPLETED) continue;
-      const request = { runId: run.runId, maxPoints: CURVE_POINTS, quantities: [], fromStep: undefined, toStep: undefined };
+      const request = { runId: run.runId, maxPoints: CURVE_POINTS, quantities: [], fromStep: undefined, toStep: undefined, live: false };
       const answer = await connection.call(connection.history, connection.history.queryCurves, request);
       known = new Set([...known, ...answer.curves.map((one) => one.quantity)]);
       const found = answer.curves.find((one) => one.quantity === quantity);

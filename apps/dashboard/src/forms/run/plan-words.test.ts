@@ -15,14 +15,15 @@ const plan = (needed: bigint, available: bigint): PlanRunResponse =>
     disk: { stateBytes: 1_024n, teachers: 49, totalBytes: 51n * 1_024n, availableBytes: GIB },
     estimatedSeconds: 800,
   });
+const known = (of: PlanRunResponse) => ({ plan: of, trouble: undefined });
 const fact = (all: ReturnType<typeof planFacts>, term: string): string =>
   all.find((one) => one.term === term)!.value.replaceAll(/[\u2009\u202f]/g, ' ');
 
 describe('the plan of a form', () => {
   test('says what does not fit, and what would', () => {
     const short = plan(24n * GIB, 18n * GIB);
-    expect(fact(planFacts(short), 'Memory')).toBe('24.0 GiB of 18.0 GiB: does not fit');
-    expect(planFacts(short).find(({ term }) => term === 'Memory')?.isShort).toBe(true);
+    expect(fact(planFacts(known(short)), 'Memory')).toBe('24.0 GiB of 18.0 GiB: does not fit');
+    expect(planFacts(known(short)).find(({ term }) => term === 'Memory')?.isShort).toBe(true);
     expect(remedyWords(short).replaceAll('\u2009', ' ')).toBe(
       'It does not fit in memory: 18.0 GiB would, with checkpoint activations, sequence length 128.',
     );
@@ -31,10 +32,13 @@ describe('the plan of a form', () => {
 
   test('of a launch counts all steps, and that of a fork those from its beginning', () => {
     const launch = plan(GIB, 2n * GIB);
-    expect([fact(planFacts(launch), 'Steps'), fact(planFacts(launch), 'Teachers')]).toEqual(['400', '49']);
+    expect([fact(planFacts(known(launch)), 'Steps'), fact(planFacts(known(launch)), 'Teachers')]).toEqual(['400', '49']);
     const fork = create(PlanRunResponseSchema, { ...launch, forkedAtStep: 73n });
-    expect([fact(planFacts(fork), 'Steps'), fact(planFacts(fork), 'Teachers')]).toEqual(['327, from step 73 to 400', '49 more']);
-    expect(fact(planFacts(fork), 'Time')).toBe('about 13 min'); // the server counts the steps of the fork alone
+    expect([fact(planFacts(known(fork)), 'Steps'), fact(planFacts(known(fork)), 'Teachers')]).toEqual([
+      '327, from step 73 to 400',
+      '49 more',
+    ]);
+    expect(fact(planFacts(known(fork)), 'Time')).toBe('about 13 min'); // the server counts the steps of the fork alone
   });
 
   test('of a fork that does not fit proposes no setting that a fork keeps', () => {
@@ -43,7 +47,10 @@ describe('the plan of a form', () => {
   });
 
   test('has no figures before there is an answer', () => {
-    expect(new Set(planFacts(undefined).map(({ value }) => value))).toEqual(new Set(['–']));
+    const refusal = { code: 'X', message: 'no answer', fields: [], isAway: false, isLocked: false, isPassing: false };
+    const values = (trouble: Trouble | undefined) => new Set(planFacts({ plan: undefined, trouble }).map(({ value }) => value));
+    expect(values(undefined)).toEqual(new Set(['…'])); // not known yet, which is not the same as none
+    expect(values(refusal)).toEqual(new Set(['–']));
   });
 });
 

@@ -3,7 +3,7 @@ import { targetWithBudget } from '../../../../../libs/comparison/src/index.js';
 import type { Trouble } from '../../api/view-state.js';
 import type { RunSettings } from '../../generated/espalier/v1/common_pb.js';
 import type { MemoryChange, PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
-import { bytes, count, duration, NONE } from '../../ui/format.js';
+import { bytes, count, duration, LOADING, NONE } from '../../ui/format.js';
 import { formTroubles } from '../form-troubles.js';
 
 export interface PlanFact {
@@ -27,7 +27,9 @@ export function noPlanWords({ plan, trouble }: Planned): string {
   return plan !== undefined || trouble === undefined ? '' : `No plan: ${formTroubles(trouble, []).rest}`;
 }
 
-export function planFacts(plan: PlanRunResponse | undefined): PlanFact[] {
+/** The facts of a plan. Without one they are not known yet, or there are none if the plan was refused. */
+export function planFacts({ plan, trouble }: Planned): PlanFact[] {
+  const missing = trouble?.isPassing !== false ? LOADING : NONE;
   const { memory, disk, settings, estimatedSeconds: seconds, forkedAtStep } = plan ?? {};
   const isDiskShort = disk?.availableBytes !== undefined && disk.totalBytes > disk.availableBytes;
   const diskRoom = disk?.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`;
@@ -35,30 +37,30 @@ export function planFacts(plan: PlanRunResponse | undefined): PlanFact[] {
   return [
     {
       term: 'Parameters',
-      value: plan === undefined ? NONE : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`,
+      value: plan === undefined ? missing : `${count(plan.parameterCount)}, ${count(plan.prunableParameterCount)} prunable`,
     },
-    { term: 'Result', value: plan === undefined ? NONE : resultWords(plan) },
-    { term: 'Target', value: settings === undefined ? NONE : targetWithBudget(settings, 1) },
-    { term: 'Steps', value: settings === undefined ? NONE : stepWords(settings, forkedAtStep) },
-    { term: 'Teachers', value: disk === undefined ? NONE : `${count(disk.teachers)}${forkedAtStep === undefined ? '' : ' more'}` },
+    { term: 'Result', value: plan === undefined ? missing : resultWords(plan) },
+    { term: 'Target', value: settings === undefined ? missing : targetWithBudget(settings, 1) },
+    { term: 'Steps', value: settings === undefined ? missing : stepWords(settings, forkedAtStep) },
+    { term: 'Teachers', value: disk === undefined ? missing : `${count(disk.teachers)}${forkedAtStep === undefined ? '' : ' more'}` },
     {
       term: 'Time',
-      value: plan === undefined ? NONE : seconds === undefined ? 'not known: no run here was like it' : `about ${duration(seconds)}`,
+      value: plan === undefined ? missing : seconds === undefined ? 'not known: no run here was like it' : `about ${duration(seconds)}`,
     },
     {
       term: 'Memory',
       value:
         memory === undefined
-          ? NONE
+          ? missing
           : `${bytes(memory.totalBytes)} of ${bytes(memory.availableBytes)}${isMemoryShort ? ': does not fit' : ''}`,
       isShort: isMemoryShort,
     },
     {
       term: 'Disk',
-      value: disk === undefined ? NONE : `${bytes(disk.totalBytes)}${diskRoom}${isDiskShort ? ': does not fit' : ''}`,
+      value: disk === undefined ? missing : `${bytes(disk.totalBytes)}${diskRoom}${isDiskShort ? ': does not fit' : ''}`,
       isShort: isDiskShort,
     },
-    { term: 'Engine', value: plan?.engine || NONE },
+    { term: 'Engine', value: plan === undefined ? missing : plan.engine || NONE },
   ];
 }
 

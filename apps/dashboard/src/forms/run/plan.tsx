@@ -47,7 +47,7 @@ export function Plan({ planned }: { planned: Planned }) {
     <section class="plan" aria-label="What it would take" aria-live="polite">
       {missing !== '' && <p class="trouble">{missing}</p>}
       <dl>
-        {planFacts(plan).map(({ term, value, isShort }) => (
+        {planFacts(planned).map(({ term, value, isShort }) => (
           <div key={term}>
             <dt>{term}</dt>
             <dd class={isShort === true ? 'short' : ''}>{value}</dd>

@@ -3,7 +3,7 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import { historyService } from '../../api/client.js';
 import type { Picture } from '../../ui/charts/charts.js';
-import { smoothed, type Curve } from '../../ui/charts/curve.js';
+import { smoothed, type Curve, type Smoothing } from '../../ui/charts/curve.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import type { PaleLine } from './pale-lines.js';
 
@@ -24,6 +24,18 @@ export function loadCurves(
   return historyService.queryCurves({ runId, maxPoints: POINTS, ...some, ...stepsOf(range) }, { signal });
 }
 
+/** Loads the steps behind the recorded points, which the engine has reported and the record does not hold yet. */
+export function loadTail(
+  runId: string,
+  recorded: QueryCurvesResponse,
+  range: Range | null,
+  signal: AbortSignal,
+): Promise<QueryCurvesResponse> {
+  const last = recorded.steps.at(-1);
+  const from = last === undefined ? {} : { fromStep: last + 1n };
+  return historyService.queryCurves({ runId, maxPoints: POINTS, ...stepsOf(range), ...from, live: true }, { signal });
+}
+
 const stepsOf = (range: Range | null) => (range === null ? {} : { fromStep: BigInt(range.from), toStep: BigInt(range.to) });
 
 const known = (values: number[]): (number | null)[] => values.map((value) => (Number.isFinite(value) ? value : null));
@@ -31,18 +43,20 @@ const known = (values: number[]): (number | null)[] => values.map((value) => (Nu
 export function curveOf(
   response: QueryCurvesResponse,
   quantity: string,
-  options: { label: string; index: number; isPlanned: boolean; smoothing: number },
+  options: { label: string; index: number; isPlanned: boolean; smoothing: Smoothing | null },
 ): Curve | null {
   const message: CurveMessage | undefined = response.curves.find((one) => one.quantity === quantity);
   if (message === undefined || !message.mean.some(Number.isFinite)) return null;
   const { label, index, isPlanned, smoothing } = options;
   const { tone, dash } = lookOf(index);
+  const values = known(message.mean);
   return {
     label,
     tone,
     dash: isPlanned ? PLANNED : dash,
     spans: quantity === 'hard_sparsity',
-    values: smoothed(known(message.mean), smoothing),
+    values,
+    ...(smoothing === null ? {} : { smooth: smoothed(values, response.steps.map(Number), smoothing) }),
     ...(message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
   };
 }
@@ -89,9 +103,10 @@ export const PICTURES: PictureOfCurves[] = [
       ['lm_loss', 'next token'],
     ],
     log: true,
+    isNoisy: true,
   },
   // The KL divergence before its weight is many times the total loss. In the same chart it would flatten the other curves.
-  { title: 'KL to the teacher, before its weight', yName: 'KL, nats', quantities: [['kl_loss', 'KL']], log: true },
+  { title: 'KL to the teacher, before its weight', yName: 'KL, nats', quantities: [['kl_loss', 'KL']], log: true, isNoisy: true },
   {
     title: 'Sparsity',
     yName: 'closed share',
@@ -104,7 +119,7 @@ export const PICTURES: PictureOfCurves[] = [
   },
   { title: 'Learning rate of LoRA', yName: 'rate', quantities: [['lora_learning_rate', 'rate']] },
   { title: 'Speed', yName: 'tokens a second', quantities: [['tokens_per_second', 'tokens/s']] },
-  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], log: true },
+  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], log: true, isNoisy: true },
   {
     title: 'Lagrangian',
     yName: 'value',

@@ -4,18 +4,20 @@ import { useLoaded } from '../../api/loaded-data.js';
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { Charts } from '../../ui/charts/charts.js';
-import { shareOf } from '../../ui/charts/chart-choices.js';
-import { smoothed, type ChartMark } from '../../ui/charts/curve.js';
+import type { ChartMark, Smoothing as SmoothingBy } from '../../ui/charts/curve.js';
+import { stepOf } from '../../runs/columns.js';
 import { clock, clockName, count, duration, short } from '../../ui/format.js';
 import { MARK_COLORS } from '../../ui/charts/plot-options.js';
-import { Smoothing, SMOOTHEST } from '../../ui/charts/smoothing.js';
+import { Smoothing } from '../../ui/charts/smoothing.js';
+import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { setQuery } from '../../ui/router.js';
 import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { Typed } from '../../ui/typed-field.js';
 import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
-import { curveOf, loadAbandonedLines, loadCurves, loadParent, PICTURES, type Range } from './curve-data.js';
+import { curveOf, loadAbandonedLines, loadCurves, loadParent, loadTail, PICTURES, type Range } from './curve-data.js';
+import { withTail } from './live-tail.js';
 import { phasesOf, useMarks } from './mark-data.js';
 import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
 import { Readout } from './readout.js';
@@ -26,8 +28,8 @@ import { isByNumber, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type X
 
 export function CurvesTab({ run, query, fork }: TabProps) {
   const shown = useShownCurves(run, query);
-  const { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
-  const { data: response, trouble } = loaded;
+  const { loaded, response, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
+  const { trouble } = loaded;
   const choose = useChartChoices();
   const [cursor] = useState(() => new SharedCursor());
   if (response !== undefined && x.length === 0)
@@ -87,6 +89,7 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         isClock={axis === 'clock'}
         marks={marks}
         log={log}
+        smoothing={smoothing === 0 ? '' : smoothingWords(smoothing)}
         cursor={cursor}
         onZoom={zoomPlaces}
         fileName={run.runId}
@@ -98,7 +101,7 @@ export function CurvesTab({ run, query, fork }: TabProps) {
 /** Returns the curves that the page's address asks for, and all that stands beside them. */
 function useShownCurves(run: Run, query: URLSearchParams) {
   const range = rangeOf(query);
-  const smoothing = shareOf(query.get('smooth'), SMOOTHEST);
+  const smoothing = smoothingOf(query.get('smooth'));
   const axis = xAxisOf(query.get('x'));
   const showsMarks = query.get('marks') !== '0';
   const loaded = useLoaded(
@@ -106,8 +109,9 @@ function useShownCurves(run: Run, query: URLSearchParams) {
     (signal) => loadCurves(run.runId, range, signal),
     `${run.step} ${run.rewinds}`,
   );
-  const { data: response } = loaded;
+  const response = useLiveTail(run, range, loaded.data);
   const teachers = useTeachers(run);
+  const phases = phasesOf(run);
   const stepMarks = useMarks(run, teachers.assignments);
   const lines = usePaleLines(run, range, isByNumber(axis));
   const all = useMemo(() => allSteps(response?.steps.map(Number) ?? [], lines), [response, lines]);
@@ -124,11 +128,24 @@ function useShownCurves(run: Run, query: URLSearchParams) {
     [showsMarks, stepMarks.map(({ step, kind }) => `${step} ${kind}`).join(), x],
   );
   const charts = useMemo(
-    () => (response === undefined ? [] : chartsOf(response, smoothing, lines, all)),
-    [response, smoothing, lines, all],
+    () =>
+      response === undefined ? [] : chartsOf(response, { over: smoothing, phases: phases.map(({ firstStep }) => firstStep) }, lines, all),
+    [response, smoothing, lines, all, run.phases.length],
   );
   const log = query.get('log') === '1';
-  return { loaded, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
+  return { loaded, response, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
+}
+
+/** Returns the recorded points with those of the steps that are done and not recorded yet, which are asked for whenever there are more. */
+function useLiveTail(run: Run, range: Range | null, recorded: QueryCurvesResponse | undefined): QueryCurvesResponse | undefined {
+  const last = recorded?.steps.at(-1) ?? -1n;
+  const isLive = recorded !== undefined && stepOf(run) > last + 1n && (range === null || BigInt(range.to) > last);
+  const { data: tail } = useLoaded(
+    `tail ${run.runId} ${run.rewinds} ${range?.from ?? ''}-${range?.to ?? ''}`,
+    (signal) => (isLive ? loadTail(run.runId, recorded, range, signal) : Promise.resolve(undefined)),
+    `${last} ${isLive ? stepOf(run) : ''}`,
+  );
+  return useMemo(() => recorded && withTail(recorded, tail), [recorded, tail]);
 }
 
 const NO_TIMES = { seconds: [], endedAt: [] };
@@ -162,17 +179,14 @@ function usePaleLines(run: Run, range: Range | null, isWanted: boolean): PaleLin
   return useMemo(() => data?.filter((line) => line !== null) ?? NO_LINES, [data]);
 }
 
-function chartsOf(response: QueryCurvesResponse, smoothing: number, lines: PaleLine[], all: { steps: number[]; before: number }) {
-  const pale = lines.map((line) => ({
-    ...line,
-    values: new Map([...line.values].map(([quantity, values]) => [quantity, smoothed(values, smoothing)])),
-  }));
+function chartsOf(response: QueryCurvesResponse, smoothing: SmoothingBy, lines: PaleLine[], all: { steps: number[]; before: number }) {
   return PICTURES.map(({ quantities, ...picture }) => {
     const curves = quantities.flatMap(([quantity, label, isPlanned], index) => {
-      const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing });
+      const isSmoothed = picture.isNoisy === true && smoothing.over > 0;
+      const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing: isSmoothed ? smoothing : null });
       return curve === null ? [] : [curve];
     });
-    return { ...picture, curves: withPaleLines(curves, pale, quantities[0]![0], all) };
+    return { ...picture, curves: withPaleLines(curves, lines, quantities[0]![0], all) };
   }).filter(({ curves }) => curves.length > 0);
 }
 

@@ -41,6 +41,7 @@ export function withPaleLines(
     values: placed(curve.values),
     ...(curve.lowest === undefined ? {} : { lowest: placed(curve.lowest) }),
     ...(curve.highest === undefined ? {} : { highest: placed(curve.highest) }),
+    ...(curve.smooth === undefined ? {} : { smooth: placed(curve.smooth) }),
   }));
   const pale = lines.flatMap(({ name, steps: places, values }): Curve[] => {
     const own = values.get(quantity);

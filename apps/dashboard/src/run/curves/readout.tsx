@@ -1,9 +1,10 @@
 // Shows the place that a reader points at: its step, its teacher, its phase, and the value of every curve. The mouse works in any chart;
 // keys and fingers use the slider.
 import { useEffect, useState } from 'preact/hooks';
-import { Swatch, valueAt } from '../../ui/charts/chart.js';
+import { Swatch } from '../../ui/charts/chart.js';
+import { shownAt } from '../../ui/charts/legend-values.js';
 import type { Curve } from '../../ui/charts/curve.js';
-import { count, decimal, percent } from '../../ui/format.js';
+import { count, decimal, NONE, percent } from '../../ui/format.js';
 import type { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { phaseAt, teacherAt, type Assignment, type StepMark } from './marks.js';
 
@@ -55,12 +56,21 @@ export function Readout({ cursor, steps, lastPoint, placeWords, charts, assignme
         </span>
         {charts.flatMap(({ title, isShare, curves }) => {
           const own = curves.filter(({ isPale }) => isPale !== true);
-          return own.map(({ label, tone, dash, values }) => (
-            <span key={`${title} ${label}`} title={title}>
-              <Swatch tone={tone} dash={dash} />
-              {own.length > 1 ? label : title.split(',')[0]} <b>{valueAt(values, at, isShare === true ? percent : decimal)}</b>
-            </span>
-          ));
+          return own.map((curve) => {
+            const { label, tone, dash } = curve;
+            const shown = shownAt(curve, at);
+            const words = shown === null ? NONE : (isShare === true ? percent : decimal)(shown.value);
+            return (
+              <span key={`${title} ${label}`} title={title}>
+                <Swatch tone={tone} dash={dash} />
+                {own.length > 1 ? label : title.split(',')[0]}{' '}
+                <b>
+                  {words}
+                  {shown !== null && shown.at !== at && ` at step ${count(steps[shown.at]!)}`}
+                </b>
+              </span>
+            );
+          });
         })}
       </p>
       <p class="soft happened">{happened.map(({ step: place, words }) => `step ${count(place)}: ${words}`).join('; ')}</p>

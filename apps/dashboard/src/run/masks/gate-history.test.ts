@@ -1,5 +1,6 @@
 import { gateHistory, gateRows, gatesOf, historyWords } from './gate-history.js';
 
+const steps = [0, 10, 20, 29, 30];
 const changes = [
   { step: 30n, closed: [5], opened: [2] },
   { step: 10n, closed: [2, 3], opened: [] },
@@ -8,23 +9,24 @@ const changes = [
 
 describe('when the gates of a layer closed', () => {
   test('each has its changes in the order of the steps', () => {
-    expect(gateHistory(changes).get(2)).toEqual([
-      { step: 10, isOpen: false },
-      { step: 30, isOpen: true },
+    expect(gateHistory(changes, steps).get(2)).toEqual([
+      { after: 0, by: 10, isOpen: false },
+      { after: 29, by: 30, isOpen: true },
     ]);
-    expect(gateHistory(changes).get(0)).toBeUndefined();
+    expect(gateHistory(changes, steps).get(0)).toBeUndefined();
   });
 
-  test('in words, not too many of them', () => {
-    expect(historyWords(gateHistory(changes).get(3)!)).toBe('closed at step 10, opened at 20');
-    const many = Array.from({ length: 9 }, (_, step) => ({ step, isOpen: step % 2 === 1 }));
-    expect(historyWords(many, 2)).toBe('closed at step 0, opened at 1, and 7 more changes');
+  test('in words, as the steps between which it happened, and not too many of them', () => {
+    expect(historyWords(gateHistory(changes, steps).get(3)!)).toBe('closed after step 0, by 10; opened after 10, by 20');
+    expect(historyWords(gateHistory(changes, steps).get(5)!)).toBe('closed at step 30'); // the states of 29 and 30 are both recorded
+    const many = Array.from({ length: 9 }, (_, step) => ({ after: step, by: step + 5, isOpen: step % 2 === 1 }));
+    expect(historyWords(many, 2)).toBe('closed after step 0, by 5; opened after 1, by 6; and 7 more changes');
     expect(historyWords([])).toBe('');
   });
 
   test('as rows: the one that closed first comes first, and how it stands is that of the step', () => {
     const rows = (step: number) =>
-      gateRows({ size: 7, changes, closedAtFirst: new Set([6]) }, step).map(({ gate, isOpen }) => [gate, isOpen]);
+      gateRows({ size: 7, changes, closedAtFirst: new Set([6]) }, steps, step).map(({ gate, isOpen }) => [gate, isOpen]);
     expect(rows(15)).toEqual([
       [6, false],
       [2, false],

@@ -3,6 +3,8 @@ import { useMemo, useState } from 'preact/hooks';
 import type { MaskSeries } from '../../generated/espalier/v1/history_service_pb.js';
 import { count } from '../../ui/format.js';
 import { Scroll } from '../../ui/scroll.js';
+import { ticksWithin } from '../../ui/charts/ticks.js';
+import { gateColumns, statesAround } from './gate-columns.js';
 import { gateRows, gatesOf, historyWords } from './gate-history.js';
 import { Cells, gateWord, LAYER_NAMES } from './mask-map.js';
 
@@ -12,15 +14,8 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
   const { kind, layer, groups, groupOpen, size, changes } = series;
   const [told, setTold] = useState('');
   const title = `${LAYER_NAMES[kind]?.(layer) ?? ''} over time`;
-  /**
-   * The open shares with a column for each state and a row for each group. The server sends them state by state, so they are transposed.
-   */
-  const shares = useMemo(() => {
-    const turned = new Uint8Array(groups * steps.length);
-    for (let at = 0; at < steps.length; at += 1)
-      for (let group = 0; group < groups; group += 1) turned[group * steps.length + at] = groupOpen[at * groups + group] ?? 0;
-    return turned;
-  }, [groupOpen, groups, steps.length]);
+  const { shares, columns } = useMemo(() => gateColumns(groupOpen, groups, steps), [groupOpen, groups, steps.join()]);
+  const [first, last] = [steps[0]!, steps.at(-1)!];
   const rows = useMemo(() => {
     const closedAtFirst = new Set<number>();
     for (let group = 0; group < groups; group += 1) {
@@ -28,38 +23,43 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
       const [from, to] = gatesOf(group, groups, size);
       for (let gate = from; gate < to; gate += 1) closedAtFirst.add(gate);
     }
-    return gateRows({ size, changes, closedAtFirst }, steps[state]!);
-  }, [changes, groups, groupOpen, size, steps[state]]);
+    return gateRows({ size, changes, closedAtFirst }, steps, steps[state]!);
+  }, [changes, groups, groupOpen, size, steps.join(), state]);
   const missing = rows.length > MOST_ROWS ? ` ${count(rows.length - MOST_ROWS)} more rows are not shown.` : '';
   const point = (x: number, y: number): void => {
-    const at = Math.min(Math.max(Math.floor(x * steps.length), 0), steps.length - 1);
+    const { before, by } = statesAround(x, steps);
     const group = Math.min(Math.max(Math.floor(y * groups), 0), groups - 1);
     const [from, to] = gatesOf(group, groups, size);
-    const share = (groupOpen[at * groups + group] ?? 0) / 255;
+    const openAt = (at: number): string => {
+      const share = (groupOpen[at * groups + group] ?? 0) / 255;
+      return share === 0 ? 'closed' : share === 1 ? 'open' : 'partly open';
+    };
     const what = to - from === 1 ? `${gateWord(kind)} ${from}` : `${gateWord(kind)}s ${from} to ${to - 1}`;
-    setTold(`${what} at step ${count(steps[at]!)}: ${share === 0 ? 'closed' : share === 1 ? 'open' : 'partly open'}`);
+    const [earlier, later] = [openAt(before), openAt(by)];
+    const where =
+      before === by ? `at step ${count(steps[by]!)}` : `between the states of steps ${count(steps[before]!)} and ${count(steps[by]!)}`;
+    setTold(`${what} ${where}: ${earlier === later ? later : `${earlier}, then ${later}`}`);
   };
   return (
     <section class="card" aria-label={title}>
       <header>
         <h2>{title}</h2>
         <span class="soft">
-          each column is a recorded state; {gateWord(kind)} 0 is at the top, {gateWord(kind)} {size - 1} at the bottom
+          {gateWord(kind)} 0 is at the top, {gateWord(kind)} {size - 1} at the bottom; half dark: it changed between two recorded states, at
+          a step that is not known
         </span>
       </header>
       <div class="in">
-        <Cells
-          class="over-time"
-          shares={shares}
-          width={steps.length}
-          height={groups}
-          label={title}
-          point={point}
-          leave={() => setTold('')}
-        />
-        <p class="axis">
-          <span>step {count(steps[0]!)}</span>
-          <span>{count(steps.at(-1)!)}</span>
+        <Cells class="over-time" shares={shares} width={columns} height={groups} label={title} point={point} leave={() => setTold('')} />
+        <p class="ticks num">
+          {ticksWithin(first, last, false).map((step) => (
+            <span key={step} style={{ left: `${last === first ? 0 : (100 * (step - first)) / (last - first)}%` }}>
+              {count(step)}
+            </span>
+          ))}
+        </p>
+        <p class="soft num">
+          step; {count(steps.length)} recorded states from {count(first)} to {count(last)}
         </p>
       </div>
       <p class="told num">{told === '' ? `Point at the map: the ${gateWord(kind)} and the step.` : told}</p>

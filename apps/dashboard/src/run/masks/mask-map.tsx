@@ -18,7 +18,15 @@ export const LAYER_NAMES: Partial<Record<MaskKind, (layer: number) => string>> =
 export const gateWord = (kind: MaskKind): string => (kind === MaskKind.HEADS ? 'head' : 'unit');
 const MOST_NUMBERS = 64;
 
-export function MaskMap({ title, series, state }: { title: string; series: MaskSeries[]; state: number }) {
+interface MaskMapProps {
+  title: string;
+  series: MaskSeries[];
+  /** The steps of the recorded states, and the shown one among them. */
+  steps: number[];
+  state: number;
+}
+
+export function MaskMap({ title, series, steps, state }: MaskMapProps) {
   const [told, setTold] = useState('');
   if (series.length === 0) return null;
   const open = series.reduce((sum, one) => sum + (one.open[state] ?? 0), 0);
@@ -38,6 +46,7 @@ export function MaskMap({ title, series, state }: { title: string; series: MaskS
           <Row
             key={one.layer}
             series={one}
+            steps={steps}
             state={state}
             name={series.length === 1 && one.kind === MaskKind.HIDDEN ? 'all layers' : `layer ${one.layer}`}
             tell={setTold}
@@ -67,14 +76,15 @@ function Numbers({ from, to }: { from: number; to: number }) {
 
 interface RowProps {
   series: MaskSeries;
+  steps: number[];
   state: number;
   name: string;
   tell: (words: string) => void;
 }
 
-function Row({ series, state, name, tell }: RowProps) {
+function Row({ series, steps, state, name, tell }: RowProps) {
   const { groups, groupOpen, open, size, kind, changes } = series;
-  const history = useMemo(() => gateHistory(changes), [changes]);
+  const history = useMemo(() => gateHistory(changes, steps), [changes]);
   const point = (share: number): void => {
     const cell = Math.min(Math.max(Math.floor(share * groups), 0), groups - 1);
     const [from, to] = gatesOf(cell, groups, size);

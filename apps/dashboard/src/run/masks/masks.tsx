@@ -44,6 +44,7 @@ export function MasksTab({ run, query }: TabProps) {
       </div>
     );
   const last = data.steps.length - 1;
+  const steps = data.steps.map(Number);
   const state = stateAt(data.steps, query.get('step'));
   const choices = { all: 'all layers', ...Object.fromEntries(Array.from({ length: layers }, (_, one) => [String(one), `layer ${one}`])) };
   return (
@@ -84,9 +85,9 @@ export function MasksTab({ run, query }: TabProps) {
         {layer !== null &&
           data.series
             .filter(({ kind }) => kind !== MaskKind.HIDDEN)
-            .map((series) => <LayerGates key={series.kind} series={series} steps={data.steps.map(Number)} state={state} />)}
+            .map((series) => <LayerGates key={series.kind} series={series} steps={steps} state={state} />)}
         {KIND_TITLES.map(([kind, title]) => (
-          <MaskMap key={kind} title={title} series={data.series.filter((one) => one.kind === kind)} state={state} />
+          <MaskMap key={kind} title={title} series={data.series.filter((one) => one.kind === kind)} steps={steps} state={state} />
         ))}
         <OpenShares data={data} runId={run.runId} />
         <Changes data={data} state={state} />

@@ -1,6 +1,6 @@
 // Shows texts by several models of a run side by side. Nothing is recorded, and leaving the view ends them.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { useMay } from '../../api/caller.js';
+import { useCaller, useMay } from '../../api/caller.js';
 import { artifactService, isAbort, runService, type Trouble } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import { Check, ChoiceField } from '../../forms/fields/choice-field.js';
@@ -58,6 +58,7 @@ export function TextsTab({ run }: TabProps) {
   const [refusal, setRefusal] = useState<Trouble>();
   const stop = useRef(new AbortController());
   useEffect(() => () => stop.current.abort(), []);
+  const caller = useCaller();
   const may = useMay();
   const isWriting = columns.some(({ written }) => written.isWriting);
   const follow = async (index: number, request: Request): Promise<void> => {
@@ -93,6 +94,7 @@ export function TextsTab({ run }: TabProps) {
         <p>Once the run has a state, its models write texts here, beside the intact one.</p>
       </div>
     );
+  if (caller === undefined) return null; // their role is not known yet
   if (!may(RunService.method.generate))
     return (
       <div class="card empty">

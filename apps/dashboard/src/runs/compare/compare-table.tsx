@@ -3,7 +3,7 @@ import { Swatch } from '../../ui/charts/chart.js';
 import { NONE, runStatusWords } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { Anchor } from '../../ui/router.js';
-import { differenceOf, differingSettings, summaryOf, type Group, type Summary } from './comparison.js';
+import { differenceOf, differingSettings, summaryOf, type Group } from './comparison.js';
 import { FIGURES, type Compared } from './compared-figures.js';
 
 interface Props {
@@ -21,6 +21,10 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
     [...new Set(members.map(({ runId }) => runStatusWords(all.find(({ run }) => run.runId === runId)!.run)))].join(', ');
   return (
     <table class="plain num compared">
+      <caption class="soft">
+        Only perplexity makes a run better or worse: by one measure, over two seeds or more on both sides, beyond two standard errors, and
+        at one size, or where the better run is the smaller one.
+      </caption>
       <thead>
         <tr>
           <th scope="col">Figure</th>
@@ -70,7 +74,7 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
 
 type RowProps = Pick<Props, 'groups' | 'sort' | 'sortBy'> & { figure: (typeof FIGURES)[number] };
 
-function FigureRow({ figure: { name, words, differenceWords = words, better }, groups, sort, sortBy }: RowProps) {
+function FigureRow({ figure: { name, words, differenceWords = words, about }, groups, sort, sortBy }: RowProps) {
   const summaries = groups.map((group) => summaryOf(group, name));
   const direction = sort === name ? 'ascending' : sort === `${name} desc` ? 'descending' : undefined;
   return (
@@ -79,12 +83,13 @@ function FigureRow({ figure: { name, words, differenceWords = words, better }, g
         <button class="plain" onClick={() => sortBy(direction === 'ascending' ? `${name} desc` : direction === 'descending' ? '' : name)}>
           {name} {direction === 'ascending' ? '→' : direction === 'descending' ? '←' : ''}
         </button>
+        {about !== undefined && <small class="about">{about}</small>}
       </th>
       {summaries.map((summary, index) => (
         <td key={groups[index]!.members[0]!.runId}>
           {summary === undefined ? NONE : words(summary.mean)}
           {summary?.spread !== undefined && <span class="soft"> ± {words(summary.spread)}</span>}
-          {index > 0 && <Against own={summary} baseline={summaries[0]} words={differenceWords} better={better} />}
+          {index > 0 && <Against own={groups[index]!} baseline={groups[0]!} figure={name} words={differenceWords} />}
         </td>
       ))}
     </tr>
@@ -92,25 +97,23 @@ function FigureRow({ figure: { name, words, differenceWords = words, better }, g
 }
 
 interface AgainstProps {
-  own: Summary | undefined;
-  baseline: Summary | undefined;
+  own: Group;
+  baseline: Group;
+  figure: string;
   words: (value: number) => string;
-  better: (typeof FIGURES)[number]['better'];
 }
 
-const VERDICTS = { better: ' better', worse: ' worse', chance: ', may be chance', other: '' };
-
 /** Shows a difference. A sign and a word stand beside the colour, for readers who can't tell colours apart. */
-function Against({ own, baseline, words, better }: AgainstProps) {
-  const difference = differenceOf(own, baseline, better);
+function Against({ own, baseline, figure, words }: AgainstProps) {
+  const difference = differenceOf(own, baseline, figure);
   if (difference === null) return null;
-  const { value, verdict } = difference;
+  const { value, verdict, why } = difference;
   if (words(Math.abs(value)) === words(0)) return null; // too small to be shown
   return (
     <small class={`against ${verdict}`}>
       {value > 0 ? '+' : '\u2212'}
-      {words(Math.abs(value))}
-      {VERDICTS[verdict]}
+      {[words(Math.abs(value)), verdict === 'none' ? '' : verdict].filter(Boolean).join(' ')}
+      {why !== '' && `, ${why}`}
     </small>
   );
 }

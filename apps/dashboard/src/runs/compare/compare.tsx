@@ -8,11 +8,11 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { placesOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
 import { Charts, type Picture } from '../../ui/charts/charts.js';
-import { shareOf } from '../../ui/charts/chart-choices.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import { clock, clockName, counted, countTick } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
-import { SMOOTHEST, Smoothing } from '../../ui/charts/smoothing.js';
+import { Smoothing } from '../../ui/charts/smoothing.js';
+import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
@@ -25,10 +25,10 @@ import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.
 import { MaskDifferences } from './mask-differences.js';
 
 const PICTURES: (Picture & { quantity: string })[] = [
-  { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true },
+  { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true, isNoisy: true },
   { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
-  { quantity: 'layer_loss', title: 'Layer loss', yName: 'loss', log: true },
-  { quantity: 'kl_loss', title: 'KL to the teacher, before its weight', yName: 'KL, nats', log: true },
+  { quantity: 'layer_loss', title: 'Layer loss', yName: 'loss', log: true, isNoisy: true },
+  { quantity: 'kl_loss', title: 'KL to the teacher, before its weight', yName: 'KL, nats', log: true, isNoisy: true },
   { quantity: 'tokens_per_second', title: 'Speed', yName: 'tokens a second' },
 ];
 
@@ -74,7 +74,7 @@ export function CompareView({ query }: { query: URLSearchParams }) {
 function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams }) {
   const axis = xAxisOf(query.get('x'));
   const log = query.get('log') === '1';
-  const smoothing = shareOf(query.get('smooth'), SMOOTHEST);
+  const smoothing = smoothingOf(query.get('smooth'));
   const overSeeds = query.get('seeds') === 'together';
   const [figure = '', descends = ''] = (query.get('sort') ?? '').split(/ (?=desc$)/);
   const zoomed = rangeOf(query.get('range'));
@@ -83,7 +83,10 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const groups = useMemo(() => sorted(groupsOf(all.map(memberOf), overSeeds), figure, descends !== ''), [all, overSeeds, figure, descends]);
   const charts = useMemo(
     () =>
-      PICTURES.map(({ quantity, ...picture }) => ({ ...picture, ...overlaid(all, groups, quantity, axis, smoothing, zoomed) }))
+      PICTURES.map(({ quantity, ...picture }) => ({
+        ...picture,
+        ...overlaid(all, groups, quantity, axis, picture.isNoisy === true ? smoothing : 0, zoomed),
+      }))
         .filter(({ curves }) => curves.length > 0)
         .map((chart) => ({ ...chart, xName: axisName(axis, chart.x) })),
     [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
@@ -130,7 +133,15 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
           </button>
         )}
       </div>
-      <Charts charts={charts} isClock={axis === 'clock'} log={log} cursor={cursor} onZoom={zoom} fileName="comparison" />
+      <Charts
+        charts={charts}
+        isClock={axis === 'clock'}
+        log={log}
+        smoothing={smoothing === 0 ? '' : smoothingWords(smoothing)}
+        cursor={cursor}
+        onZoom={zoom}
+        fileName="comparison"
+      />
       <div class="below">
         {groups.length > 1 && (
           <MaskDifferences
@@ -161,7 +172,10 @@ function rangeOf(text: string | null): Range | null {
   return from === undefined || to === undefined || !(Number(to) > Number(from)) ? null : { from: Number(from), to: Number(to) };
 }
 
-/** Puts all curves on one axis. Where a curve has no point of its own, the value between its points is used. */
+/**
+ * Puts all curves on one axis. Where a curve has no point of its own, the value between its points is used.
+ * @param smoothing the steps over which each run is smoothed; 0: no smoothing
+ */
 function overlaid(
   all: Compared[],
   groups: Group[],
@@ -170,16 +184,13 @@ function overlaid(
   smoothing: number,
   range: Range | null,
 ): { x: number[]; curves: Curve[] } {
-  const lineOf = ({ run, curves }: Compared): Line => {
+  const lineOf = ({ run, curves }: Compared): Line & { smooth: Line['values'] } => {
     const tokens = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
     const mean = curves.curves.find((one) => one.quantity === quantity)?.mean ?? [];
-    return {
-      places: placesOf(curves.steps.map(Number), curves, tokens, axis),
-      values: smoothed(
-        mean.map((value) => (Number.isFinite(value) ? value : null)),
-        smoothing,
-      ),
-    };
+    const steps = curves.steps.map(Number);
+    const values = mean.map((value) => (Number.isFinite(value) ? value : null));
+    const by = { over: smoothing, phases: run.phases.map(({ firstStep }) => Number(firstStep)) };
+    return { places: placesOf(steps, curves, tokens, axis), values, smooth: smoothing === 0 ? values : smoothed(values, steps, by) };
   };
   const lines = new Map(all.map((one) => [one.run.runId, lineOf(one)]));
   const x = [...new Set([...lines.values()].flatMap(({ places }) => places))]
@@ -189,7 +200,16 @@ function overlaid(
     const own = members.map(({ runId }) => lines.get(runId)!).filter(({ values }) => values.some((value) => value !== null));
     if (own.length === 0) return [];
     const { values, lowest, highest } = meanLine(own, x);
-    return [{ label: name, ...lookOf(index), values, ...(own.length > 1 ? { lowest, highest } : {}) }];
+    const smooth =
+      smoothing === 0
+        ? {}
+        : {
+            smooth: meanLine(
+              own.map((line) => ({ ...line, values: line.smooth })),
+              x,
+            ).values,
+          };
+    return [{ label: name, ...lookOf(index), values, ...(own.length > 1 ? { lowest, highest } : {}), ...smooth }];
   });
   return { x, curves };
 }

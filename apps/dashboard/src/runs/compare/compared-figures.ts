@@ -4,7 +4,7 @@ import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_se
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count, decimal, duration, percent, plainNumber, short } from '../../ui/format.js';
 import { headlineOf, nameOf } from '../columns.js';
-import type { Better, Member } from './comparison.js';
+import { QUALITY, SIZE, type Member } from './comparison.js';
 import { trainWords } from '../../run/command-words.js';
 
 export interface Compared {
@@ -23,29 +23,30 @@ interface Figure {
   words: (value: number) => string;
   /** Formats a difference, if it reads differently from a value. */
   differenceWords?: (value: number) => string;
-  better: Better;
+  /** Why a difference of this figure makes no run better. */
+  about?: string;
   of: (run: Run) => number | undefined;
 }
 
 export const FIGURES: Figure[] = [
-  { name: 'perplexity', words: decimal, better: 'low', of: (run) => headlineOf(run)?.perplexity },
+  { name: QUALITY, words: decimal, of: (run) => headlineOf(run)?.perplexity },
   {
     name: 'hard sparsity',
     words: percent,
     differenceWords: (value) => `${(value * 100).toFixed(1)} points`,
-    better: 'neither',
     of: ({ hardSparsity }) => hardSparsity,
   },
-  { name: 'parameters left', words: short, better: 'low', of: ({ result }) => result && Number(result.parameterCount) },
-  { name: 'last loss', words: decimal, better: 'low', of: ({ lastStep }) => lastStep?.loss },
-  { name: 'step', words: count, better: 'neither', of: ({ step }) => Number(step) },
-  { name: 'teachers', words: count, better: 'neither', of: ({ teacherCount }) => teacherCount },
-  { name: 'tokens a second', words: short, better: 'high', of: ({ tokensPerSecond }) => tokensPerSecond },
-  { name: 'time of training', words: duration, better: 'low', of: ({ trainingSeconds }) => trainingSeconds },
-  { name: 'restarts', words: count, better: 'low', of: ({ restarts }) => restarts },
+  { name: SIZE, words: short, of: ({ result }) => result && Number(result.parameterCount) },
+  { name: 'last loss', words: decimal, about: 'of one batch, by the run’s own objective', of: ({ lastStep }) => lastStep?.loss },
+  { name: 'step', words: count, of: ({ step }) => Number(step) },
+  { name: 'teachers', words: count, of: ({ teacherCount }) => teacherCount },
+  { name: 'tokens a second', words: short, about: 'depends on the machine’s load', of: ({ tokensPerSecond }) => tokensPerSecond },
+  { name: 'time of training', words: duration, about: 'depends on the machine’s load', of: ({ trainingSeconds }) => trainingSeconds },
+  { name: 'restarts', words: count, of: ({ restarts }) => restarts },
 ];
 
 export function memberOf({ run }: Compared): Member {
+  const headline = headlineOf(run);
   const words = Object.entries(wordsOf(run.settings)).map(([name, value]) => [name.replaceAll('_', ' '), plainNumber(value)]);
   return {
     runId: run.runId,
@@ -56,5 +57,7 @@ export function memberOf({ run }: Compared): Member {
       ...(Object.fromEntries(words) as Record<string, string>),
     },
     figures: Object.fromEntries(FIGURES.map(({ name, of }) => [name, of(run)])),
+    measure: headline === undefined ? '' : `${headline.convention} ${headline.dataDigest}`,
+    isFork: run.parentRunId !== '',
   };
 }

@@ -1,11 +1,19 @@
 import { differenceOf, differingSettings, groupsOf, meanLine, sorted, summaryOf, type Member } from './comparison.js';
 
 let ids = 0;
-const member = (name: string, settings: Record<string, string>, figures: Record<string, number> = {}): Member => ({
+const member = (
+  name: string,
+  settings: Record<string, string>,
+  figures: Record<string, number> = {},
+  more: Partial<Member> = {},
+): Member => ({
   runId: `run${(ids += 1)}`,
   name,
   settings,
   figures,
+  measure: 'windows of 64 tokens, text a',
+  isFork: false,
+  ...more,
 });
 const seeds = [2, 4, 6].map((perplexity, index) => member(`base-${index}`, { recipe: 'a', seed: String(index) }, { perplexity }));
 const other = member('lm', { recipe: 'lm', seed: '1' }, { perplexity: 3 });
@@ -32,20 +40,48 @@ describe('runs that are compared', () => {
     expect(summaryOf({ name: '', members: [other] }, 'perplexity')).toEqual({ mean: 3, spread: undefined, n: 1 });
   });
 
-  test('differ from the baseline with a sign, and for the better or the worse', () => {
-    const of = (mean: number) => ({ mean, spread: undefined, n: 1 });
-    expect(differenceOf(of(3), of(5), 'low')).toEqual({ value: -2, verdict: 'better' });
-    expect(differenceOf(of(3), of(5), 'high')).toEqual({ value: -2, verdict: 'worse' });
-    expect(differenceOf(of(6), of(5), 'neither')).toEqual({ value: 1, verdict: 'other' });
-    expect(differenceOf(of(5), of(5), 'low')).toBeNull();
-    expect(differenceOf(undefined, of(5), 'low')).toBeNull();
+  test('that are forks, or have a seed a second time, are no further seeds: neither is an independent sample', () => {
+    const fork = member('base-fork', { recipe: 'a', seed: '9' }, { perplexity: 3 }, { isFork: true });
+    const again = member('base-again', { recipe: 'a', seed: '0' }, { perplexity: 2 });
+    expect(groupsOf([...seeds, fork, again], true).map(({ name }) => name)).toEqual(['base (3 seeds)', 'base-fork', 'base-again']);
+    expect(groupsOf([seeds[0]!, fork], true).map(({ members }) => members.length)).toEqual([1, 1]);
   });
 
-  test('differ for the better or the worse only where seeds alone would not differ so much', () => {
-    const of = (mean: number) => ({ mean, spread: 1, n: 4 });
-    expect(differenceOf(of(4), of(5), 'low')?.verdict).toBe('chance');
-    expect(differenceOf(of(3), of(5), 'low')?.verdict).toBe('better');
-    expect(differenceOf({ ...of(4), spread: undefined }, of(5), 'low')?.verdict).toBe('better');
+  test('differ from the baseline with a sign; only perplexity makes a run better or worse', () => {
+    const one = (perplexity: number, loss: number) => ({ name: '', members: [member('', {}, { perplexity, 'last loss': loss })] });
+    expect(differenceOf(one(3, 130), one(5, 1.4), 'last loss')).toEqual({ value: 128.6, verdict: 'none', why: '' });
+    expect(differenceOf(one(5, 1), one(5, 1), 'perplexity')).toBeNull();
+    expect(differenceOf({ name: '', members: [member('', {})] }, one(5, 1), 'perplexity')).toBeNull();
+  });
+
+  describe('are called better or worse', () => {
+    const group = (perplexities: number[], size = 100, more: Partial<Member> = {}) => ({
+      name: '',
+      members: perplexities.map((perplexity) => member('', {}, { perplexity, 'parameters left': size }, more)),
+    });
+    const baseline = group([5, 5.1]);
+    const verdict = (own: ReturnType<typeof group>) => {
+      const { verdict: word, why } = differenceOf(own, baseline, 'perplexity')!;
+      return [word, why];
+    };
+
+    test('at one size, over several seeds', () => {
+      expect(verdict(group([3, 3.1]))).toEqual(['better', '']);
+      expect(verdict(group([7, 7.1], 100.5))).toEqual(['worse', '']);
+    });
+
+    test('not with one seed, by another measure, or where seeds alone would differ so much', () => {
+      expect(verdict(group([3]))).toEqual(['none', 'one seed']);
+      expect(verdict(group([3, 3.1], 100, { measure: 'windows of 64 tokens, text b' }))).toEqual(['none', 'another measure']);
+      expect(verdict(group([4, 6.2]))).toEqual(['none', 'may be chance']);
+    });
+
+    test('not where one of them is larger and better: that is a trade', () => {
+      expect(verdict(group([3, 3.1], 120))).toEqual(['none', 'better, but larger']);
+      expect(verdict(group([7, 7.1], 80))).toEqual(['none', 'worse, but smaller']);
+      expect(verdict(group([3, 3.1], 80))).toEqual(['better', 'and smaller']);
+      expect(verdict(group([7, 7.1], 120))).toEqual(['worse', 'and larger']);
+    });
   });
 
   test('are sorted by a figure behind the baseline, those without it last', () => {

@@ -6,6 +6,10 @@ export interface Member {
   name: string;
   settings: Readonly<Record<string, string>>;
   figures: Readonly<Record<string, number | undefined>>;
+  /** How its perplexity was measured: values by other measures can't be compared. */
+  measure: string;
+  /** A fork shares its first steps with its parent, so it is not an independent sample beside other runs. */
+  isFork: boolean;
 }
 export interface Group {
   name: string;
@@ -20,12 +24,18 @@ export interface Summary {
 
 const SEED = 'seed';
 
-/** Groups the runs: each run alone, or together with the runs that have the same settings except the seed. */
+/**
+ * Groups the runs: each run alone, or together with the runs that have the same settings and another seed. A fork, and a second run with a
+ * seed, stand alone: neither is an independent sample.
+ */
 export function groupsOf(members: readonly Member[], overSeeds: boolean): Group[] {
   const groups = new Map<string, Member[]>();
   for (const member of members) {
-    const key = overSeeds ? settingsKey(member) : member.runId;
-    groups.set(key, [...(groups.get(key) ?? []), member]);
+    const key = settingsKey(member);
+    const own = groups.get(key) ?? [];
+    const isAlone = !overSeeds || member.isFork || own.some(({ settings }) => settings[SEED] === member.settings[SEED]);
+    if (isAlone) groups.set(member.runId, [member]);
+    else groups.set(key, [...own, member]);
   }
   const all = [...groups.values()];
   const names = all.map(groupName);
@@ -62,29 +72,57 @@ export function summaryOf({ members }: Group, figure: string): Summary | undefin
   return { mean, spread: n < 2 ? undefined : Math.sqrt(squares / (n - 1)), n };
 }
 
-export type Better = 'low' | 'high' | 'neither';
+/** The figure by which runs can be called better or worse, and the size that such a verdict needs. */
+export const QUALITY = 'perplexity';
+export const SIZE = 'parameters left';
+
 export interface Difference {
   value: number;
-  /** chance: seeds alone may cause this difference. */
-  verdict: 'better' | 'worse' | 'chance' | 'other';
+  verdict: 'better' | 'worse' | 'none';
+  /** Why there is no verdict, or what else a verdict says; '' where that needs no words. */
+  why: string;
 }
 
-/** Compares a value with the baseline's; null if one of the two is unknown, or both are equal. */
-export function differenceOf(own: Summary | undefined, baseline: Summary | undefined, better: Better): Difference | null {
-  if (own === undefined || baseline === undefined) return null;
-  const value = own.mean - baseline.mean;
+/** Compares a group's mean with the baseline's; null if one of the two is unknown, or both are equal. */
+export function differenceOf(own: Group, baseline: Group, figure: string): Difference | null {
+  const [left, right] = [summaryOf(own, figure), summaryOf(baseline, figure)];
+  if (left === undefined || right === undefined) return null;
+  const value = left.mean - right.mean;
   if (value === 0) return null;
-  if (better === 'neither') return { value, verdict: 'other' };
-  if (mayBeChance(value, own, baseline)) return { value, verdict: 'chance' };
-  return { value, verdict: value < 0 === (better === 'low') ? 'better' : 'worse' };
+  return { value, ...(figure === QUALITY ? verdictOf(value, { own, baseline, left, right }) : { verdict: 'none', why: '' }) };
 }
 
+interface Pair {
+  own: Group;
+  baseline: Group;
+  left: Summary;
+  right: Summary;
+}
+
+/** A verdict needs one measure, more than one seed on both sides, a difference beyond chance, and one size or an advantage in both. */
+function verdictOf(value: number, { own, baseline, left, right }: Pair): Pick<Difference, 'verdict' | 'why'> {
+  const measured = [...own.members, ...baseline.members].filter(({ figures }) => figures[QUALITY] !== undefined);
+  const measures = new Set(measured.map(({ measure }) => measure));
+  if (measures.size > 1) return { verdict: 'none', why: 'another measure' };
+  if (left.spread === undefined || right.spread === undefined) return { verdict: 'none', why: 'one seed' };
+  if (mayBeChance(value, left, right)) return { verdict: 'none', why: 'may be chance' };
+  const verdict = value < 0 ? 'better' : 'worse';
+  const [size, other] = [summaryOf(own, SIZE)?.mean, summaryOf(baseline, SIZE)?.mean];
+  if (size === undefined || other === undefined) return { verdict: 'none', why: 'size not known' };
+  if (Math.abs(size - other) <= SAME_SIZE * other) return { verdict, why: '' };
+  const sizeWord = size < other ? 'smaller' : 'larger';
+  return (sizeWord === 'smaller') === (verdict === 'better')
+    ? { verdict, why: `and ${sizeWord}` }
+    : { verdict: 'none', why: `${verdict}, but ${sizeWord}` };
+}
+
+/** Sizes that differ by a smaller share count as equal. */
+const SAME_SIZE = 0.01;
 const STANDARD_ERRORS = 2;
 
 /** Tells whether the means of two groups differ by less than two standard errors of their difference. */
 function mayBeChance(value: number, own: Summary, baseline: Summary): boolean {
-  if (own.spread === undefined || baseline.spread === undefined) return false;
-  return Math.abs(value) < STANDARD_ERRORS * Math.sqrt(own.spread ** 2 / own.n + baseline.spread ** 2 / baseline.n);
+  return Math.abs(value) < STANDARD_ERRORS * Math.sqrt(own.spread! ** 2 / own.n + baseline.spread! ** 2 / baseline.n);
 }
 
 /** Sorts the groups by a figure. The baseline stays first, and groups without the figure come last. */

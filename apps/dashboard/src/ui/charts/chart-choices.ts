@@ -26,9 +26,3 @@ export function rememberedOf(stored: string | null, names: readonly string[]): R
     }),
   );
 }
-
-/** Reads a share from the address; 0 where there is no allowed one. */
-export function shareOf(text: string | null, most: number): number {
-  const value = Number(text ?? '0');
-  return Number.isFinite(value) && value >= 0 ? Math.min(value, most) : 0;
-}

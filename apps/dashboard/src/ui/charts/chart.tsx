@@ -5,7 +5,8 @@ import { SVG_HEIGHT, SVG_WIDTH, toSvg } from './chart-svg.js';
 import type { ChartMark, Curve } from './curve.js';
 import { download } from '../save-file.js';
 import { downloadPng, toCsv } from './chart-files.js';
-import { clockTick, countTick, decimal, NONE, percent, percentTick, tick } from '../format.js';
+import { clock, clockTick, count, countTick, decimal, NONE, percent, percentTick, tick } from '../format.js';
+import { lastPointOf, legendValue, type ShownValue } from './legend-values.js';
 import type { Look } from './line-looks.js';
 import { optionsOf } from './plot-options.js';
 import type { SharedCursor } from './shared-cursor.js';
@@ -24,6 +25,8 @@ export interface ChartProps {
   curves: Curve[];
   marks?: ChartMark[];
   log?: boolean;
+  /** How the smoothed lines were made; '' where there are none. */
+  smoothing?: string;
   /** All charts that share this cursor point at the same place. */
   cursor: SharedCursor;
   onZoom?: (range: { from: number; to: number } | null) => void;
@@ -32,6 +35,7 @@ export interface ChartProps {
 
 export function Chart(props: ChartProps) {
   const { title, yName, xName, isClock = false, isShare = false, x, curves, marks = [], log = false, cursor, fileName } = props;
+  const { smoothing = '' } = props;
   const words = isShare ? percent : decimal;
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
@@ -75,9 +79,12 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.redraw(false), [marks]);
 
   const drawing = (): string => toSvg({ title, xName, isClock, yName, x, curves, marks, log, xWords: xTicks, yWords: yTicks });
-  const ends = curves
-    .filter(({ isPale }) => isPale !== true)
-    .map(({ label, values }) => `${label} ${valueAt(values, lastKnown(values), words)}`);
+  const placeWords = (at: number): string => (isClock ? clock(x[at]!) : Number.isInteger(x[at]) ? count(x[at]!) : countTick(x[at]!));
+  const shownPoint = pointed ?? lastPointOf(curves);
+  /** A value of another place than the legend's is shown with its place. */
+  const valueWords = (shown: ShownValue | null): string =>
+    shown === null ? NONE : `${words(shown.value)}${shown.at === shownPoint ? '' : ` at ${placeWords(shown.at)}`}`;
+  const ends = curves.filter(({ isPale }) => isPale !== true).map((curve) => `${curve.label} ${valueWords(legendValue(curve, null))}`);
   return (
     <section class="card chart" aria-label={title}>
       <header>
@@ -103,12 +110,16 @@ export function Chart(props: ChartProps) {
         </span>
       </header>
       <p class="legend">
-        {curves.map(({ label, tone, dash, values, isPale }) => (
-          <span key={label}>
-            <Swatch tone={tone} dash={dash} isPale={isPale === true} />
-            {label} {isPale !== true && <b>{valueAt(values, pointed ?? lastKnown(values), words)}</b>}
+        {curves.map((curve) => (
+          <span key={curve.label}>
+            <Swatch tone={curve.tone} dash={curve.dash} isPale={curve.isPale === true} />
+            {curve.label} {curve.isPale !== true && <b>{valueWords(legendValue(curve, pointed))}</b>}
           </span>
         ))}
+        {shownPoint !== null && <span class="at">at {placeWords(shownPoint)}</span>}
+        {smoothing !== '' && curves.some(({ smooth }) => smooth !== undefined) && (
+          <span>strong lines: {smoothing}; pale lines, values and files: as measured</span>
+        )}
       </p>
       <div
         class="plot"
@@ -136,20 +147,10 @@ export function Swatch({ tone, dash, isPale = false }: Look & { isPale?: boolean
   );
 }
 
-export function valueAt(values: (number | null)[], at: number | null, words: (value: number) => string): string {
-  const value = at === null ? null : values[at];
-  return value === null || value === undefined || !Number.isFinite(value) ? NONE : words(value);
-}
-
-function lastKnown(values: (number | null)[]): number | null {
-  const last = values.findLastIndex((value) => value !== null && Number.isFinite(value));
-  return last < 0 ? null : last;
-}
-
 /** A text that changes whenever the plot has to be made again. */
-function lookText({ label, tone, lowest, dash, isPale, values }: Curve): string {
+function lookText({ label, tone, lowest, smooth, dash, isPale, values }: Curve): string {
   const isPoint = values.filter((value) => value !== null).length === 1;
-  return `${label} ${tone} ${lowest !== undefined} ${dash.join()} ${isPale} ${isPoint}`;
+  return `${label} ${tone} ${lowest !== undefined} ${smooth !== undefined} ${dash.join()} ${isPale} ${isPoint}`;
 }
 
 /** Prepares the data. Values without a logarithm are left out of a logarithmic chart. */
@@ -158,8 +159,10 @@ function dataOf(x: number[], curves: Curve[], log: boolean): uPlot.AlignedData {
     values.map((value) => (value === null || !Number.isFinite(value) || (log && value <= 0) ? null : value));
   return [
     x,
-    ...curves.flatMap(({ values, lowest, highest }) =>
-      lowest === undefined || highest === undefined ? [shown(values)] : [shown(values), shown(highest), shown(lowest)],
-    ),
+    ...curves.flatMap(({ values, lowest, highest, smooth }) => [
+      shown(values),
+      ...(lowest === undefined || highest === undefined ? [] : [shown(highest), shown(lowest)]),
+      ...(smooth === undefined ? [] : [shown(smooth)]),
+    ]),
   ];
 }

@@ -10,9 +10,11 @@ export interface Picture {
   isShare?: boolean;
   /** The chart has a logarithmic scale where the page asks for one. */
   log?: boolean;
+  /** The values scatter from step to step, so that a smoothed line shows their course. Sparsities, schedules and rates don't. */
+  isNoisy?: boolean;
 }
 
-interface ChartsProps extends Pick<ChartProps, 'isClock' | 'marks' | 'cursor' | 'onZoom'> {
+interface ChartsProps extends Pick<ChartProps, 'isClock' | 'marks' | 'cursor' | 'onZoom' | 'smoothing'> {
   charts: (Picture & Pick<ChartProps, 'x' | 'xName' | 'curves'>)[];
   log: boolean;
   /** The beginning of the names of files in which charts are saved. */
@@ -22,7 +24,7 @@ interface ChartsProps extends Pick<ChartProps, 'isClock' | 'marks' | 'cursor' | 
 export function Charts({ charts, log, fileName, ...shared }: ChartsProps) {
   return (
     <div class="charts">
-      {charts.map(({ log: mayLog, ...chart }) => (
+      {charts.map(({ log: mayLog, isNoisy: _, ...chart }) => (
         <Chart key={chart.title} {...shared} {...chart} log={log && mayLog === true} fileName={`${fileName} ${chart.title}`} />
       ))}
     </div>

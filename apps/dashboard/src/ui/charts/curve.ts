@@ -6,6 +6,8 @@ export interface Curve extends Look {
   values: (number | null)[];
   lowest?: (number | null)[];
   highest?: (number | null)[];
+  /** The smoothed values. Their line stands in front of the line of the values, which is pale then. Only the drawing has them. */
+  smooth?: (number | null)[];
   /** Some points have no value, and the line goes on to the next value. */
   spans?: boolean;
   /** The line is not the subject of the chart: it is drawn thin, and has no value in the legend. */
@@ -20,14 +22,28 @@ export interface ChartMark {
 }
 export type MarkKind = 'teacher' | 'phase' | 'fork' | 'rewind' | 'restart';
 
-/** Smooths a noisy curve by an exponential moving average. `share` is the weight of the values before. */
-export function smoothed(values: (number | null)[], share: number): (number | null)[] {
-  if (share === 0) return values;
-  let last: number | null = null;
-  return values.map((value) => {
+/** How a reader wants curves to be smoothed. */
+export interface Smoothing {
+  /** The steps after which a value has lost 63% of its weight; 0: no smoothing. */
+  over: number;
+  /** The first steps of the run's phases. The mean begins anew there, since another objective has other values. */
+  phases: readonly number[];
+}
+
+/**
+ * Smooths a noisy curve by an exponential moving average over steps, so that it does not depend on how many steps a point stands for.
+ * @param steps the step of each value, rising
+ */
+export function smoothed(values: (number | null)[], steps: readonly number[], { over, phases }: Smoothing): (number | null)[] {
+  let [sum, weight, before, phase] = [0, 0, steps[0] ?? 0, -1];
+  return values.map((value, index) => {
     if (value === null || !Number.isFinite(value)) return value;
-    last = last === null ? value : last * share + value * (1 - share);
-    return last;
+    const step = steps[index]!;
+    const now = phases.findLastIndex((first) => first <= step);
+    if (now !== phase) [sum, weight] = [0, 0];
+    const kept = Math.exp(-Math.max(1, step - before) / over);
+    [sum, weight, before, phase] = [sum * kept + value * (1 - kept), weight * kept + (1 - kept), step, now];
+    return sum / weight;
   });
 }
 

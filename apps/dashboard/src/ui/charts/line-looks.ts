@@ -1,7 +1,8 @@
-// Gives lines different looks: six colours, and then different dashes. No two of the first 18 look alike.
+// Gives lines different looks: six colours and six kinds of strokes. No two of the first 36 lines look alike, and no two of the first six
+// have the same strokes, for readers and printers without colour.
 
 export const TONES = 6;
-const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 3]];
+const DASHES: readonly (readonly number[])[] = [[], [8, 4], [2, 3], [12, 3, 2, 3], [18, 5], [7, 3, 2, 3, 2, 3]];
 
 export interface Look {
   /** The number of the colour: 1 for --curve-1. */
@@ -11,5 +12,5 @@ export interface Look {
 }
 
 export function lookOf(index: number): Look {
-  return { tone: (index % TONES) + 1, dash: DASHES[Math.floor(index / TONES) % DASHES.length]! };
+  return { tone: (index % TONES) + 1, dash: DASHES[(index + Math.floor(index / TONES)) % DASHES.length]! };
 }

@@ -86,21 +86,25 @@ export function optionsOf(
 function seriesOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[] } {
   const series: uPlot.Series[] = [{}];
   const bands: uPlot.Band[] = [];
-  for (const { label, tone, dash, values, lowest, spans, isPale } of curves) {
+  for (const { label, tone, dash, values, lowest, smooth, spans, isPale } of curves) {
     const stroke = color(`curve-${tone}`);
+    const strokes = dash.length > 0 ? { dash: [...dash] } : {};
+    const isBehind = isPale === true || smooth !== undefined;
     series.push({
       label,
       stroke,
-      width: isPale === true ? 1 : 1.75,
-      alpha: isPale === true ? 0.5 : 1,
+      width: isBehind ? 1 : 1.75,
+      alpha: isPale === true ? 0.5 : isBehind ? 0.35 : 1,
       // A baseline has one step, and a line needs two points, so the point itself is drawn.
       points: { show: values.filter((value) => value !== null).length === 1 },
       spanGaps: spans === true,
-      ...(dash.length > 0 ? { dash: [...dash] } : {}),
+      ...(smooth === undefined ? strokes : {}),
     });
-    if (lowest === undefined) continue;
-    bands.push({ series: [series.length, series.length + 1], fill: `color-mix(in srgb, ${stroke} 18%, transparent)` });
-    series.push({ points: { show: false } }, { points: { show: false } });
+    if (lowest !== undefined) {
+      bands.push({ series: [series.length, series.length + 1], fill: `color-mix(in srgb, ${stroke} 18%, transparent)` });
+      series.push({ points: { show: false } }, { points: { show: false } });
+    }
+    if (smooth !== undefined) series.push({ stroke, width: 1.75, points: { show: false }, ...strokes });
   }
   return { series, bands };
 }

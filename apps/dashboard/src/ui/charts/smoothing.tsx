@@ -1,19 +1,20 @@
-/** The strongest smoothing of curves. */
-export const SMOOTHEST = 0.99;
+import { count } from '../format.js';
+import { SMOOTHING_STEPS } from './smoothing-steps.js';
 
-export function Smoothing({ value, changed }: { value: number; changed: (value: number) => void }) {
+export function Smoothing({ value, changed }: { value: number; changed: (steps: number) => void }) {
+  const words = value === 0 ? 'off' : `over ${count(value)} steps`;
   return (
     <label>
       Smoothing
       <input
         type="range"
         min={0}
-        max={SMOOTHEST}
-        step={0.01}
-        value={value}
-        onInput={({ currentTarget }) => changed(Number(currentTarget.value))}
+        max={SMOOTHING_STEPS.length - 1}
+        value={SMOOTHING_STEPS.indexOf(value)}
+        aria-valuetext={words}
+        onInput={({ currentTarget }) => changed(SMOOTHING_STEPS[Number(currentTarget.value)]!)}
       />
-      <span class="num">{value.toFixed(2)}</span>
+      <span class="num">{words}</span>
     </label>
   );
 }

@@ -3,7 +3,8 @@ import { rememberedOf, withRemembered } from './chart-choices.js';
 import { go, setQuery } from '../router.js';
 
 const KEY = 'espalier.charts';
-const NAMES = ['log', 'smooth', 'x', 'marks'];
+/** Smoothing is not among them: it changes what a line says, so it holds only for the page where a reader asked for it. */
+const NAMES = ['log', 'x', 'marks'];
 
 /** Puts the remembered choices into the address, and returns a function that changes choices. */
 export function useChartChoices(): (changes: Record<string, string>) => void {
@@ -13,6 +14,7 @@ export function useChartChoices(): (changes: Record<string, string>) => void {
   }, []);
   return (changes) => {
     setQuery(changes);
-    localStorage.setItem(KEY, JSON.stringify({ ...rememberedOf(localStorage.getItem(KEY), NAMES), ...changes }));
+    const kept = Object.fromEntries(Object.entries(changes).filter(([name]) => NAMES.includes(name)));
+    localStorage.setItem(KEY, JSON.stringify({ ...rememberedOf(localStorage.getItem(KEY), NAMES), ...kept }));
   };
 }

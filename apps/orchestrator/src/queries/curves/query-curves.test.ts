@@ -1,6 +1,9 @@
 // Tests curves over the steps of a run. However wide points are, every step is in one point and abandoned steps are in none.
 import { v1 } from '#protocol';
+import { LiveProgress } from '../../live/live-progress.js';
+import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { fact, launched, stateAt, Story } from '../../pruning-run/testing.js';
+import { readSegments, stepsOf } from '../../views/projection/metrics-reader.js';
 import { RunProjection } from '../../views/projection/run-projection.js';
 import type { RunSummary } from '../../views/projection/run-detail.js';
 import type { RunViews } from '../../views/run-views.js';
@@ -15,6 +18,7 @@ describe('the curves of a run', () => {
   const recorder = new Recorder();
   const projection = new RunProjection(views.database);
   const bins = new CurveBins();
+  const live = new LiveProgress();
   const story = new Story(launched({ totalSteps: 3_000 }, RUN)).start();
   let told = 0;
   const record = (): void => {
@@ -28,9 +32,10 @@ describe('the curves of a run', () => {
     return JSON.parse(row.summary) as RunSummary;
   };
   const asked = (request: Partial<v1.QueryCurvesRequest>): Promise<v1.QueryCurvesResponse> => {
-    const source = { database: views.database, summary: async () => summary() } as unknown as RunViews;
+    const source = { database: views.database, summary: async () => summary(), live, now: Date.now } as unknown as RunViews;
     return queryCurves(source, bins, v1.QueryCurvesRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal);
   };
+  const recordedRows = (): Float64Array => [...readSegments(views.database, RUN, { fromStep: 0, toStep: 0 })][0]!.rows;
   const loss = (step: number): number => 1 / (step + 1);
   beforeAll(() => {
     for (let step = 100; step <= 2_000; step += 100) story.train(stateAt(step, 0.1));
@@ -82,6 +87,20 @@ describe('the curves of a run', () => {
     const part = await asked({ abandonedByRewind: 0, fromStep: 900n, toStep: 1_001n, quantities: ['loss'] });
     expect(part.steps).toEqual([1_000n, 1_001n]);
     await expect(asked({ abandonedByRewind: 1 })).rejects.toThrow('is 1, but the run has 1 rewind');
+  });
+
+  test('may go on with the steps that are not recorded yet, and asking for them counts as watching', async () => {
+    const recorded = Number((await asked({ maxPoints: 10, quantities: ['loss'] })).totalSteps);
+    const measured = (step: number): StepMeasurement => ({ ...stepsOf(recordedRows())[0]!, step, loss: step });
+    live.report(RUN, 1, [measured(recorded), measured(recorded + 1)]);
+    const zoomed = { fromStep: BigInt(recorded - 1), quantities: ['loss', 'hard_sparsity'] };
+    const { steps, curves } = await asked({ ...zoomed, live: true });
+    expect(steps).toEqual([-1, 0, 1].map((more) => BigInt(recorded + more)));
+    expect(curves[0]!.mean.slice(1)).toEqual([recorded, recorded + 1]);
+    expect(curves[1]!.mean.slice(1)).toEqual([NaN, NaN]); // hard sparsity belongs to recorded states
+    expect(live.isWatched(RUN)).toBe(true);
+    expect((await asked(zoomed)).steps).toEqual([BigInt(recorded - 1)]);
+    expect((await asked({ maxPoints: 10, quantities: ['loss'], live: true })).totalSteps).toBe(BigInt(recorded + 2)); // in wide points, too
   });
 
   test('the points end when their last steps did, though segments are recorded together', async () => {

@@ -1,6 +1,7 @@
 // Answers QueryCurves: metrics as curves of a given number of points.
 import { setImmediate as breathe } from 'node:timers/promises';
 import { counted, invalidField, type v1 } from '#protocol';
+import { decodeRows, encodeSteps } from '../../views/projection/metrics-codec.js';
 import { progressAt, readSegments } from '../../views/projection/metrics-reader.js';
 import { isActiveStep, type RunSummary } from '../../views/projection/run-detail.js';
 import type { RunViews } from '../../views/run-views.js';
@@ -11,6 +12,8 @@ const DEFAULT_POINTS = 500;
 const MOST_POINTS = 5_000;
 /** The number of segments in one read. Between two reads the process does its other work. */
 const SEGMENTS_A_BREATH = 64;
+/** A client that asks for live steps asks again soon. So long it counts as one that watches the run, which is then reported often. */
+const WATCHES_FOR_MS = 5_000;
 
 export async function queryCurves(
   views: RunViews,
@@ -24,6 +27,7 @@ export async function queryCurves(
   if (request.toStep !== undefined && request.toStep < (request.fromStep ?? 0n))
     throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
   const summary = await views.summary(request.runId);
+  if (request.live) setTimeout(views.live.watch(summary.run.runId), WATCHES_FOR_MS).unref();
   const { abandonedByRewind: rewind } = request;
   const points =
     rewind === undefined
@@ -59,15 +63,22 @@ async function ownPoints(
 ): Promise<CurvePoints> {
   const { run, extras } = summary;
   const fromStep = Math.max(Number(request.fromStep ?? 0n), run.origin?.from.step ?? 0);
-  const lastStep = Math.max((run.current?.step ?? 0) - 1, fromStep);
+  const recorded = run.current?.step ?? 0;
+  const live = request.live ? views.live.since(run.runId, recorded).filter(({ step }, index) => step === recorded + index) : [];
+  const lastStep = Math.max(recorded + live.length - 1, fromStep);
   const toStep = Math.min(Number(request.toStep ?? lastStep), lastStep);
   const stepsPerPoint = widthOf(fromStep, toStep, maxPoints);
-  if (stepsPerPoint >= BIN_STEPS) return (await bins.of(views, summary, signal)).widened(stepsPerPoint, fromStep, toStep);
   const from = Math.floor(fromStep / stepsPerPoint) * stepsPerPoint;
-  const points = new CurvePoints(stepsPerPoint);
   const isWanted = (step: number, branch: number): boolean => step >= from && step <= toStep && isActiveStep(extras.rewinds, branch, step);
-  for (const segment of readSegments(views.database, run.runId, { fromStep: from, toStep }))
-    points.add(run, segment, (step) => isWanted(step, segment.branch));
+  let points = new CurvePoints(stepsPerPoint);
+  if (stepsPerPoint >= BIN_STEPS) points = (await bins.of(views, summary, signal)).widened(stepsPerPoint, fromStep, toStep);
+  else
+    for (const segment of readSegments(views.database, run.runId, { fromStep: from, toStep }))
+      points.add(run, segment, (step) => isWanted(step, segment.branch));
+  if (live.length > 0) {
+    const rows = decodeRows(encodeSteps(live));
+    points.add(run, { rows, endStep: NaN, hardSparsity: NaN, recordedAtMs: views.now() }, (step) => step >= from && step <= toStep);
+  }
   return points;
 }
 
