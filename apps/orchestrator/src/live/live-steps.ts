@@ -27,7 +27,7 @@ export interface LiveSteps {
   heardRuns(): string[];
   /** Null where this process does not prepare the run. */
   preparationOf(runId: string): LivePreparation | null;
-  /** What a queued run waits for, in words; '' where it does not wait for its turn, or where that is not known yet. */
+  /** The engines and runs that a queued run waits for, in words; '' where it does not wait for its turn, or where that is not known yet. */
   queuedFor(runId: string): string;
   /** Null where the run waits for nothing. */
   waitOf(runId: string): LiveWait | null;

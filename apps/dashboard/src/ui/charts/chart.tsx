@@ -6,7 +6,7 @@ import type { ChartMark, Curve } from './curve.js';
 import { download } from '../save-file.js';
 import { downloadPng, toCsv } from './chart-files.js';
 import { clock, clockTick, count, countTick, decimal, NONE, percent, percentTick, tick } from '../format.js';
-import { lastPointOf, legendValue, type ShownValue } from './legend-values.js';
+import { lastPointOf, legendValue } from './legend-values.js';
 import type { Look } from './line-looks.js';
 import { optionsOf } from './plot-options.js';
 import type { SharedCursor } from './shared-cursor.js';
@@ -79,12 +79,10 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.redraw(false), [marks]);
 
   const drawing = (): string => toSvg({ title, xName, isClock, yName, x, curves, marks, log, xWords: xTicks, yWords: yTicks });
-  const placeWords = (at: number): string => (isClock ? clock(x[at]!) : Number.isInteger(x[at]) ? count(x[at]!) : countTick(x[at]!));
-  const shownPoint = pointed ?? lastPointOf(curves);
-  /** A value of another place than the legend's is shown with its place. */
-  const valueWords = (shown: ShownValue | null): string =>
-    shown === null ? NONE : `${words(shown.value)}${shown.at === shownPoint ? '' : ` at ${placeWords(shown.at)}`}`;
-  const ends = curves.filter(({ isPale }) => isPale !== true).map((curve) => `${curve.label} ${valueWords(legendValue(curve, null))}`);
+  const at = { curves, pointed, words, placeWords: (index: number): string => placeOf(x[index]!, isClock) };
+  const ends = curves
+    .filter(({ isPale }) => isPale !== true)
+    .map((curve) => `${curve.label} ${valueWords(curve, { ...at, pointed: null })}`);
   return (
     <section class="card chart" aria-label={title}>
       <header>
@@ -109,18 +107,7 @@ export function Chart(props: ChartProps) {
           </button>
         </span>
       </header>
-      <p class="legend">
-        {curves.map((curve) => (
-          <span key={curve.label}>
-            <Swatch tone={curve.tone} dash={curve.dash} isPale={curve.isPale === true} />
-            {curve.label} {curve.isPale !== true && <b>{valueWords(legendValue(curve, pointed))}</b>}
-          </span>
-        ))}
-        {shownPoint !== null && <span class="at">at {placeWords(shownPoint)}</span>}
-        {smoothing !== '' && curves.some(({ smooth }) => smooth !== undefined) && (
-          <span>strong lines: {smoothing}; pale lines, values and files: as measured</span>
-        )}
-      </p>
+      <Legend {...at} smoothing={smoothing} />
       <div
         class="plot"
         ref={holder}
@@ -130,6 +117,46 @@ export function Chart(props: ChartProps) {
       />
     </section>
   );
+}
+
+interface LegendProps {
+  curves: Curve[];
+  /** The index of the place that a reader points at. */
+  pointed: number | null;
+  words: (value: number) => string;
+  placeWords: (index: number) => string;
+  smoothing: string;
+}
+
+function Legend({ smoothing, ...at }: LegendProps) {
+  const { curves, pointed, placeWords } = at;
+  const shown = pointed ?? lastPointOf(curves);
+  return (
+    <p class="legend">
+      {curves.map((curve) => (
+        <span key={curve.label}>
+          <Swatch tone={curve.tone} dash={curve.dash} isPale={curve.isPale === true} />
+          {curve.label} {curve.isPale !== true && <b>{valueWords(curve, at)}</b>}
+        </span>
+      ))}
+      {shown !== null && <span class="at">at {placeWords(shown)}</span>}
+      {smoothing !== '' && curves.some(({ smooth }) => smooth !== undefined) && (
+        <span>strong lines: {smoothing}; pale lines, values and files: as measured</span>
+      )}
+    </p>
+  );
+}
+
+/** A value of another place than the legend's is shown with its place. */
+function valueWords(curve: Curve, { curves, pointed, words, placeWords }: Omit<LegendProps, 'smoothing'>): string {
+  const value = legendValue(curve, pointed);
+  if (value === null) return NONE;
+  return `${words(value.value)}${value.at === (pointed ?? lastPointOf(curves)) ? '' : ` at ${placeWords(value.at)}`}`;
+}
+
+function placeOf(value: number, isClock: boolean): string {
+  if (isClock) return clock(value);
+  return Number.isInteger(value) ? count(value) : countTick(value);
 }
 
 /** Shows a piece of a line as it is drawn in the chart. */
