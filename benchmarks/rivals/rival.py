@@ -3,8 +3,8 @@
 
     rival.py MODEL OUT --train train.jsonl --validation validation.jsonl --target-params 100e6 --seconds 600
 
-Importance comes from a calibration part of the training text. Each shape of the target size is cut and judged on a few windows of
-the validation text, and the best one is trained: the intact model's predictions (forward KL) teach all weights by AdamW. The
+Importance comes from a calibration part of the training text. Shapes of the target size are cut and judged on a few windows of the
+validation text, and the best one is trained: the intact model's predictions (forward KL) teach all weights by AdamW. The
 seconds count from the start of the program to the written folder. Only the last judgement comes after them. OUT/rival.json has the
 settings, the shape, the seconds, the steps and the perplexities.
 """
@@ -63,6 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--calibration", type=int, default=8, help="windows of 512 tokens for importance")
     parser.add_argument("--scan", type=int, default=6, help="windows of 512 tokens that judge each shape")
     parser.add_argument("--judge", type=int, help="windows of 512 tokens for the last judgement; all by default")
+    parser.add_argument("--trials", help="a JSON-lines file that gets a line with settings and figures, beside OUT/rival.json")
     return parser.parse_args()
 
 
@@ -127,7 +128,7 @@ def train(student, teacher, kept, windows, args) -> dict:
     begun, processor = elapsed(), time.process_time()
     left = None if args.steps else args.seconds - WRITING_SECONDS - begun
     precision = {"bf16": torch.bfloat16, "f32": torch.float32}.get(args.precision)
-    last = 0.0
+    last, dtype = 0.0, precision
     while True:
         passed = elapsed() - begun
         if len(losses) == args.steps or (left is not None and passed + last > left):
@@ -172,6 +173,22 @@ def candidates(config, args) -> list[Shape]:
     return found
 
 
+def scanned(teacher, importance, windows, args) -> list[tuple[float, Shape]]:
+    """Judges shapes: every other one, then the neighbours of the best. Returns them with their perplexities, the best one first."""
+    shapes, judged = candidates(teacher.config, args), {}
+
+    def judge(places):
+        for place in places:
+            smaller, _ = cut(teacher, shapes[place], importance, args.kept)
+            judged[place] = mean_perplexity(window_losses(smaller, windows))
+            print(f"{elapsed():7.1f} s  {shapes[place]}: perplexity {judged[place]}", flush=True)
+
+    judge(range(0, len(shapes), 2))
+    best = min(judged, key=judged.get)
+    judge(place for place in (best - 1, best + 1) if 0 <= place < len(shapes))
+    return [(judged[place], shapes[place]) for place in sorted(judged, key=judged.get)]
+
+
 def main() -> None:
     args = arguments()
     torch.manual_seed(args.seed)
@@ -184,12 +201,8 @@ def main() -> None:
     calibration = windows_of(text, 512)[:args.calibration]
     importance = importance_of(teacher, calibration, args.method)
     print(f"{elapsed():7.1f} s  importance is known", flush=True)
-    scan = []
-    for shape in candidates(teacher.config, args):
-        smaller, _ = cut(teacher, shape, importance, args.kept)
-        scan.append((mean_perplexity(window_losses(smaller, judging[:args.scan])), shape))
-        print(f"{elapsed():7.1f} s  {shape}: {shape.weights(teacher.config):,} weights, perplexity {scan[-1][0]}", flush=True)
-    before, shape = min(scan, key=lambda one: one[0])
+    scan = scanned(teacher, importance, judging[:args.scan], args)
+    before, shape = scan[0]
     student, kept = cut(teacher, shape, importance, args.kept)
     measured = train(student, teacher, kept, windows_of(text, args.seq), args)
     student.eval().requires_grad_(False).save_pretrained(args.out)
@@ -197,8 +210,9 @@ def main() -> None:
     seconds = elapsed()
     judge = judging[:args.judge]
     after, intact = window_losses(student.to(torch.bfloat16), judge), window_losses(teacher, judging[:args.scan])
+    paths = ("model", "out", "train", "validation", "trials")
     report = {
-        "method": args.method, "settings": {k: v for k, v in vars(args).items() if k not in ("model", "out", "train", "validation")},
+        "method": args.method, "settings": {k: v for k, v in vars(args).items() if k not in paths},
         "weights": sum(p.numel() for p in student.parameters()), "shape": shape.as_dict(), "kept_layers": kept,
         "seconds": round(seconds, 1), **measured, "threads": torch.get_num_threads(),
         "scan": [{**one.as_dict(), "perplexity": value} for value, one in scan],
@@ -206,6 +220,9 @@ def main() -> None:
         "judged_windows": len(judge), "perplexity": mean_perplexity(after),
     }
     (Path(args.out) / "rival.json").write_text(json.dumps(report, indent=1) + "\n")
+    if args.trials:
+        with open(args.trials, "a", encoding="utf-8") as trials:
+            trials.write(json.dumps(report) + "\n")
     print(json.dumps({k: v for k, v in report.items() if k not in ("settings", "kept_layers", "scan")}))
 
 
