@@ -47,6 +47,7 @@ import { RunFeed } from './feed/run-feed.js';
 import { RunPreparation } from './run-execution/run-preparation.js';
 import { RunServices } from './run-services/run-services.js';
 import { RunTexts } from './run-services/run-texts.js';
+import { JobNotes } from './run-services/job-notes.js';
 import { BackgroundJobs } from './run-services/background-jobs.js';
 import { Ladders } from './run-services/ladders.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
@@ -180,6 +181,7 @@ export class AppModule {
         RunDriver,
         RunServices,
         RunTexts,
+        JobNotes,
         Ladders,
         LadderGrpc,
         BackgroundJobs,

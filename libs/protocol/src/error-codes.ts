@@ -34,6 +34,7 @@ const errorStatuses = {
   STATE_NOT_FOUND: status.NOT_FOUND,
   EXPORT_NOT_FOUND: status.NOT_FOUND,
   STUDY_NOT_FOUND: status.NOT_FOUND,
+  JOB_LOST: status.ABORTED, // the server ended while the job was under way
   JOB_NOT_FOUND: status.NOT_FOUND, // the server has forgotten the job, or never had it
   REVISION_NOT_FOUND: status.OUT_OF_RANGE,
   // The state of the run.

@@ -1,11 +1,12 @@
 // Evaluations, exports, measurements of speed and verifications that go on without a client that waits. The results of the first two are
-// recorded in the run, so a server that stops loses only the jobs under way.
+// recorded in the run, so a server that ends loses only the jobs under way, and the next one lists these as lost.
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
-import { EspalierError, toEspalierError, type v1 } from '#protocol';
+import { EspalierError, toEspalierError, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { LOGGER } from '../provider-names.js';
+import { endsWithServer, jobLost, JobNotes } from './job-notes.js';
 import type { Progress } from './run-services.js';
 
 /** More jobs would only wait, since an engine does one after another. */
@@ -51,7 +52,19 @@ export class BackgroundJobs implements OnModuleDestroy {
   /** The jobs in the order in which they were started. */
   private readonly jobs = new Map<string, { job: BackgroundJob; stop: AbortController }>();
 
-  constructor(@Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>) {}
+  constructor(
+    @Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>,
+    @Inject(JobNotes) private readonly notes: Pick<JobNotes, 'lost' | 'isUnderWay' | 'hasEnded'>,
+  ) {
+    for (const { jobId, runId, request, startedBy, startedByName, startedAt } of notes.lost('job')) {
+      const { work } = v1.StartJobRequest.fromJSON(request);
+      if (work === undefined) continue;
+      const job = { ...newJob(runId, work, { actor: startedBy, actorName: startedByName }), jobId, startedAt: new Date(startedAt) };
+      job.failure = jobLost();
+      end(job, 'failed');
+      this.jobs.set(jobId, { job, stop: new AbortController() });
+    }
+  }
 
   /**
    * @param begin does the work until its signal aborts
@@ -65,21 +78,10 @@ export class BackgroundJobs implements OnModuleDestroy {
         `${MOST_UNDER_WAY} jobs are under way or wait for an engine: cancel one, or try again later`,
       );
     const stop = new AbortController();
-    const job: BackgroundJob = {
-      jobId: randomUUID(),
-      runId,
-      work,
-      startedBy: by.actor,
-      startedByName: by.actorName ?? '',
-      startedAt: new Date(),
-      state: 'running',
-      doneShare: 0,
-      doing: '',
-      waitingFor: '',
-      failure: null,
-      endedAt: null,
-      result: null,
-    };
+    const job = newJob(runId, work, by);
+    const { jobId, startedBy, startedByName, startedAt } = job;
+    const request = v1.StartJobRequest.toJSON({ work });
+    this.notes.isUnderWay(jobId, { kind: 'job', jobId, runId, request, startedBy, startedByName, startedAt: startedAt.toISOString() });
     this.jobs.set(job.jobId, { job, stop });
     await new Promise<void>((accept) => {
       const timer = setTimeout(accept, REFUSAL_MS);
@@ -116,13 +118,19 @@ export class BackgroundJobs implements OnModuleDestroy {
     const { job, stop } = found;
     if (job.state === 'running') {
       end(job, 'cancelled');
+      this.notes.hasEnded(jobId);
       stop.abort();
     }
     return job;
   }
 
+  /** The jobs end with the server. Their notes stay, so that the next server says which jobs are lost. */
   onModuleDestroy(): void {
-    for (const jobId of this.jobs.keys()) this.cancel(jobId);
+    for (const { job, stop } of this.jobs.values()) {
+      if (job.state !== 'running') continue;
+      end(job, 'cancelled');
+      stop.abort();
+    }
   }
 
   /** Follows the news of a job. @param heard called at the first news and at the end */
@@ -144,6 +152,7 @@ export class BackgroundJobs implements OnModuleDestroy {
       end(job, 'failed');
       this.log.warn({ jobId, runId, what, code: job.failure.code }, 'a job of a run failed');
     } finally {
+      if (!signal.aborted && !endsWithServer(job.failure)) this.notes.hasEnded(jobId);
       heard();
     }
   }
@@ -153,6 +162,22 @@ export class BackgroundJobs implements OnModuleDestroy {
     for (const { job } of ended.slice(0, Math.max(0, ended.length - MOST_ENDED))) this.jobs.delete(job.jobId);
   }
 }
+
+const newJob = (runId: string, work: Work, by: Pick<CallContext, 'actor' | 'actorName'>): BackgroundJob => ({
+  jobId: randomUUID(),
+  runId,
+  work,
+  startedBy: by.actor,
+  startedByName: by.actorName ?? '',
+  startedAt: new Date(),
+  state: 'running',
+  doneShare: 0,
+  doing: '',
+  waitingFor: '',
+  failure: null,
+  endedAt: null,
+  result: null,
+});
 
 function end(job: BackgroundJob, state: BackgroundJob['state']): void {
   job.state = state;

@@ -1,3 +1,4 @@
+import { EspalierError } from '#protocol';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { followed, type FollowedJob } from './followed-job.js';
@@ -85,4 +86,22 @@ test('a job that fails is told as its error', async () => {
   jobs.assign(1, { name: 'engine-1', doing: '' });
   void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench, () => false);
   await expect(result).rejects.toThrow('no memory');
+});
+
+test('a job that its client cancels says so, whatever the engine calls it', async () => {
+  const client = new AbortController();
+  const { jobs, heard } = follow(
+    {
+      work: (_bench, _tell, signal) =>
+        new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new EspalierError('ENGINE_LOST', 'no answer')))),
+      takeNews: () => null,
+    },
+    client.signal,
+  );
+  const result = heard.next();
+  await new Promise(setImmediate);
+  jobs.assign(1, { name: 'engine-1', doing: '' });
+  void jobs.runAllAt({ name: 'engine-1', doing: '' }, bench, () => false);
+  client.abort();
+  await expect(result).rejects.toMatchObject({ code: 'CANCELLED', message: 'a measurement was cancelled' });
 });

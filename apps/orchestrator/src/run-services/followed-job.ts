@@ -1,4 +1,5 @@
 // A job for an engine as its client follows it: the work that it waits for, its news, and its result.
+import { EspalierError } from '#protocol';
 import type { EngineJobs, JobWish } from '../engine-pool/engine-jobs.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { StateKeeper } from '../retention/state-keeper.js';
@@ -40,6 +41,11 @@ export async function* followed<News, Result>(
     bell.ring();
   };
   const ended = job.result.then(end, end);
+  /** The engine calls a call that was cancelled a lost one. The client who cancelled the job hears what it did. */
+  const resultOf = (result: Promise<Result>): Promise<Result> =>
+    result.catch((error: unknown) => {
+      throw signal.aborted ? new EspalierError('CANCELLED', `${wish.doing} was cancelled`, { cause: error }) : error;
+    });
   try {
     let told = '';
     while (!settled) {
@@ -52,7 +58,7 @@ export async function* followed<News, Result>(
     }
     const last = takeNews();
     if (last !== null) yield { news: last };
-    yield { result: await job.result };
+    yield { result: await resultOf(job.result) };
   } finally {
     gone.abort();
     void ended.then(() => pinned.forEach((digest) => keeper.release(digest)));

@@ -1,7 +1,10 @@
 import { EspalierError, type v1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { JobNotes } from './job-notes.js';
 import { Ladders, missingRungs } from './ladders.js';
+import { notesIn, withFolders } from './testing.js';
 
+const newFolder = withFolders();
 const by = { actor: 'user', roles: [] };
 const state = (stateDigest: string) => ({ stateDigest });
 const measured = (subject: string, stateDigest: string | null, more: object = {}) => ({
@@ -68,7 +71,7 @@ describe('the rungs of a ladder that are evaluated', () => {
 });
 
 /** Evaluates one rung after another, each when `next` is called. */
-function ladders(run: PruningRunState, outcome: () => Error | null = () => null) {
+function ladders(run: PruningRunState, outcome: () => Error | null = () => null, notes: JobNotes = notesIn(newFolder())) {
   const asked: (number | undefined)[] = [];
   const waiting: (() => void)[] = [];
   const services = {
@@ -85,7 +88,7 @@ function ladders(run: PruningRunState, outcome: () => Error | null = () => null)
     },
   };
   const log = { info: () => undefined, warn: () => undefined };
-  const made = new Ladders({ load: () => Promise.resolve(run) }, services, log);
+  const made = new Ladders({ load: () => Promise.resolve(run) }, services, log, notes);
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const next = async (): Promise<void> => {
     await turn();
@@ -120,6 +123,18 @@ describe('the evaluation of a ladder', () => {
     made.onModuleDestroy();
     expect(made.progressOf('run')).toMatchObject({ state: 'cancelled' });
     expect(made.cancel('another')).toBeUndefined();
+  });
+
+  test('that was under way when the server was killed is told as lost by the next one, and can be started again', async () => {
+    const folder = newFolder();
+    const first = ladders(runWith({}), undefined, notesIn(folder));
+    await first.made.start('run', by);
+    await first.next();
+    const second = ladders(runWith({}), undefined, notesIn(folder));
+    expect(second.made.progressOf('run')).toMatchObject({ state: 'failed', models: 5, evaluated: 1, failure: { code: 'JOB_LOST' } });
+    expect(await second.made.start('run', by)).toMatchObject({ state: 'running', evaluated: 0 });
+    second.made.cancel('run');
+    expect(ladders(runWith({}), undefined, notesIn(folder)).made.progressOf('run')).toBeUndefined();
   });
 
   test('says why it failed', async () => {

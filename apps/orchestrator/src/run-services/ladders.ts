@@ -8,6 +8,7 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../provider-names.js';
+import { endsWithServer, jobLost, JobNotes } from './job-notes.js';
 import { RunServices } from './run-services.js';
 import { loadPrepared } from '../measurements/subjects.js';
 
@@ -41,7 +42,13 @@ export class Ladders implements OnModuleDestroy {
     @Inject(RunRepository) private readonly runs: Pick<RunRepository, 'load'>,
     @Inject(RunServices) private readonly services: Evaluates,
     @Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>,
-  ) {}
+    @Inject(JobNotes) private readonly notes: Pick<JobNotes, 'lost' | 'isUnderWay' | 'hasEnded'>,
+  ) {
+    for (const { runId, models, evaluated } of notes.lost('ladder')) {
+      const progress: LadderProgress = { ...newProgress(models), state: 'failed', evaluated, failure: jobLost() };
+      this.jobs.set(runId, { progress, stop: new AbortController() });
+    }
+  }
 
   /**
    * @param every evaluate only each n-th teacher, and the last state
@@ -54,14 +61,7 @@ export class Ladders implements OnModuleDestroy {
     if (run.data.validationDigest === null)
       throw invalidField('FIELD_REQUIRED', 'run_id', `run ${runId} has no validation text, so its ladder can't be evaluated`);
     const rungs = missingRungs(run, every);
-    const progress: LadderProgress = {
-      state: 'running',
-      models: rungs.length,
-      evaluated: 0,
-      etaSeconds: undefined,
-      waitingFor: '',
-      failure: null,
-    };
+    const progress = newProgress(rungs.length);
     const job = { progress, stop: new AbortController() };
     this.jobs.set(runId, job);
     void this.climb(runId, rungs, job, by);
@@ -78,19 +78,28 @@ export class Ladders implements OnModuleDestroy {
     const job = this.jobs.get(runId);
     if (job?.progress.state === 'running') {
       job.progress.state = 'cancelled';
+      this.notes.hasEnded(noteId(runId));
       job.stop.abort();
     }
     return this.progressOf(runId);
   }
 
+  /** The ladders end with the server. Their notes stay, so that the next server says which ones are lost. */
   onModuleDestroy(): void {
-    for (const runId of this.jobs.keys()) this.cancel(runId);
+    for (const { progress, stop } of this.jobs.values()) {
+      if (progress.state !== 'running') continue;
+      progress.state = 'cancelled';
+      stop.abort();
+    }
   }
 
   private async climb(runId: string, rungs: Rung[], { progress, stop }: Job, by: CallContext): Promise<void> {
     const beganMs = performance.now();
+    const note = (): void =>
+      this.notes.isUnderWay(noteId(runId), { kind: 'ladder', runId, models: rungs.length, evaluated: progress.evaluated });
     try {
       for (const rung of rungs) {
+        note();
         await this.evaluate(runId, rung, progress, by, stop.signal);
         progress.evaluated += 1;
         const seconds = (performance.now() - beganMs) / 1_000;
@@ -103,6 +112,8 @@ export class Ladders implements OnModuleDestroy {
       progress.state = 'failed';
       progress.failure = toEspalierError(error);
       this.log.warn({ runId, code: progress.failure.code, evaluated: progress.evaluated }, 'the ladder of a run could not be evaluated');
+    } finally {
+      if (!stop.signal.aborted && !endsWithServer(progress.failure)) this.notes.hasEnded(noteId(runId));
     }
   }
 
@@ -112,6 +123,17 @@ export class Ladders implements OnModuleDestroy {
       progress.waitingFor = 'waitingFor' in news ? news.waitingFor : '';
   }
 }
+
+const noteId = (runId: string): string => `ladder of ${runId}`;
+
+const newProgress = (models: number): LadderProgress => ({
+  state: 'running',
+  models,
+  evaluated: 0,
+  etaSeconds: undefined,
+  waitingFor: '',
+  failure: null,
+});
 
 type Ladder = Pick<PruningRunState, 'runId' | 'teachers' | 'current' | 'evaluations' | 'data' | 'settings'>;
 
