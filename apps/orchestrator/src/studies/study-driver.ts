@@ -15,6 +15,7 @@ import { LaunchRun } from '../run-commands/pruning-run.commands.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { LOGGER } from '../provider-names.js';
 import { RunFeed } from '../feed/run-feed.js';
+import { nameOfRun } from './study-names.js';
 import { readingOf, requestIdOf, runIdOfStudy, studyTag } from './study-plan.js';
 import { StudyRepository } from './study-repository.js';
 import type { Heat } from './halving.js';
@@ -22,7 +23,6 @@ import type { RungResult } from './study.events.js';
 import { openHeats, waitingRuns, type StudyRun, type StudyState } from './study.js';
 
 const LOOK_AGAIN_MS = 5_000;
-const LONGEST_NAME = 120;
 /** Refusals that waiting does not change. */
 const FINAL = new Set([status.INVALID_ARGUMENT, status.NOT_FOUND, status.FAILED_PRECONDITION, status.DATA_LOSS, status.ALREADY_EXISTS]);
 
@@ -197,7 +197,7 @@ export class StudyDriver {
       if ((await this.runs.find(runId)) === null) {
         const request = {
           requestId: requestIdOf(studyId, key),
-          name: `${studyName}: ${variant}`.slice(0, LONGEST_NAME),
+          name: nameOfRun(studyName, variant, run.settings.seed),
           tags: [studyTag(studyId)],
           modelPath,
           data,

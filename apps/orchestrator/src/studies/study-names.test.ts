@@ -1,4 +1,4 @@
-import { studyNamed } from './study-names.js';
+import { nameOfRun, studyNamed } from './study-names.js';
 
 const studies = [
   { studyId: 'abcdefghijkl', name: 'recipes' },
@@ -29,3 +29,11 @@ test.each([
   ['abc', 'STUDY_NOT_FOUND'], // too short for the beginning of an id
   ['nothing', 'STUDY_NOT_FOUND'],
 ])('%j is refused with %s', (text, code) => expect(() => named(text)).toThrow(expect.objectContaining({ code, field: 'study_id' })));
+
+test('runs that differ by their seed alone have names of their own, however long the names are', () => {
+  expect(nameOfRun('rates', 'high', '7')).toBe('rates: high, seed 7');
+  expect(nameOfRun('rates', 'high', undefined)).toBe('rates: high');
+  const [one, other] = ['1', '2'].map((seed) => nameOfRun('s'.repeat(100), 'v'.repeat(100), seed));
+  expect(one).not.toBe(other);
+  expect(one).toHaveLength(120);
+});

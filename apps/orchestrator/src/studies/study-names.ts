@@ -23,3 +23,11 @@ export function studyNamed<Study extends Pick<StudyState, 'studyId' | 'name'>>(s
   const description = `${text} is the beginning of several study ids: ${all}; give the whole id of the study`;
   throw invalidField('STUDY_ID_AMBIGUOUS', 'study_id', description);
 }
+
+const LONGEST_NAME = 120;
+
+/** The name of a study's run. Runs that differ by their seed alone have names of their own, too. */
+export function nameOfRun(study: string, variant: string, seed: string | undefined): string {
+  const end = seed === undefined ? '' : `, seed ${seed}`;
+  return `${study}: ${variant}`.slice(0, LONGEST_NAME - end.length) + end;
+}
