@@ -151,6 +151,14 @@ test('an order that there is not is refused with what is allowed', () => {
   close();
 });
 
+test('perplexities on other texts have no mean in a group, and no best run', () => {
+  const elsewhere = structuredClone(SUMMARIES[1]!);
+  elsewhere.run.data.validationDigest = 'f'.repeat(64);
+  for (const one of elsewhere.run.evaluations) Object.assign(one, { dataDigest: elsewhere.run.data.validationDigest });
+  const [group] = groupRuns(['recipe'], [], [SUMMARIES[0]!, elsewhere]).groups;
+  expect(group).toMatchObject({ runsCompleted: 2, perplexity: undefined, bestRunId: '' });
+});
+
 test('groups have the mean and the spread of their completed runs', () => {
   const { groups, total } = groupRuns(['recipe', 'target_sparsity'], [], SUMMARIES);
   expect(total).toBe(3);

@@ -13,6 +13,8 @@ const MOST_GROUPS = 1_000;
 interface Completed {
   runId: string;
   perplexity: number | null;
+  /** The text and the convention of the perplexity. */
+  measure: string;
   sparsity: number;
   seconds: number;
   /** The further figures that were asked for, in their order. */
@@ -59,9 +61,11 @@ function toldFigures(names: readonly string[]): Figure[] {
 
 function completedOf(summary: RunSummary, told: readonly Figure[]): Completed {
   const { run } = summary;
+  const headline = headlineOf(run);
   return {
     runId: run.runId,
-    perplexity: headlineOf(run)?.value ?? null,
+    perplexity: headline?.value ?? null,
+    measure: headline === undefined || headline === null ? '' : `${headline.dataDigest} ${headline.convention}`,
     sparsity: run.current?.hardSparsity ?? 0,
     seconds: run.trainingSeconds,
     figures: told.map((figure) => numberOf(figure.of(summary))),
@@ -72,8 +76,10 @@ function completedOf(summary: RunSummary, told: readonly Figure[]): Completed {
 const numberOf = (value: FigureValue): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null);
 
 function groupMessage({ values, runs, completed }: Group, told: readonly Figure[]): v1.RunGroup {
-  const perplexities = completed.flatMap(({ perplexity }) => perplexity ?? []);
-  const perplexity = figureOf(perplexities);
+  const measured = completed.filter(({ perplexity }) => perplexity !== null);
+  // Perplexities of other texts or windows have no mean, and the lowest of them is not the best.
+  const isOneMeasure = new Set(measured.map(({ measure }) => measure)).size === 1;
+  const perplexity = isOneMeasure ? figureOf(measured.map((one) => one.perplexity!)) : undefined;
   return {
     values: values.map((value) => (value === null ? '' : String(value))),
     runs,
