@@ -27,4 +27,6 @@ test('a share may be in percent, other numbers may not', () => {
   expect(['0.5', '50%', '1/2'].map((text) => number('', text, true))).toEqual([0.5, 0.5, 0.5]);
   expect(number('', '50%')).toBe('A number is allowed, e.g. 0.5 or 1e-3.');
   expect(number('', 'half', true)).toBe('A number is allowed, e.g. 0.5 or 50%.');
+  expect(number('', '50', true)).toBe('A share from 0 to 1 is allowed, e.g. 0.5 or 50%: 50 percent is written 50%.');
+  expect(number('', '50')).toBe(50);
 });

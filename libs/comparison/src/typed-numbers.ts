@@ -36,5 +36,8 @@ export function typedNumber({ share, unit }: { share: boolean; unit: string }, t
   if (!Number.isFinite(over / under) || (match?.[3] === '%' && !share)) {
     throw new RangeError(`A number is allowed, e.g. ${share ? '0.5 or 50%' : '0.5 or 1e-3'}.`);
   }
+  // A percentage that is written as a plain number.
+  if (share && match?.[3] === undefined && match?.[2] === undefined && over > 1 && over <= 100)
+    throw new RangeError(`A share from 0 to 1 is allowed, e.g. 0.5 or 50%: ${over} percent is written ${over}%.`);
   return over / under;
 }

@@ -68,6 +68,14 @@ export function shareBelowOne(text: string): number {
   return value;
 }
 
+/** The formats of exports, in the order in which help names them. */
+export const EXPORT_FORMATS = ['hf-remote', 'hf', 'gguf', 'vllm', 'masked'];
+
+export function exportFormat(text: string): string {
+  if (!EXPORT_FORMATS.includes(text)) throw new InvalidArgumentError(`Allowed are ${EXPORT_FORMATS.join(', ')}.`);
+  return text;
+}
+
 /** Reads a window's size. A window needs a first token and one to predict. */
 export const windowTokens = wholeFrom(2);
 

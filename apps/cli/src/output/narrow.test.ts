@@ -271,3 +271,8 @@ describe('evaluations of one model that differ in one thing alone are told apart
     expect(lines.join('\n')).toMatch(/\(a{12}\)[^]*\(b{12}\)/);
   });
 });
+
+test('names of runs can be read at 60 columns', async () => {
+  const { stdout } = await espalier(answersWith('sweep of rates: high, seed 7'), 60, 'runs');
+  expect(stdout).toContain('sweep of rates');
+});

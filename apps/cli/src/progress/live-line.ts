@@ -1,12 +1,15 @@
-// One line of the terminal that is rewritten in place. All other output is printed above it.
+// One line of the terminal that is rewritten in place. All other output is printed above it. Off a terminal the line is printed on standard
+// error now and then, so that a long command is not silent.
 import { printable, toStandardError, type Terminal } from '../output/terminal.js';
 import { wrapLines } from '../output/text-width.js';
 
 const REDRAW_MS = 80;
+const PLAIN_LINE_MS = 10_000;
 
 export class LiveLine {
   private shown = '';
   private drawnAt = 0;
+  private plainAt = Date.now();
 
   constructor(
     private readonly terminal: Terminal,
@@ -15,8 +18,14 @@ export class LiveLine {
   ) {}
 
   update(line: string): void {
-    if (!this.terminal.isLive || Date.now() - this.drawnAt < REDRAW_MS) return;
-    this.draw(printable(line));
+    if (!this.terminal.isLive) return this.plain(printable(line));
+    if (Date.now() - this.drawnAt >= REDRAW_MS) this.draw(printable(line));
+  }
+
+  private plain(line: string): void {
+    if (Date.now() - this.plainAt < PLAIN_LINE_MS) return;
+    this.plainAt = Date.now();
+    this.note(line);
   }
 
   private draw(line: string): void {

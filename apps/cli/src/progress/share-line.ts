@@ -3,7 +3,7 @@ import type { Output } from '../output/output.js';
 import { cutTo } from '../output/text-width.js';
 import { LiveLine } from './live-line.js';
 
-/** Shows the progress of a longer call on a terminal. Off a terminal only the finished parts of a call are reported (`part`). */
+/** Shows the progress of a longer call. Off a terminal it is told now and then, and the finished parts of a call (`part`). */
 export class ShareLine {
   private readonly live: LiveLine;
 
@@ -16,6 +16,7 @@ export class ShareLine {
 
   /** @param details the current work; it is cut to the remaining width */
   update(doneShare: number, waitingFor = '', details = ''): void {
+    if (this.output.json) return;
     if (waitingFor !== '') return this.live.update(`${this.what}: waiting for ${waitingFor}`);
     const line = `${this.what}  ${bar(doneShare, 24, this.output.terminal.unicode)}  ${percent(doneShare, 0)}`;
     this.live.update(details === '' ? line : cutTo(`${line}  ${details}`, this.output.terminal.columns - 1));

@@ -9,7 +9,7 @@ import type { Context } from '../../command-context.js';
 import { benchRun } from '../../engine-calls.js';
 import { writeFileWhole } from '../../output/result-files.js';
 import { measureTable, tableWords } from '../../options/measured-table.js';
-import { absolutePath, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
+import { absolutePath, exportFormat, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
 import { bytes, count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
@@ -51,7 +51,7 @@ export function registerBench(program: Command): void {
     .option('--batch <n>', 'prompts that are decoded together, 1 to 16 (default: 1)', sequencesTogether)
     .option('--rounds <n>', 'number of rounds (default: until the ratios are certain)', positiveNumber)
     .option('--dtype <type>', 'bf16 or f32 (default: f32 where the model is stored so, else bf16)')
-    .option('--format <format>', 'format of the export whose parameters are shown (default: hf-remote)')
+    .option('--format <format>', 'format of the export whose parameters are shown (default: hf-remote)', exportFormat)
     .option('--table', 'measure the seconds by width of a model, for --speed-table of a launch')
     .option('--model <folder>', 'with --table: the model', absolutePath)
     .option('--on <device>', 'with --table: measure on an engine with this device, e.g. cpu (default: any)')

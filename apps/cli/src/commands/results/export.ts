@@ -9,7 +9,7 @@ import { downloadExport, downloadExportedFile, isOurGguf } from '../../exports/d
 import { findExportPlace } from '../../exports/export-folder.js';
 import { clearUnfinished, requireFilePlace, unfinishedWords } from '../../output/result-files.js';
 import { exportRun } from '../../engine-calls.js';
-import { absolutePath, positiveNumber, wholeNumber } from '../../options/parse.js';
+import { absolutePath, exportFormat, positiveNumber, wholeNumber } from '../../options/parse.js';
 import { bytes, count } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
 import { ShareLine } from '../../progress/share-line.js';
@@ -44,7 +44,7 @@ export function registerExport(program: Command): void {
     )
     .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
-    .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)')
+    .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)', exportFormat)
     .option(
       '--form <form>',
       'of gguf: compacted, padded (all layers alike) or masked (default: compacted; padded for Qwen3, SmolLM3, Gemma 3 and OLMo 2)',
@@ -114,8 +114,10 @@ export async function exportInto(context: Context, runId: string, options: Expor
         ? await downloadExportedFile(connection, { ...download, name: 'model.gguf', path: options.out })
         : await downloadExport(connection, { ...download, place });
     line.end();
-    output.result({ ...exported, folder: written.folder, files: written.files }, () => {
-      writeExport(output, exported, options.out);
+    // One file leaves out what else an export's folder holds, as its README.
+    const sized = asFile ? { ...exported, bytes: BigInt(written.files.reduce((sum, file) => sum + file.bytes, 0)) } : exported;
+    output.result({ ...sized, folder: written.folder, files: written.files }, () => {
+      writeExport(output, sized, options.out);
       output.text(`evaluate it with: espalier eval ${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}`);
       output.table(
         ['FILE', 'SIZE', 'SHA-256'],

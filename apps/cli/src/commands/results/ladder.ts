@@ -13,7 +13,7 @@ import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
 import { ladderSvg, isLadderSvg } from '../../ladder/ladder-svg.js';
 import { nameOf, smallestWithin, type Candidate } from '../../ladder/candidate.js';
 import { benchRun, evaluateRun } from '../../engine-calls.js';
-import { absolutePath, number, wholeNumber } from '../../options/parse.js';
+import { absolutePath, exportFormat, number, wholeNumber } from '../../options/parse.js';
 import { count, decimal, percent } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
 import { ShareLine } from '../../progress/share-line.js';
@@ -63,7 +63,11 @@ export function registerLadder(program: Command): void {
     )
     .option('--target-macs <shares>', 'the same by shares of the multiplications with weights, e.g. 40%,60%', amounts('targetMacs'))
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
-    .option('--format <format>', 'format of the exports whose parameters are shown and compared, and of --export (default: hf-remote)')
+    .option(
+      '--format <format>',
+      'format of the exports whose parameters are shown and compared, and of --export (default: hf-remote)',
+      exportFormat,
+    )
     .option('--force', 'replace an earlier drawing or export there; anything else is left alone');
   examples(
     ladder,

@@ -87,6 +87,8 @@ export async function endOfLaunch(
   const { output } = context;
   const exitCode = warnOfLostSettings(output, asked, launched.settings, launched.runId);
   if (exitCode === ExitCode.ok && watch) return watchToEnd(context, launched.runId);
+  if (!output.json && launched.preparation !== undefined)
+    output.text('the server reads the model and the text; this command ends when training can begin, and the run then goes on by itself');
   const run = await untilPrepared(context, launched);
   if (output.json) output.result(run, () => undefined);
   return exitCode;

@@ -46,7 +46,7 @@ async function followed(context: Context, launched: v1.Run): Promise<v1.Run> {
         told = run.waitingFor.code;
         live.note(`the run waits for ${waitWords(run.waitingFor)}`);
       }
-      live.update(runLine({ run, latest: undefined }, output.terminal, output.terminal.columns - 1));
+      if (!output.json) live.update(runLine({ run, latest: undefined }, output.terminal, output.terminal.columns - 1));
     }
   } catch (error) {
     live.end();

@@ -123,7 +123,7 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse, is
       when(run.launchedAt),
     ]),
     [3, 4, 5, 6, 7],
-    { NAME: 'cut', LAUNCHED: 5, RECIPE: 4, TEACHERS: 3, TARGET: 2, PERPLEXITY: 1 },
+    { NAME: 'cut', LAUNCHED: 6, RECIPE: 5, TEACHERS: 4, TARGET: 3, PERPLEXITY: 2, STEP: 1 },
   );
   if (runs.length < total) output.line(output.style('dim', `${count(runs.length)} of ${count(total)}; more with --limit N or --all`));
 }
