@@ -115,7 +115,7 @@ describe('launch and fork', () => {
     expect(requests[0]).toMatchObject({
       parentRunId: 'parent',
       from: { $case: 'teacherMark', value: 20 },
-      overrides: undefined,
+      data: undefined,
       settings: { targetSparsity: 0.3, batchSize: 4 },
     });
     expect((await espalier(server, 'fork', 'parent')).exitCode).toBe(2);
@@ -212,17 +212,6 @@ describe('plan', () => {
   ])('of a fork does not take %s', async (_, code, options) => {
     const { stderr, exitCode } = await espalier(await serve({}), 'plan', ...options);
     expect({ stderr, exitCode }).toEqual({ stderr: expect.stringMatching(new RegExp(`^error ${code}: `)) as string, exitCode: 2 });
-  });
-
-  test('says which settings a server of an earlier release ignores, and fails', async () => {
-    const settings = v1.RunSettings.fromPartial({ preset: 'short', batchSize: 4 });
-    const server = await serve({ planRun: () => ({ ...planned(1n << 20n), settings }) });
-    const planned4 = async (...options: string[]) => espalier(server, 'plan', '--model', 'model', '--batch-size', '4', ...options);
-    expect(await planned4('--mask-noise', '0.3')).toMatchObject({
-      exitCode: 1,
-      stderr: 'warning: the server is older than this command and ignores --mask-noise: update the server\n',
-    });
-    expect(await planned4()).toMatchObject({ exitCode: 0, stderr: '' });
   });
 
   test('of what does not fit, the options that would make it fit', async () => {
@@ -590,7 +579,7 @@ describe('reading', () => {
       getRun: () => ({ run: testRun({ runId: 'abcd' }) }),
       listTeachers: () => ({ teachers: [teacher(1, 1_400_000n), teacher(2, 1_000_000n)] }),
       async *evaluateRun() {
-        yield v1.EvaluateRunResponse.fromPartial({ evaluation: { perplexity: 7 } });
+        yield v1.EvaluateRunResponse.fromPartial({ evaluation: { task: 'text', metric: 'perplexity', value: 7 } });
       },
       async *benchRun({ teacherMark = 0, format }) {
         const speed = (parameterCount: bigint) => ({ parameterCount, prefillSeconds: 1, passSeconds: 1, multiplications: parameterCount });
@@ -938,7 +927,10 @@ describe('results', () => {
         asked.push(request);
         yield v1.EvaluateRunResponse.fromPartial({
           doneShare: 1,
-          evaluation: { subject: 'masked', perplexity: 6.8281, predictions: 104_805n, step: 100n, window: 256 },
+          evaluation: {
+            ...{ subject: 'masked', task: 'text', metric: 'perplexity', value: 6.8281, n: 104_805n },
+            ...{ convention: 'windows of 256 tokens', step: 100n },
+          },
         });
       },
       async *verifyRun(request) {

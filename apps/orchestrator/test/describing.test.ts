@@ -60,7 +60,7 @@ it('takes no name that another run has; a launch or a fork with one is warned', 
   expect((await describing({ name: run.name })).name).toBe(run.name); // the run may keep its own name
   const from = { $case: 'lastState' as const, value: true };
   await server.completed(run.runId);
-  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, name: 'taken', overrides: { totalSteps: 30 } });
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, name: 'taken', settings: { totalSteps: 30 } });
   const fork = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   expect(fork.warnings).toContainEqual(expect.objectContaining({ code: 'NAME_TAKEN', field: 'name' }));
   expect(fork.warnings.find(({ code }) => code === 'NAME_TAKEN')!.message).toContain(other.runId);

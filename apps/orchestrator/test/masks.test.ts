@@ -27,7 +27,7 @@ it('begins with all open, and has as many open in every recorded state as the se
   expect(masks.steps[0]).toBe(0n);
   for (const { open, size } of masks.series) expect(open[0]).toBe(size);
   await expectMasksAsRecorded(server, done.runId);
-  expect(masks).toMatchObject({ downsampled: false, teachersOnlyBefore: 0n });
+  expect(masks).toMatchObject({ downsampled: false });
   expect(await server.problemsOf(done.runId)).toEqual([]);
 });
 

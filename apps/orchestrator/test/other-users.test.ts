@@ -99,7 +99,7 @@ describe('a server that is started again', () => {
     await server.start();
   });
 
-  it('tightens a data folder that an earlier version left open', () => {
+  it('tightens a data folder that is open to others', () => {
     expect(loose()).toEqual([]);
     expect((statSync(server.dataFolder).mode & 0o777).toString(8)).toBe('700');
   });

@@ -36,7 +36,7 @@ async function tune(settings: v1.RunSettings | object, responseOnly = true): Pro
         parentRunId: pruned.runId,
         from: { $case: 'lastState', value: true },
         settings,
-        overrides: { data },
+        data,
       }),
       cb,
     ),

@@ -91,7 +91,7 @@ test('texts that are mixed by weight are read the same by a replay, by a fork an
   const lost = trainSources[1]!.shards[0]!.digest;
   rmSync(join(server.dataFolder, 'artifacts', 'objects', lost.slice(0, 2), lost));
   const from = { $case: 'lastState' as const, value: true };
-  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, settings: { totalSteps: 30 } });
   const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   await server.stop(); // ends the engine that holds the tokens, too
   await server.start();
@@ -110,7 +110,8 @@ test('a fork with other text prepares that text only', async () => {
     const request = v1.ForkRunRequest.fromPartial({
       parentRunId: parent.runId,
       from: { $case: 'lastState', value: true },
-      overrides: { totalSteps: 30, data },
+      settings: { totalSteps: 30 },
+      data,
     });
     return (await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done))).run!;
   };

@@ -161,7 +161,7 @@ test('text in several files, under another name and cut short is read the same b
   };
   expect(run.data).toEqual({ ...data, ...unsaid });
   const from = { $case: 'lastState' as const, value: true };
-  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, overrides: { totalSteps: 30 } });
+  const request = v1.ForkRunRequest.fromPartial({ parentRunId: run.runId, from, settings: { totalSteps: 30 } });
   const { run: fork } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   expect(fork!.data).toEqual(run.data);
   const refused = server.launch(SHORT, { data: { ...data, moreTrainPaths: [join(folder, 'none.csv')] } });

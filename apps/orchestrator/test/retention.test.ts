@@ -47,7 +47,7 @@ test('thinned out, a run keeps every n-th teacher; forks keep what they were giv
     parentRunId: parent.runId,
     from: { $case: 'teacherMark', value: 5 },
     name: 'child',
-    overrides: { seed: 7n }, // with the same seed it would reach the same states again
+    settings: { seed: 7n }, // with the same seed it would reach the same states again
   });
   const forked = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
   child = await server.completed(forked.run!.runId);

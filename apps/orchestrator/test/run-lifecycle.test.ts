@@ -82,9 +82,8 @@ describe('a run', () => {
 
   it('is forked with what a fork may change, and refused what it may not, by name', async () => {
     const from = { $case: 'lastState', value: true } as const;
-    const overrides = v1.ForkOverrides.fromPartial({ totalSteps: 130, targetSparsity: 0.25 }); // earlier clients name them in this way
-    const changed = v1.RunSettings.fromPartial({ totalSteps: 140, seed: 9n });
-    const child = await server.completed((await fork({ parentRunId: first.run.runId, from, overrides, settings: changed })).run!.runId);
+    const changed = v1.RunSettings.fromPartial({ totalSteps: 140, targetSparsity: 0.25, seed: 9n });
+    const child = await server.completed((await fork({ parentRunId: first.run.runId, from, settings: changed })).run!.runId);
     expect(child).toMatchObject({ step: 140n, settings: { targetSparsity: 0.25, seed: 9n } });
     const settings = v1.RunSettings.fromPartial({ loraRank: 4, batchSize: 16 });
     await expect(fork({ parentRunId: first.run.runId, from, settings })).rejects.toMatchObject({

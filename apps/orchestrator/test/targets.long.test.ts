@@ -38,7 +38,7 @@ describe('a run of 150 steps', () => {
       const request = v1.ForkRunRequest.fromPartial({
         parentRunId: parent.runId,
         from: { $case: 'lastState', value: true },
-        overrides: { targetSparsity, totalSteps: 2 * STEPS },
+        settings: { targetSparsity, totalSteps: 2 * STEPS },
       });
       const { run } = await unary<v1.ForkRunResponse>((done) => server.runs.forkRun(request, done));
       const done = await server.completed(run!.runId);
@@ -70,7 +70,7 @@ describe('a run of 150 steps', () => {
     expect((await collect(server.history.verifyRun(replay))).at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
   });
 
-  it('with its groups rounded each by itself, as before there was a choice, has other masks of the same log-alphas', async () => {
+  it('with its groups rounded each by itself, has other masks of the same log-alphas', async () => {
     const settings = { targetSparsity: 0.3, totalSteps: 40 };
     const bySize = await server.completed((await server.launch(settings)).runId);
     const maskRounding = v1.MaskRounding.MASK_ROUNDING_GROUPS;

@@ -75,7 +75,7 @@ test('family and differences of a fork', async () => {
   const request = v1.ForkRunRequest.fromPartial({
     parentRunId: proven.run.runId,
     from: { $case: 'teacherMark', value: 5 },
-    overrides: { seed: 99n, totalSteps: 60 },
+    settings: { seed: 99n, totalSteps: 60 },
   });
   const { run: started } = await unary<v1.ForkRunResponse>((cb) => server.runs.forkRun(request, cb));
   const child = await server.completed(started!.runId);

@@ -11,7 +11,7 @@ import { ChannelCredentials } from '@grpc/grpc-js';
 import { connectEventStore, startEmbeddedEventStore, type EventStore, type StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
 import { evolve, type PruningRunState } from '../src/pruning-run/aggregate/pruning-run.js';
-import { fact, launched, stateAt, Story } from '../src/pruning-run/testing.js';
+import { fact, launched, sparsities, stateAt, Story } from '../src/pruning-run/testing.js';
 import type { NewFact } from '../src/pruning-run/record/pruning-run.events.js';
 import { decodeStored } from '../src/pruning-run/record/stored-event.js';
 import { ProjectionRunner } from '../src/event-sourcing/read-models/projection-runner.js';
@@ -65,7 +65,7 @@ function longRun(runId: string, segments: number, stepsEach: number, ends = fals
   }
   if (ends) {
     const { step, stateDigest, hardSparsity } = stateAt(segments * stepsEach, 0.5);
-    facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+    facts.push(fact('RunCompleted', { step, stateDigest, ...sparsities(hardSparsity), trainingSeconds: 1, evaluationError: null }));
   }
   return new Recorder().record(runId, facts).events;
 }

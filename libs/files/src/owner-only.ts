@@ -19,7 +19,7 @@ export function asOwnerOnly<T>(work: () => T): T {
   }
 }
 
-/** Removes the permissions that an earlier version or another umask gave to other users. Another user's files stay as they are. */
+/** Removes the permissions that another umask gave to other users. Another user's files stay as they are. */
 export function restrictToOwner(path: string): void {
   const found = lstatSync(path);
   if (found.isSymbolicLink()) return;

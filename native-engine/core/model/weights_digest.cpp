@@ -22,7 +22,7 @@ std::string canonical_config(const ModelConfig& c) {
   Json all = {c.architecture, c.hidden_size,   c.layer_count,    c.head_count,   c.kv_head_count, c.head_dim, c.intermediate_size,
               c.vocab_size,   c.max_positions, c.sliding_window, c.rms_norm_eps, c.rope_theta,    rope,       c.tied_embeddings,
               c.qkv_bias,     layers};
-  // Models without the fields below keep the digest of earlier releases.
+  // Each field below is written only where a model has it.
   if (c.rope_scaling.type == RopeType::kYarn) {
     for (const double value : {c.rope_scaling.beta_fast, c.rope_scaling.beta_slow, c.rope_scaling.attention_factor}) rope.push_back(value);
     rope.push_back(c.rope_scaling.truncate);

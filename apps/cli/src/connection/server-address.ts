@@ -91,7 +91,7 @@ function smallFile(path: string): string {
 export function announcement(dataFolder: string): Announcement | null {
   try {
     const { listen, web, pid, tls, folder } = JSON.parse(smallFile(serverFilePath(dataFolder))) as Record<string, unknown>;
-    if (typeof folder === 'string' && !hasMark(dataFolder, folder)) return { isCopied: true }; // earlier releases write no mark
+    if (typeof folder === 'string' && !hasMark(dataFolder, folder)) return { isCopied: true };
     return {
       ...(typeof listen === 'string' ? { listen } : {}),
       ...(typeof web === 'string' && WEB_PAGE.test(web) ? { web } : {}), // a browser is sent to this address

@@ -1,4 +1,3 @@
-import { settingOfName } from '#protocol';
 import { buildProgram } from '../program.js';
 import { flagOf, inFlags } from './flag-names.js';
 
@@ -6,14 +5,13 @@ const command = (name: string) => buildProgram().commands.find((one) => one.name
 
 test.each([
   ['launch', 'settings.total_steps', '--steps'],
-  ['fork', 'overrides.total_steps', '--steps'],
+  ['fork', 'settings.total_steps', '--steps'],
   ['launch', 'settings.lora_targets[2]', '--lora-targets'],
   ['launch', 'settings.batch_size', '--batch-size'],
   ['launch', 'settings.lambda_learning_rate', '--lambda-lr'],
-  ['launch', 'settings.2', '--recipe'],
   ['launch', 'settings.9999', undefined],
   ['launch', 'data.train_path', '--data'],
-  ['fork', 'overrides.data.validation_path', '--validation'],
+  ['fork', 'data.validation_path', '--validation'],
   ['fork', 'teacher_mark', '--from-teacher'],
   ['export', 'teacher_mark', '--teacher'],
   ['fork', 'parent_run_id', 'RUN'],
@@ -25,7 +23,7 @@ test.each([
   ['eval', 'window', '--window'],
   ['eval', '--task-data', '--task-data'],
   ['launch', '--task-data', undefined],
-  ['fork', 'overrides.data.without_validation', '--no-validation'],
+  ['fork', 'data.without_validation', '--no-validation'],
   ['runs', 'where[2]', '--where'],
   ['runs', 'by[0]', '--group'],
   ['launch', 'config.json', '--model'],
@@ -40,13 +38,6 @@ test('what is wrong in a model is told by its place there', () => {
   const path = '/models/x/config.json: the file ends in the middle';
   expect(inFlags(path, ['config.json', 'json'], command('launch'))).toBe(path);
   expect(inFlags('config.seed: must be 1', ['config.seed'], command('launch'))).toBe('config.seed: must be 1');
-});
-
-test('a setting that an older server does not know, and gives by its number, is told by its option', () => {
-  const { number } = settingOfName('maskNoise');
-  expect(inFlags(`settings.${number}: is a field that this server does not know`, [`settings.${number}`], command('launch'))).toBe(
-    '--mask-noise: is a field that this server does not know',
-  );
 });
 
 test('every setting of launch has its option', async () => {

@@ -1,6 +1,6 @@
 // Translates the protocol's field names into options or arguments of the command line, for error messages.
 import type { Command } from 'commander';
-import { settingOfField, settingOfNumber } from '#protocol';
+import { settingOfField } from '#protocol';
 
 /**
  * The options for fields with another name (settings have theirs in their table). The first name that the command has is used.
@@ -47,9 +47,6 @@ const OTHER_NAMES: Record<string, string[]> = {
 /** Matches a place in a model's files: "config.hidden_act", "config.json", "model.safetensors:lm_head.weight", "model". */
 const MODEL_PLACE = /^(config\.|model$|model:)|\.(json|safetensors)\b/;
 
-/** Matches a setting that a server of an earlier release does not know. The server has only the number by which the request gives it. */
-const OF_LATER_SETTING = /^settings\.\d+$/;
-
 /** Returns the command's option or argument for a field like "settings.total_steps"; undefined where the command has none. */
 export function flagOf(field: string, command: Command): string | undefined {
   if (MODEL_PLACE.test(field)) return hasName(command, '--model') && command.name() !== 'runs' ? '--model' : undefined;
@@ -57,7 +54,7 @@ export function flagOf(field: string, command: Command): string | undefined {
   const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
   if (last === undefined) return undefined;
   const candidates = [
-    (OF_LATER_SETTING.test(field) ? settingOfNumber(Number(last)) : settingOfField(last))?.flag ?? [],
+    settingOfField(last)?.flag ?? [],
     ...(Object.hasOwn(OTHER_NAMES, last) ? OTHER_NAMES[last]! : []),
     `--${last.replaceAll('_', '-')}`,
   ].flat();

@@ -104,10 +104,10 @@ test('text may be several paths, another column and only its beginning, in the f
   await withFile(file, 'launch', '--data', '/c', '--data', '/d', '--text-column', 'messages', '--max-train-tokens', '5');
   expect(launched!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], textColumn: 'messages', maxTrainTokens: 5n });
   await withFile('data: [/c, /d]\nmax_train_tokens: 7', 'fork', 'abcd', '--last');
-  expect(forked!.overrides!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], validationPath: '', maxTrainTokens: 7n });
-  expect(forked!.overrides!.data!.withoutValidation).toBe(false);
+  expect(forked!.data).toMatchObject({ trainPath: '/c', moreTrainPaths: ['/d'], validationPath: '', maxTrainTokens: 7n });
+  expect(forked!.data!.withoutValidation).toBe(false);
   await withFile('data: /c\nvalidation: /v', 'fork', 'abcd', '--last', '--no-validation');
-  expect(forked!.overrides!.data).toMatchObject({ trainPath: '/c', validationPath: '', withoutValidation: true });
+  expect(forked!.data).toMatchObject({ trainPath: '/c', validationPath: '', withoutValidation: true });
 });
 
 test('a fork takes all of it but the model', async () => {
@@ -125,7 +125,7 @@ test.each([
   const { exitCode } = await runCli(['fork', 'abcd', '--last', ...options], { env: { ESPALIER_SERVER: server.address } });
   expect(exitCode).toBe(0);
   expect(forked).toMatchObject({
-    overrides: { data: { trainPath: '/alpaca.json', responseOnly: true } },
+    data: { trainPath: '/alpaca.json', responseOnly: true },
     settings: {
       recoverSteps: 900,
       recoverWeights: v1.RecoverWeights.RECOVER_WEIGHTS_LORA,

@@ -20,9 +20,8 @@ function closingsWords(closes: string, layer: string | undefined): string {
 /** Tells whether the evaluation is of the intact model with a part of a state's gates closed. */
 export const isOfClosings = ({ subject }: v1.Evaluation): boolean => subject.startsWith('closings:');
 
-/** Returns the measure and its value. A server of an earlier release fills only the fields of perplexity. */
+/** Returns the measure and its value. */
 export function measured(evaluation: v1.Evaluation): { metric: string; value: number; n: bigint; convention: string } {
-  const { task, metric, value, n, convention, perplexity, predictions, window } = evaluation;
-  if (metric === '') return { metric: 'perplexity', value: perplexity, n: predictions, convention: `windows of ${window} tokens` };
+  const { task, metric, value, n, convention } = evaluation;
   return { metric: task === 'text' ? metric : `${task} ${metric}`, value, n, convention };
 }

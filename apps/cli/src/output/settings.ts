@@ -7,7 +7,7 @@ import { toPlain } from './plain-json.js';
 
 type Plain = string | number | boolean | string[] | null | undefined;
 
-/** The budget and the model of a plan. A server of an earlier release tells no hidden size. */
+/** The budget and the model of a plan. */
 type Planned = Partial<Pick<v1.PlanRunResponse, 'budget' | 'hiddenSize'>>;
 
 /** Returns a remark about a setting, which is printed after its value; '' for none. */
@@ -55,7 +55,7 @@ function computedWords(setting: Setting, preset: string | undefined, text: strin
   return ` (${words}${here.length === 0 ? '' : `; here ${here.join(', and ')}`})`;
 }
 
-/** A server sends no budget that a run does not have. Servers of earlier releases send it as 0. */
+/** A server sends no budget that a run does not have. */
 const isNoBudget = (name: string, value: Plain): boolean => !value && (BUDGET_NAMES as readonly string[]).includes(name);
 
 /** A share with more digits than this is computed, not typed. */

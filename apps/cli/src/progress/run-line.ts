@@ -82,7 +82,7 @@ function losses(metrics: v1.StepMetrics): Part[] {
 
 /**
  * The seconds that are left; NaN while the run stands still, or its speed is not known. The server's estimate counts from the last recorded
- * step, so the steps done since then are subtracted. Servers of earlier releases have an estimate for a run that waits, too.
+ * step, so the steps done since then are subtracted.
  */
 export function etaSeconds(progress: RunProgress): number {
   const { run } = progress;

@@ -1,7 +1,7 @@
 // Converts messages of espalier.engine.v1 to the native engine's options, and its results to messages.
 import { isAbsolute } from 'node:path';
 import { engineV1, givenEngineSettings, invalidField } from '#protocol';
-import { describeEngine } from '#native-engine';
+
 import type {
   ComputeDtype,
   DeviceDescription,
@@ -72,19 +72,16 @@ export function deviceMessage(device: DeviceDescription): engineV1.Device {
   return { ...device, memoryBytes: BigInt(device.memoryBytes), memoryAvailableBytes: BigInt(device.memoryAvailableBytes) };
 }
 
-/** Two builds of one version differ by their sources. */
-const releaseWords = ({ version }: Pick<EngineServiceParts, 'version'>): string => `${version} (${describeEngine().build})`;
-
 export function sessionOptions(
   options: engineV1.SessionOptions | undefined,
-  engine: Pick<EngineServiceParts, 'device' | 'threads' | 'models' | 'version'>,
+  engine: Pick<EngineServiceParts, 'device' | 'threads' | 'models'>,
 ): SessionOptions {
   if (options === undefined) throw invalidField('FIELD_REQUIRED', 'options', 'is missing');
   if (options.modelPath === '') throw invalidField('FIELD_REQUIRED', 'options.model_path', 'is empty: a model folder is required');
   return {
     modelFolder: engine.models.folderOf(options.modelPath),
     weightsDigest: options.weightsDigest || undefined,
-    settings: givenEngineSettings('session', options.settings, 'options.settings', () => releaseWords(engine)),
+    settings: givenEngineSettings('session', options.settings, 'options.settings'),
     plannedSparsity: options.plannedSparsity,
     device: engine.device,
     threads: options.threads || engine.threads,
@@ -92,7 +89,7 @@ export function sessionOptions(
   };
 }
 
-export function trainingOptions(request: engineV1.TrainRequest, engine: Pick<EngineServiceParts, 'version'>): TrainingOptions {
+export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions {
   if (request.losses === undefined) throw invalidField('FIELD_REQUIRED', 'losses', 'is missing');
   const { layerWeight, klWeight, lmWeight, temperature } = request.losses;
   if (request.stateFile !== '' && !isAbsolute(request.stateFile))
@@ -108,7 +105,7 @@ export function trainingOptions(request: engineV1.TrainRequest, engine: Pick<Eng
   return {
     steps: {
       firstStep: exactNumber(request.firstStep, 'first_step'),
-      settings: givenEngineSettings('training', request.settings, 'settings', () => releaseWords(engine)),
+      settings: givenEngineSettings('training', request.settings, 'settings'),
       losses: { layer: layerWeight, kl: klWeight, lm: lmWeight, temperature },
       trainMasks: !request.freezeMasks,
       oneShot: request.oneShot === undefined ? undefined : oneShotOf(request.oneShot),

@@ -26,7 +26,7 @@ export async function* trainSegments(
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.TrainResponse> {
   const open = holder.require(request.sessionId);
-  const options = trainingOptions(request, { version });
+  const options = trainingOptions(request);
   const progress = new Batches<Progress>(request.reportIntervalMs);
   const files = new StateFiles();
   const take = (items: Progress[]): void => {

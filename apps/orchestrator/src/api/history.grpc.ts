@@ -36,7 +36,7 @@ export class HistoryGrpc {
       watchHistory: serverStreaming((request: v1.WatchHistoryRequest, signal) => watchHistory(views, store, request, signal)),
       queryMetrics: unary((request: v1.QueryMetricsRequest) => queryMetrics(views, request)),
       queryCurves: unary((request: v1.QueryCurvesRequest, signal) => queryCurves(views, this.bins, request, signal)),
-      queryMasks: unary((request: v1.QueryMasksRequest, signal) => queryMasks(views, artifacts, request, signal)),
+      queryMasks: unary((request: v1.QueryMasksRequest, signal) => queryMasks(views, request, signal)),
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),

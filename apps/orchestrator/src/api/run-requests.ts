@@ -41,15 +41,14 @@ export function planRequest(request: v1.PlanRunRequest): PlanRequest {
 }
 
 export function forkRequest(request: v1.ForkRunRequest): Omit<ForkRun['request'], 'parentRunId'> {
-  const { data, ...earlier } = request.overrides ?? v1.ForkOverrides.fromPartial({});
   const { from, overrides } = forkParts(request);
   return {
     requestId: request.requestId || randomUUID(),
     name: request.name,
     ...labels(request),
     from,
-    overrides: { ...requestedValues(earlier), ...overrides } as Partial<RunSettings>,
-    data: data === undefined ? null : dataSource(data),
+    overrides,
+    data: request.data === undefined ? null : dataSource(request.data),
   };
 }
 
@@ -68,7 +67,6 @@ function forkParts({ from, settings }: Pick<v1.ForkRunRequest, 'from' | 'setting
   return { from: start!, overrides: overrides as Partial<RunSettings> };
 }
 
-/** Fields that are left out are not part of the command. So a request of a release before tags is still the same request. */
 function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {
   const violations = tagViolations(tags, 'tags');
   if (violations.length > 0) throw invalidRequest(violations);
@@ -99,7 +97,6 @@ export function startingPoint(from: From): StartingPoint {
   }
 }
 
-/** Fields that are left out are not part of the command. So a request of a release before these fields is still the same request. */
 export function dataSource(source: v1.DataSource): DataSource {
   const { trainPath, validationPath, moreTrainPaths, trainWeights, moreValidationPaths, textColumn, responseOnly } = source;
   const { maxTrainTokens, maxValidationTokens, validationTextColumn, withoutValidation } = source;

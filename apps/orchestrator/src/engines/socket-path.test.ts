@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ownerName } from '#files';
 import { recordListener, removeSocket, socketPath } from './socket-path.js';
 
@@ -67,20 +67,6 @@ it('a folder with a long path has its sockets elsewhere, and they go with their 
   removeSocket(long, socketPath(long));
   expect(existsSync(dirname(socket))).toBe(false);
   expect(readdirSync(long)).toEqual([]);
-});
-
-it('such a socket goes, too, where an earlier release recorded it, without the folder of the record', async () => {
-  const long = join(folder, 'd'.repeat(90));
-  mkdirSync(long);
-  const socket = socketPath(long);
-  const child = await listening(socket);
-  const record = join(long, `${basename(socket, '.sock')}.listener.json`);
-  writeFileSync(record, JSON.stringify({ socket, owner: ownerName(child.pid) }));
-  removeSocket(long, socketPath(long));
-  expect([socket, record].map((path) => existsSync(path))).toEqual([true, true]); // it is listened on
-  await killed(child);
-  removeSocket(long, socketPath(long));
-  expect([dirname(socket), record].map((path) => existsSync(path))).toEqual([false, false]);
 });
 
 it.each([

@@ -12,11 +12,8 @@ const OWN_FOLDER = 'espalier-';
 const RECORD = /^engine-\d+-\d+\.listener\.json$/;
 
 interface Listener {
-  /**
-   * The folder of the record, or undefined in a record of an earlier release. It differs from the folder in which the record is found once
-   * that one was copied or moved.
-   */
-  folder?: string;
+  /** The folder of the record. It differs from the folder in which the record is found once that one was copied or moved. */
+  folder: string;
   socket: string;
   owner: string;
 }
@@ -66,21 +63,13 @@ function removeIfEmpty(folder: string): void {
   }
 }
 
-/**
- * Tells whether the socket has a folder of its own outside the data folder. No other socket ever gets that path, so a dead socket there may
- * be removed by any record that names it, also by one of an earlier release, which names no folder of the record.
- */
-const isInFolderOfItsOwn = (socket: string): boolean =>
-  dirname(dirname(socket)) === tmpdir() && basename(dirname(socket)).startsWith(OWN_FOLDER);
-
 const recordOf = (folder: string, socket: string): string => join(folder, `${basename(socket, '.sock')}.listener.json`);
 
 function removeDeadSockets(folder: string): void {
   for (const name of readdirSync(folder).filter((one) => RECORD.test(one))) {
     const record = recordIn(join(folder, name));
     if (record === null || basename(recordOf(folder, record.socket)) !== name || !isSurelyDead(record.owner)) continue;
-    const isTheirs = record.folder === resolve(folder) || (record.folder === undefined && isInFolderOfItsOwn(record.socket));
-    const socket = isTheirs ? record.socket : join(folder, basename(record.socket));
+    const socket = record.folder === resolve(folder) ? record.socket : join(folder, basename(record.socket));
     if (lstatSync(socket, { throwIfNoEntry: false })?.isSocket() === true) removeSocket(folder, socket);
     else rmSync(join(folder, name), { force: true });
   }
@@ -90,8 +79,8 @@ function removeDeadSockets(folder: string): void {
 function recordIn(path: string): Listener | null {
   try {
     const { folder, socket, owner } = JSON.parse(readFileSync(path, 'utf8')) as Record<keyof Listener, unknown>;
-    if (typeof socket !== 'string' || typeof owner !== 'string') return null;
-    return { socket, owner, ...(typeof folder === 'string' ? { folder } : {}) };
+    if (typeof folder !== 'string' || typeof socket !== 'string' || typeof owner !== 'string') return null;
+    return { folder, socket, owner };
   } catch {
     return null;
   }

@@ -68,7 +68,7 @@ describe('an aggregate of another kind', () => {
     await expect(after.change('a', { title: 'Ulysses' }, { by })).rejects.toMatchObject({ code: 'RUN_DAMAGED' });
     expect(streams.get('shelf-a')).toHaveLength(2);
   });
-  it('decides again where another writer was quicker, and reads what earlier releases wrote', async () => {
+  it('decides again where another writer was quicker, and reads events of an earlier version', async () => {
     const { store, streams } = memoryStore();
     const [one, other] = [new AggregateRepository(store, shelf), new AggregateRepository(store, shelf)];
     await one.change('a', { title: 'Emma' }, { by });

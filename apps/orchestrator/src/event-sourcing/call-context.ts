@@ -16,7 +16,7 @@ export interface CallContext {
 /** The caller of the server's own work: it drives runs, records what engines have trained, and recovers. */
 export const BY_SERVER: CallContext = { actor: 'system:espalier', roles: ['system'] };
 
-/** Returns the context that an event was stored with, or undefined for events of earlier releases. */
+/** Returns the context that an event was stored with, or undefined where it has none. */
 export function readCallContext(stored: unknown): CallContext | undefined {
   if (typeof stored !== 'object' || stored === null) return undefined;
   const { actor, actorName, roles, requestId } = stored as Record<string, unknown>;

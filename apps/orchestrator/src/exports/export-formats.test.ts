@@ -7,7 +7,7 @@ const { EXPORT_CONTAINER_GGUF, EXPORT_CONTAINER_SAFETENSORS } = engineV1.ExportC
 
 test.each([
   [{}, 'hf-remote', 'compacted', EXPORT_CONTAINER_SAFETENSORS, 1],
-  [{ form: 'compacted' }, 'hf-remote', 'compacted', EXPORT_CONTAINER_SAFETENSORS, 1], // a request from before there were formats
+  [{ form: 'compacted' }, 'hf-remote', 'compacted', EXPORT_CONTAINER_SAFETENSORS, 1],
   [{ form: 'masked' }, 'masked', 'masked', EXPORT_CONTAINER_SAFETENSORS, 1],
   [{ format: 'hf', multipleOf: 64 }, 'hf', 'padded', EXPORT_CONTAINER_SAFETENSORS, 64],
   [{ format: 'vllm' }, 'vllm', 'blocks', EXPORT_CONTAINER_SAFETENSORS, 1],

@@ -78,7 +78,7 @@ function blockOf(dtype: string): number {
   return isQuantizedType(dtype) ? QUANTIZED_BLOCK : 1;
 }
 
-/** Returns the format of a request. In a request without a format, the form decides about the format: earlier releases had no formats. */
+/** Returns the format of a request. In a request without a format, the form decides about the format. */
 function formatOf({ format, form }: Pick<v1.ExportRunRequest, 'format' | 'form'>): ExportFormat {
   if (format === '') {
     if (form === '' || form === 'compacted') return 'hf-remote';

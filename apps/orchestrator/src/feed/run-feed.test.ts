@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectEventStore, EventCorruptError, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
 import { RunRepository } from '../pruning-run/run-repository.js';
-import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import { fact, launched, sparsities, stateAt, Story } from '../pruning-run/testing.js';
 import { LiveProgress } from '../live/live-progress.js';
 import { RunViews } from '../views/run-views.js';
 import { Recorder } from '../views/testing.js';
@@ -52,7 +52,7 @@ test('a feed that goes on from the views reads no older event, and knows what on
   const states = [stateAt(10, 0.012), stateAt(20, 0.023), stateAt(30, 0.034), stateAt(40, 0.045)];
   const ended = new Story(launched({ totalSteps: 40, segmentSteps: 10 }, ENDED)).start().train(...states);
   const { step, stateDigest, hardSparsity } = ended.state.current!;
-  ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+  ended.facts.push(fact('RunCompleted', { step, stateDigest, ...sparsities(hardSparsity), trainingSeconds: 1, evaluationError: null }));
   const recorder = new Recorder()
     .record(ENDED, ended.facts)
     .record(
@@ -152,7 +152,7 @@ function withDamage(runId: string, onEvent: () => void = () => undefined): Event
 test('a history that the views read for the first time is read once, its damaged events too', async () => {
   const ended = new Story(launched({ totalSteps: 10, segmentSteps: 10 }, ENDED)).start().train(stateAt(10, 0.012));
   const { step, stateDigest, hardSparsity } = ended.state.current!;
-  ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+  ended.facts.push(fact('RunCompleted', { step, stateDigest, ...sparsities(hardSparsity), trainingSeconds: 1, evaluationError: null }));
   const [running, damaged] = [OPEN, WAITING].map((runId) =>
     new Story(launched({ totalSteps: 100, segmentSteps: 10 }, runId)).start().train(stateAt(11, 0.013)),
   );
@@ -240,7 +240,7 @@ describe('what a cache says of runs decides no deletion', () => {
   async function endedRun(): Promise<string> {
     const ended = new Story(launched({ totalSteps: 10, segmentSteps: 10 }, ENDED)).start().train(stateAt(10, 0.012));
     const { step, stateDigest, hardSparsity } = ended.state.current!;
-    ended.facts.push(fact('RunCompleted', { step, stateDigest, hardSparsity, trainingSeconds: 1, evaluationError: null }));
+    ended.facts.push(fact('RunCompleted', { step, stateDigest, ...sparsities(hardSparsity), trainingSeconds: 1, evaluationError: null }));
     await append(new Recorder().record(ENDED, ended.facts));
     return stateDigest;
   }

@@ -9,7 +9,6 @@ import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-req
 import { required } from '../engines/wire/received-answers.js';
 import { numericsOf, recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
 
-/** An engine of an earlier release does not know closings, and sends no such count. */
 const CLOSED_GATES = 'EvaluateResponse.outcome.closed_gates';
 
 export interface EvaluationRequest {

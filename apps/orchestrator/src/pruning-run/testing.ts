@@ -1,6 +1,14 @@
 // For tests: tells a run as facts, and decides changes on it. The model and the settings are small and complete.
 import { encodeFacts } from './record/stored-event.js';
-import type { DataIdentity, ModelIdentity, NewFact, PruningRunEventType, RunSettings, StateFact } from './record/pruning-run.events.js';
+import type {
+  DataIdentity,
+  MadeExport,
+  ModelIdentity,
+  NewFact,
+  PruningRunEventType,
+  RunSettings,
+  StateFact,
+} from './record/pruning-run.events.js';
 import { decide, fold, type PruningRunState } from './aggregate/pruning-run.js';
 import type { RecordSegment, RunChange } from './aggregate/run-change.js';
 import type { ModelShape } from './method/model-cost.js';
@@ -62,8 +70,12 @@ export function stateAt(step: number, expectedSparsity: number, branch = ''): St
     headsOpen: [8, 8, 8],
     unitsOpen: [160, 160, 160],
     hiddenOpen: 64,
+    size: { parameterCount: 100_000, multiplications: 90_000, bytes: 200_000 },
   };
 }
+
+/** The sparsities of a run that ends on its target. */
+export const sparsities = (sparsity: number) => ({ hardSparsity: sparsity, expectedSparsity: sparsity, targetSparsity: sparsity });
 
 export function launched(requested: RequestedSettings = {}, runId = 'aaaabbbbcccc'): NewFact {
   const settings: RunSettings = resolveSettings({ preset: 'short', totalSteps: 100, segmentSteps: 10, ...requested }, model);
@@ -82,6 +94,18 @@ export const engine = {
   threads: 2,
   numericsFingerprint: 'f1',
   leaseMs: 10_000,
+  engineName: 'local-1',
+};
+
+/** The form of a masked export. */
+export const masked: MadeExport = {
+  format: 'masked',
+  multipleOf: 1,
+  architecture: 'LlamaForCausalLM',
+  contextLength: 512,
+  hiddenSize: 64,
+  layers: [],
+  notes: [],
 };
 
 export function segment(firstStep: number, state: StateFact, attempt = 1, skippedSteps: number[] = []): RecordSegment {

@@ -226,11 +226,11 @@ export class ModelAndData {
     const about = { modelPath: model.path, vocabularySize: model.vocabularySize, store: this.artifacts, signal };
     const made = new Set<string>();
     for (const text of texts) {
-      // The tokens of runs of earlier releases are one artifact, however large.
-      const isSharded = part === 'train' && data.trainSources !== undefined;
-      const { shards } = await prepareTokenShards({ ...about, text }, isSharded ? SHARD_TOKENS : Infinity).catch((error: unknown) => {
-        throw lost(toEspalierError(error).message);
-      });
+      const { shards } = await prepareTokenShards({ ...about, text }, part === 'train' ? SHARD_TOKENS : Infinity).catch(
+        (error: unknown) => {
+          throw lost(toEspalierError(error).message);
+        },
+      );
       for (const { digest } of shards) made.add(digest);
     }
     const missing = damaged.find((digest) => !made.has(digest));

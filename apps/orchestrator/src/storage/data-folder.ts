@@ -31,7 +31,7 @@ export class DataFolder {
     private readonly lock: Database.Database,
   ) {}
 
-  /** @throws EspalierError DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_FOREIGN, DATA_FOLDER_OF_OTHER_RELEASE, INSTALLATION_INCOMPLETE */
+  /** @throws EspalierError DATA_FOLDER_IN_USE, _UNUSABLE, _FOREIGN, _OF_OTHER_RELEASE, INSTALLATION_INCOMPLETE */
   static open(path: string): DataFolder {
     try {
       makeFolder(path);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { encodeExportManifest, openArtifactStore, type ArtifactStore } from '#artifact-store';
 import type { EventStore, StoredEvent } from '#event-store';
 import { v1 } from '#protocol';
-import { data as dataIdentity, fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import { data as dataIdentity, fact, launched, masked, stateAt, Story } from '../pruning-run/testing.js';
 import type { NewFact, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { Recorder } from '../views/testing.js';
 import type { VerifyContext } from './verify-context.js';
@@ -42,6 +42,7 @@ beforeEach(async () => {
     fact('ModelExported', {
       exportDigest: manifest,
       form: 'masked',
+      made: masked,
       dtype: 'bf16',
       step: 20,
       stateDigest: state.stateDigest,

@@ -164,10 +164,7 @@ function cookieContent(grant: Grant): { end: number; standsFor: string } {
   return { end: calling.endsAtMs, standsFor: OF_LOGIN + calling.loginId };
 }
 
-/**
- * Reads a cookie. Returns undefined where the cookie is not this server's or is too old. Cookies of earlier releases stand for the owner
- * and name nothing.
- */
+/** Reads a cookie. Returns undefined where the cookie is not this server's or is too old. */
 function readCookie(cookie: string, key: string, now: number): { standsFor: string } | undefined {
   const parts = cookie.split('.');
   const signature = parts.pop() ?? '';

@@ -1,11 +1,19 @@
 import type { NewFact } from '../pruning-run/record/pruning-run.events.js';
 import { encodeFacts } from '../pruning-run/record/stored-event.js';
-import { AT, fact, launched, stateAt, Story } from '../pruning-run/testing.js';
+import { AT, fact, launched, sparsities, stateAt, Story } from '../pruning-run/testing.js';
 import { notificationsOf } from './notifications.js';
 
 const RUN = 'aaaabbbbcccc';
 const done = (hardSparsity: number, more: object = {}): NewFact =>
-  fact('RunCompleted', { step: 100, stateDigest: 'd', hardSparsity, trainingSeconds: 12, evaluationError: null, ...more });
+  fact('RunCompleted', {
+    step: 100,
+    stateDigest: 'd',
+    ...sparsities(hardSparsity),
+    targetSparsity: 0.5,
+    trainingSeconds: 12,
+    evaluationError: null,
+    ...more,
+  });
 const failed = (code: string): NewFact => fact('RunFailed', { step: 20, code, message: 'why', field: '' });
 
 /** The notifications that follow from the last of the facts. */
@@ -52,7 +60,7 @@ it('given a trained run, when it completes on its target, then it is done, with 
 });
 
 it.each([0.4, 0.6])('given a target of 0.5, when it completes at %d, then it is done, and the target is missed', (sparsity) => {
-  const both = told(...given, done(sparsity)); // an event of an earlier release does not have the target
+  const both = told(...given, done(sparsity));
   expect(both.map(({ event }) => event)).toEqual(['run_done', 'target_missed']);
   expect(both.map(({ id }) => id)).toEqual(['event-7.run_done', 'event-7.target_missed']);
   expect(both[1]!.figures).toMatchObject({ hard_sparsity: sparsity, target_sparsity: 0.5, perplexity: null });

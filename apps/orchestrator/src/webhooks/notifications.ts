@@ -45,10 +45,8 @@ export function notificationsOf(event: RecordedEvent, eventId: string, runId: st
   return [];
 }
 
-/** The result of a run. Events of earlier releases do not have the target, so it comes from the run's settings. */
 function resultOf(done: PruningRunEventData<'RunCompleted'>, run: PruningRunState | null) {
-  const { step, hardSparsity, trainingSeconds } = done;
-  const targetSparsity = done.targetSparsity ?? run?.settings.targetSparsity ?? null;
+  const { step, hardSparsity, targetSparsity, trainingSeconds } = done;
   const { masked = null, intact = null } = run === null ? {} : comparableOf(run);
   return {
     figures: {
@@ -59,6 +57,6 @@ function resultOf(done: PruningRunEventData<'RunCompleted'>, run: PruningRunStat
       perplexity: masked?.value ?? null,
       perplexity_of_intact_model: intact?.value ?? null,
     },
-    missed: targetSparsity !== null && hasMissedTarget({ completed: true, hardSparsity, targetSparsity }),
+    missed: hasMissedTarget({ completed: true, hardSparsity, targetSparsity }),
   };
 }

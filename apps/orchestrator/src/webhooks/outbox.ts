@@ -160,7 +160,7 @@ export function requireKnownOutbox(file: string): void {
   );
 }
 
-/** The version of the file's schema; 0 for a file of the first releases, and for one that can't be read, which opening it reports. */
+/** The version of the file's schema; 0 for a file that can't be read, which opening it reports. */
 function versionOf(file: string): number {
   let database: Database.Database | undefined;
   try {

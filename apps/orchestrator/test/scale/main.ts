@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { join, resolve } from 'node:path';
 import { connectEventStore, startEmbeddedEventStore, type EventStore } from '#event-store';
-import { fact, launched, stateAt, Story, data as source } from '../../src/pruning-run/testing.js';
+import { fact, launched, sparsities, stateAt, Story, data as source } from '../../src/pruning-run/testing.js';
 import type { NewFact } from '../../src/pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../../src/pruning-run/record/steps-measured.js';
 import { Recorder, stepMeasured } from '../../src/views/testing.js';
@@ -104,7 +104,7 @@ function endOf(step: number, stateDigest: string, sparsity: number): NewFact[] {
       details: {},
       dataDigest: source.validationDigest!,
     }),
-    fact('RunCompleted', { step, stateDigest, hardSparsity: sparsity, trainingSeconds: step * 0.06, evaluationError: null }),
+    fact('RunCompleted', { step, stateDigest, ...sparsities(sparsity), trainingSeconds: step * 0.06, evaluationError: null }),
   ];
 }
 

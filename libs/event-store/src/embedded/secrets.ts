@@ -39,7 +39,7 @@ export async function storeSecrets(folder: string): Promise<StoreSecrets> {
   }
 }
 
-/** Tells whether the secrets were made in this folder. Earlier releases wrote no mark, so their secrets are made again too. */
+/** Tells whether the secrets were made in this folder. */
 function areOf(place: string): boolean {
   try {
     return hasMark(place, readFileSync(join(place, PLACE), 'utf8').trim());

@@ -26,21 +26,17 @@ export function engineSettingsMessage(use: EngineSettingsUse, values: SettingVal
 /**
  * Returns all settings that the engine takes for this use, by name.
  * @param field the field of the request that holds the message: "options.settings"
- * @param engine the engine's release in words. A server of an earlier release does not send the settings that it does not know.
  * @throws EspalierError FIELD_REQUIRED for each missing setting, or another code for each value that the table does not allow
  */
 export function givenEngineSettings(
   use: EngineSettingsUse,
   message: v1.RunSettings | undefined,
   field: string,
-  engine: () => string,
 ): Record<string, EngineSettingValue> {
   const given = requestedValues(message) as SettingValues;
   const violations = engineSettings(use).flatMap((setting): FieldViolation[] => {
     if (setting.kind !== 'flag' && given[setting.name] === undefined) {
-      const description =
-        `is missing: this engine, ${engine()}, knows no default. A server that does not know the setting is older than the engine: ` +
-        'update the server, or use an engine of its release';
+      const description = 'is missing: an engine knows no default';
       return [{ field: `settings.${setting.field}`, description, code: 'FIELD_REQUIRED' }];
     }
     return violationsOfSetting(setting, given);

@@ -55,10 +55,6 @@ export function settingOfField(field: string): Setting | undefined {
   return settingsTable().find((one) => one.field === field);
 }
 
-export function settingOfNumber(number: number): Setting | undefined {
-  return settingsTable().find((one) => one.number === number);
-}
-
 function settingOf(file: FileDescriptorProto, field: FieldDescriptorProto): Setting {
   const option = field.options?.$unknown?.find(({ no }) => no === SETTING_OPTION);
   if (option === undefined) throw new TypeError(`RunSettings.${field.name} does not say what it is: it has no option (setting)`);

@@ -54,9 +54,9 @@ test('of a layer it lists which closed and opened when, neighbours together', as
 test('of a state and a layer it lists what is closed', async () => {
   const groupOpen = Buffer.from([255, 0, 0, 255]);
   const one = v1.MaskSeries.fromPartial({ kind: MASK_KIND_HEADS, layer: 1, size: 4, open: [2], groups: 4, groupOpen });
-  const { stdout } = await masks({ steps: [400n], series: [one], teachersOnlyBefore: 300n }, '--layer', '1', '--step', '405');
+  const { stdout } = await masks({ steps: [400n], series: [one] }, '--layer', '1', '--step', '405');
   expect(asked).toMatchObject({ fromStep: 405n, toStep: 405n, maxPoints: 1 });
-  expect(stdout).toBe('after 400 steps\nheads: 2 of 4 open; closed: 1-2\nbefore step 300 only the masks of teachers are known\n');
+  expect(stdout).toBe('after 400 steps\nheads: 2 of 4 open; closed: 1-2\n');
   server?.stop();
   expect((await masks({}, '--step', '1', '--points', '3')).exitCode).toBe(2);
 });

@@ -49,8 +49,6 @@ export function registerMasks(program: Command): void {
       else if (options.step !== undefined) printState(context, response, options);
       else if (options.layer !== undefined) printChanges(context, response);
       else printMaps(context, response);
-      if (response.teachersOnlyBefore > 0n)
-        output.line(output.style('dim', `before step ${response.teachersOnlyBefore} only the masks of teachers are known`));
     });
   });
 }

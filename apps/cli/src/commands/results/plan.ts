@@ -11,7 +11,7 @@ import { absolutePath } from '../../options/parse.js';
 import { bytes, count, decimal, duration, howMany, percent } from '../../output/format.js';
 import { changedRemarks, computedRemarks, printSettings, type Remark } from '../../output/settings.js';
 import { resultWords } from '../../output/result-words.js';
-import { printWarnings, warnOf, warnOfLostSettings } from '../../output/warnings.js';
+import { printWarnings, warnOf } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
 import { addStartOptions, fileOfFork, startingPoint, startOfFork, type StartingPoint } from '../runs/fork.js';
 import { LAUNCH_TIMEOUT_MS } from '../runs/launch.js';
@@ -56,8 +56,7 @@ export function registerPlan(program: Command): void {
           : printPlanOfFork(context, response, parent),
       );
       if (!output.json) printWarnings(output, response.warnings, plan); // the JSON has them
-      const exitCode = warnOfLostSettings(output, settings, response.settings);
-      return fits(response.memory!) ? exitCode : ExitCode.failed;
+      return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
     },
     { isVerdict: true },
   );
@@ -144,8 +143,7 @@ function printPlan(context: Context, response: v1.PlanRunResponse, remark: Remar
   const { settings, parameterCount, prunableParameterCount, hiddenSize, memory, disk } = response;
   const { output } = context;
   const m = memory!;
-  const size = hiddenSize === 0 ? '' : `, hidden size ${hiddenSize}`; // a server of an earlier release does not tell it
-  output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable${size}`);
+  output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable, hidden size ${hiddenSize}`);
   printSettings(context, settings, remark);
   output.line();
   output.line(output.style('bold', 'Memory'));

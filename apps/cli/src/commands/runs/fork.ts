@@ -96,7 +96,7 @@ export function registerFork(program: Command): void {
       ...labelsOf(options, file),
       parentRunId: parentRunId!,
       from,
-      overrides: Object.keys(data).length === 0 ? undefined : { data: dataSource(data) },
+      data: Object.keys(data).length === 0 ? undefined : dataSource(data),
       settings: settingsOf(options, file.settings),
     });
     const note = await lostTeachersNote(connection, parentRunId!, from);
@@ -108,7 +108,7 @@ export function registerFork(program: Command): void {
       output.text(evaluatedOn(response.run!, data));
     }
     printWarnings(output, response.warnings, fork);
-    return endOfLaunch(context, request.settings!, response.run!, options);
+    return endOfLaunch(context, response.run!, options);
   });
 }
 

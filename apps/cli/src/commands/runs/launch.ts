@@ -14,7 +14,7 @@ import { addSettingOptions } from '../../options/settings-options.js';
 import { addTableOptions, settingsWithTable } from '../../options/table-options.js';
 import { recipeWord } from '../../output/format.js';
 import { stepsInWords } from '../../output/run-status.js';
-import { printWarnings, warnOfLostSettings } from '../../output/warnings.js';
+import { printWarnings } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
 import { untilPrepared } from './preparation-progress.js';
 import { watchToEnd } from './run-watch.js';
@@ -73,25 +73,19 @@ export function registerLaunch(program: Command): void {
     // The run is recorded, so its id is printed first. With --json the result is one object, so the run is printed once it is prepared.
     if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
     printWarnings(output, response.warnings, launch);
-    return endOfLaunch(context, request.settings!, response.run!, options);
+    return endOfLaunch(context, response.run!, options);
   });
 }
 
 /** Waits until the run of a launch or a fork is prepared, or to its end with --watch, and returns the exit code. */
-export async function endOfLaunch(
-  context: Context,
-  asked: v1.RunSettings,
-  launched: v1.Run,
-  { watch }: { watch?: boolean },
-): Promise<number> {
+export async function endOfLaunch(context: Context, launched: v1.Run, { watch }: { watch?: boolean }): Promise<number> {
   const { output } = context;
-  const exitCode = warnOfLostSettings(output, asked, launched.settings, launched.runId);
-  if (exitCode === ExitCode.ok && watch) return watchToEnd(context, launched.runId);
+  if (watch) return watchToEnd(context, launched.runId);
   if (!output.json && launched.preparation !== undefined)
     output.text('the server reads the model and the text; this command ends when training can begin, and the run then goes on by itself');
   const run = await untilPrepared(context, launched);
   if (output.json) output.result(run, () => undefined);
-  return exitCode;
+  return ExitCode.ok;
 }
 
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {

@@ -10,8 +10,11 @@ async function espalier(answers: Answers, ...args: string[]): Promise<{ exitCode
   return runCli(args, { env: { ESPALIER_SERVER: server.address, COLUMNS: '200' } });
 }
 const settingNames = (): string[] => settingsTable().map(({ field }) => field);
-const evaluation = (part: Partial<v1.Evaluation>): v1.Evaluation =>
-  v1.Evaluation.fromPartial({ subject: 'masked', perplexity: 7, step: 40n, window: 256, dataDigest: 'aa'.repeat(32), ...part });
+const evaluation = ({ window = 256, ...part }: Partial<v1.Evaluation>): v1.Evaluation =>
+  v1.Evaluation.fromPartial({
+    ...{ subject: 'masked', task: 'text', metric: 'perplexity', value: part.perplexity ?? 7, perplexity: 7, step: 40n, window },
+    ...{ convention: `windows of ${window} tokens`, dataDigest: 'aa'.repeat(32), ...part },
+  });
 
 test('show tells evaluations apart by what they were made of; runs shows the headline only', async () => {
   const run = testRun({

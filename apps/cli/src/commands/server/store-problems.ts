@@ -9,7 +9,7 @@ const MISSING_HINT =
 export interface StoreState {
   /** Null: no event is missing. */
   missing: string | null;
-  /** The folder or the bucket; '': a server of an earlier release does not say. */
+  /** The folder or the bucket. */
   artifacts: string;
   /** Null: artifacts can be read and written. */
   artifactProblem: string | null;

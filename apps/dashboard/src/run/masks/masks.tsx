@@ -77,9 +77,6 @@ export function MasksTab({ run, query }: TabProps) {
             {count(data.totalPoints)} states, {data.steps.length} of them shown
           </span>
         )}
-        {data.teachersOnlyBefore > 0n && (
-          <span class="soft">before step {count(data.teachersOnlyBefore)} only teachers&rsquo; masks are known</span>
-        )}
       </div>
       <div class="mask-cards">
         {layer !== null &&

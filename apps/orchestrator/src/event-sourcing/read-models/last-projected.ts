@@ -17,7 +17,7 @@ export function lastProjected(file: string): SeenEvent | null {
   let database: Database.Database | undefined;
   try {
     database = new Database(file, { readonly: true, fileMustExist: true });
-    addSums(database, (problem) => new Error(problem)); // tables of an earlier release have no sums, and are read all the same
+    addSums(database, (problem) => new Error(problem)); // a table that lacks its sum is read all the same
     const row = database
       .prepare<[], Row>(
         'SELECT position_commit AS position, last_stream AS stream, last_revision AS revision, last_event_id AS id FROM projection',

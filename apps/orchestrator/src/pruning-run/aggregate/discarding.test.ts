@@ -1,6 +1,6 @@
 import { artifactsOf, thinned, thinningViolations } from './discarding.js';
 import { neededArtifacts } from './pruning-run.js';
-import { data, launched, stateAt, Story, typesOf } from '../testing.js';
+import { data, launched, masked, stateAt, Story, typesOf } from '../testing.js';
 import { teacherAt, teachersTaken } from '../method/teacher-policy.js';
 import { resolveSettings } from '../method/run-settings.js';
 
@@ -16,7 +16,14 @@ function trained(): Story {
   story.when({ kind: 'complete', attempt: 1, evaluationError: null });
   const { step, stateDigest } = stateAt(30, 0);
   const exported = { exportDigest: 'ef'.repeat(32), form: 'masked' as const, dtype: 'bf16', parameterCount: 1, bytes: 9, teacherMark: 3 };
-  story.when({ kind: 'recordExport', ...exported, step, stateDigest, files: [{ name: 'a', bytes: 9, digest: 'fe'.repeat(32) }] });
+  story.when({
+    kind: 'recordExport',
+    ...exported,
+    step,
+    stateDigest,
+    made: masked,
+    files: [{ name: 'a', bytes: 9, digest: 'fe'.repeat(32) }],
+  });
   return story;
 }
 const thinning = (part: Partial<Parameters<typeof thinned>[1]> = {}): Parameters<typeof thinned>[1] => ({

@@ -1,7 +1,7 @@
 import { comparableOf, headlineOf, otherMeasuresOf } from './headline.js';
 import { perplexityOver } from '../record/measures.js';
 import type { PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
-import { data, fact, launched, stateAt, Story } from '../testing.js';
+import { data, fact, launched, masked, stateAt, Story } from '../testing.js';
 
 type Evaluation = PruningRunEventData<'EvaluationRecorded'>;
 
@@ -70,7 +70,7 @@ describe("a run's headline", () => {
     const exported = { exportDigest: 'ef'.repeat(32), form: 'masked' as const, dtype: 'bf16', parameterCount: 1, bytes: 1, files: [] };
     const story = trained();
     for (const { step, stateDigest } of [teacher, last])
-      story.when({ kind: 'recordExport', ...exported, step, stateDigest, teacherMark: null });
+      story.when({ kind: 'recordExport', ...exported, step, stateDigest, teacherMark: null, made: masked });
     story.facts.push(
       fact('RunRewound', {
         toStep: 10,

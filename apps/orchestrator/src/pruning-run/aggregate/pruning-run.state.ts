@@ -117,7 +117,7 @@ export interface PruningRunState {
   deleted: { at: string; reason: string } | null;
 
   launchedAt: string;
-  /** The user whose call launched or forked the run, or null where the event is of an earlier release and does not say. */
+  /** The user whose call launched or forked the run, or null where the event does not say. */
   launchedBy: string | null;
   /** The user's name at that time, if the user is a person who had logged in. */
   launchedByName?: string;

@@ -16,7 +16,7 @@ function streamWarnings({ streamWeights }: Settings, { hostBytes }: Planned): Se
   return [{ code: 'NOTHING_TO_STREAM', field: 'settings.stream_weights', message }];
 }
 
-/** Warns where devices of the engine would be idle. An engine of an earlier release reports no devices, and gets no warning. */
+/** Warns where devices of the engine would be idle. */
 function deviceWarnings({ microShards, gradientSum, recoverWeights }: Settings, { devices, devicesThere }: Planned): SettingsWarning[] {
   const idle = (name: string, message: string): SettingsWarning[] => [{ code: 'DEVICES_IDLE', field: `settings.${name}`, message }];
   if (devices < devicesThere) {

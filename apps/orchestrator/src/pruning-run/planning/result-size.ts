@@ -1,5 +1,5 @@
 // The size of a run's pruned model, before or after its training. Everywhere it means the size of the export in the format hf-remote. The
-// engine counts it for each recorded state. Before a run, and for states of earlier releases, it is estimated. All functions are pure.
+// engine counts it for each recorded state. Before a run it is estimated. All functions are pure.
 import { aboutBudget } from '../method/budget.js';
 import type { Budget, ModelIdentity, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
@@ -15,7 +15,7 @@ export interface ResultSize {
 type Model = Pick<ModelIdentity, 'parameterCount' | 'prunableParameterCount' | 'weightBytes' | 'hiddenSize' | 'vocabularySize'>;
 
 /** The part of a state from which its size follows. */
-export type SizedState = Pick<StateFact, 'hardSparsity' | 'hiddenOpen' | 'size'>;
+export type SizedState = Pick<StateFact, 'size'>;
 
 /** Above this share of the dense model's multiplications, users notice no gain in speed. */
 const HARDLY_FEWER = 0.95;
@@ -23,8 +23,7 @@ const HARDLY_FEWER = 0.95;
 /** The multiplications of a token in the dense model: with all projections and with the head. */
 const denseMultiplications = (model: Model): number => model.prunableParameterCount + model.hiddenSize * model.vocabularySize;
 
-export function resultSize(model: Model, { hardSparsity, hiddenOpen, size }: SizedState): ResultSize {
-  if (size === undefined) return estimatedSize(model, hardSparsity, hiddenOpen / model.hiddenSize);
+export function resultSize(model: Model, { size }: SizedState): ResultSize {
   const { parameterCount, multiplications, bytes } = size;
   return { parameterCount, multiplicationShare: multiplications / denseMultiplications(model), bytes, estimated: false };
 }
@@ -67,5 +66,5 @@ export function resultWarnings(
   ];
 }
 
-export const encodeSized = ({ hardSparsity, hiddenOpen, size }: SizedState): string => JSON.stringify({ hardSparsity, hiddenOpen, size });
+export const encodeSized = ({ size }: SizedState): string => JSON.stringify({ size });
 export const decodeSized = (text: string): SizedState => JSON.parse(text) as SizedState;

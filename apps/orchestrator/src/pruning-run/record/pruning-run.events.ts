@@ -58,7 +58,7 @@ export interface StateFact {
   unitsOpen: number[];
   hiddenOpen: number;
   kvHeadsOpen?: number[]; // in each layer, the key/value heads that an open head reads; only where the model has kvHeads
-  size?: ExportSize; // absent in events of earlier releases
+  size: ExportSize;
 }
 
 /** The size of the state's export in the format hf-remote, with the model's own type of numbers. */
@@ -167,7 +167,7 @@ interface Facts {
     targetReachedStep: number | null; // when the run reached the target that it has from here on
   };
   /**
-   * The model and the text were read, so their digests are known. Runs of earlier releases lack this event: they were launched prepared.
+   * The model and the text were read, so their digests are known.
    */
   RunPrepared: { model: ModelIdentity; data: DataIdentity };
   /** A new attempt begins, and an engine is being prepared for it. From here on, reports of earlier attempts are refused. */
@@ -186,7 +186,7 @@ interface Facts {
     resumedFromStep: number;
     resumedFromStateDigest: string; // the fresh state has a digest, too
     leaseMs: number; // the engine counts as dead after this time without a message from it
-    engineName?: string; // the name of its slot; absent in older histories
+    engineName: string; // the name of its slot
   };
   /**
    * The teacher that instructs from `fromStep` on, and why. Where the teacher changes within a segment, this comes before the segment's
@@ -207,9 +207,9 @@ interface Facts {
     tokens: number;
     metricsRevision: number;
     metricsDigest: string; // the SHA-256 of the segment's StepsMeasured in the metrics stream
-    /** The digest of the gates that the masks leave open, one bit each (libs/audit gate-set.ts). Absent in events of earlier releases. */
+    /** The digest of the gates that the masks leave open, one bit each (libs/audit gate-set.ts). */
     openDigest?: string | undefined;
-    /** The refit that the segment began with, if there was one. Absent in events of earlier releases. */
+    /** The refit that the segment began with, if there was one. */
     refit?: RefitOutcome | undefined;
   };
   TeacherSnapshotted: { attempt: number; phase: PhaseKind; mark: number; threshold: number; state: StateFact };
@@ -243,16 +243,15 @@ interface Facts {
     step: number;
     stateDigest: string;
     hardSparsity: number;
-    /** The sparsity that the run reached and the one that it was asked for. Both are absent in events of earlier releases. */
-    expectedSparsity?: number;
-    targetSparsity?: number;
+    /** The sparsity that the run reached and the one that it was asked for. */
+    expectedSparsity: number;
+    targetSparsity: number;
     trainingSeconds: number;
     evaluationError: { code: string; message: string } | null; // why the evaluation at the end is missing
   };
   RunFailed: { step: number; code: string; message: string; field: string };
   /** The run does not go on by itself, but a RunRewound can take it up again from a teacher. */
   RunCancelled: { step: number; reason: string };
-  /** Before version 3 every evaluation was a perplexity. */
   EvaluationRecorded: {
     /** unstructured: by method and sparsity; closings: by kind, and by layer where it is of one layer */
     subject:
@@ -275,7 +274,7 @@ interface Facts {
     dataPath?: string; // absent for the run's own text
     digests?: TaskDigests; // only of a task that is not the text itself; dataDigest then names no artifact
     samplesDigest?: string; // an artifact in JSON Lines with the result of each question
-    /** The numerics of the evaluating engine where it had others than the training. Absent for exports, and in earlier releases. */
+    /** The numerics of the evaluating engine where it had others than the training. Absent for exports. */
     numericsFingerprint?: string;
   };
   ModelExported: {
@@ -288,7 +287,7 @@ interface Facts {
     parameterCount: number;
     bytes: number;
     files: { name: string; bytes: number; digest: string }[];
-    made?: MadeExport; // absent in events of earlier releases
+    made: MadeExport;
     proof?: ExportProof; // absent where the proof was skipped
   };
   /** The name, tags and note of the run. A field that is absent did not change. */

@@ -9,7 +9,7 @@ export interface StepsMeasured {
   at: string;
   attempt: number;
   branch: number; // the number of rewinds before it; a rewind abandons the steps of earlier branches from its step on
-  masks?: SegmentMasks | undefined; // absent in batches of earlier releases
+  masks?: SegmentMasks | undefined;
   steps: StepMeasurement[];
 }
 /** Sets of gates, written as text (libs/audit gate-set.ts). */

@@ -1,13 +1,11 @@
 // Answers QueryMasks: how many heads, units and hidden units are open in recorded states, and which closed or opened between them.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { gatesApart, gatesIn, type Gates } from '#audit';
-import type { ArtifactStore } from '#artifact-store';
 import { invalidField, v1 } from '#protocol';
 import type { ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 import { runNotFound } from '../../pruning-run/aggregate/pruning-run.errors.js';
 import { readMasks, stepsWithMasks, type MasksAt } from '../../views/projection/masks-reader.js';
 import type { RunViews } from '../../views/run-views.js';
-import { teacherMasks, teacherSteps } from './teacher-masks.js';
 
 const DEFAULT_POINTS = 100;
 const MOST_POINTS = 1_000;
@@ -28,20 +26,14 @@ interface Span {
 
 const { MASK_KIND_UNSPECIFIED, MASK_KIND_HEADS, MASK_KIND_UNITS, MASK_KIND_HIDDEN } = v1.MaskKind;
 
-export async function queryMasks(
-  views: RunViews,
-  artifacts: ArtifactStore,
-  request: v1.QueryMasksRequest,
-  signal: AbortSignal,
-): Promise<v1.QueryMasksResponse> {
+export async function queryMasks(views: RunViews, request: v1.QueryMasksRequest, signal: AbortSignal): Promise<v1.QueryMasksResponse> {
   const runId = await views.runId(request.runId);
   const summary = views.peek(runId);
   if (summary === null) throw runNotFound(runId);
   const { model } = summary.run;
   const spans = spansAsked(model, request);
   const recorded = stepsWithMasks(views.database, runId, summary.extras.rewinds);
-  const older = teacherSteps(views.database, runId, recorded[0] ?? Number.MAX_SAFE_INTEGER);
-  const inRange = stepsInRange([...older.map(({ step }) => step), ...recorded], request);
+  const inRange = stepsInRange(recorded, request);
   const shown = new Set(evenly(inRange, pointsAsked(request)));
   if (shown.size * spans.reduce((sum, span) => sum + groupsOf(span, request), 0) > MOST_CELLS) throw tooMuch('resolution');
 
@@ -55,14 +47,6 @@ export async function queryMasks(
     if (changes > MOST_CHANGES) throw tooMuch('include_changes');
     before = open;
   };
-  for await (const masks of teacherMasks(
-    artifacts,
-    model,
-    older.filter(({ step }) => shown.has(step)),
-  )) {
-    signal.throwIfAborted();
-    take(masks);
-  }
   const last = Math.max(-1, ...shown);
   let turnEnds = performance.now() + TURN_MS;
   for (const masks of readMasks(views.database, runId, summary.extras.rewinds, gateCount(model))) {
@@ -78,7 +62,6 @@ export async function queryMasks(
     series: series.map((one) => one.message),
     totalPoints: BigInt(inRange.length),
     downsampled: inRange.length > shown.size,
-    teachersOnlyBefore: older.length === 0 ? 0n : BigInt(recorded[0] ?? summary.run.current?.step ?? 0),
   };
 }
 

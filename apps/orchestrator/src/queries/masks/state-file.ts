@@ -1,5 +1,4 @@
 // Reads the canonical state file that the engine writes (safetensors): names, shapes and values.
-import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 
 export interface StateTensor {
@@ -25,36 +24,6 @@ export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
     tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
   }
   return tensors;
-}
-
-/** Reads some tensors of a stored state without the others. Their bytes are not checked against the state's digest. */
-export async function readStateTensors(store: ArtifactStore, digest: string, wanted: readonly string[]): Promise<Map<string, StateTensor>> {
-  const size = (await store.stat(digest))?.bytes ?? 0;
-  const headerBytes = headerSize((await readRange(store, digest, 0, 8)).readBigUint64LE(), size);
-  const header = parseHeader(await readRange(store, digest, 8, headerBytes));
-  const tensors = new Map<string, StateTensor>();
-  for (const name of wanted) {
-    const entry = header[name];
-    if (entry === undefined) continue;
-    const [from, to] = entry.data_offsets;
-    const data = new Uint8Array(await readRange(store, digest, 8 + headerBytes + from, to - from));
-    tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
-  }
-  return tensors;
-}
-
-async function readRange(store: ArtifactStore, digest: string, offset: number, bytes: number): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let left = bytes;
-  if (left > 0) {
-    for await (const chunk of store.open(digest, offset, Math.min(left, 1 << 20))) {
-      chunks.push(chunk.subarray(0, left));
-      left -= Math.min(left, chunk.byteLength);
-      if (left === 0) break;
-    }
-  }
-  if (left > 0) throw corrupt(`it ends ${left} bytes too early`);
-  return Buffer.concat(chunks);
 }
 
 type Header = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;

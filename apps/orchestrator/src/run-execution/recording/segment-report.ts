@@ -12,6 +12,7 @@ import {
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
+import { required } from '../../engines/wire/received-answers.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
 /** @throws EspalierError TRAINING_DIVERGED where the price of sparsity grew beyond all numbers, so that no later step can learn */
@@ -96,7 +97,7 @@ function stateFact(model: ModelIdentity, { state, stateBytes, openUnits }: engin
     unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
     hiddenOpen: Number(state.hiddenOpen),
     ...(model.kvHeads === undefined ? {} : { kvHeadsOpen: kvHeadsOpen(model.layers, model.kvHeads, openUnits) }),
-    ...(state.size === undefined ? {} : { size: exportSize(state.size) }),
+    size: exportSize(required(state.size, 'SegmentOutcome.state.size')),
   };
 }
 
