@@ -1,6 +1,6 @@
 // Data folders of releases, opened by this build: all that they recorded stays, a run that ended is exported in the same bytes, and a run
 // that was under way when the old server was killed goes on.
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
@@ -8,9 +8,15 @@ import { collect, isOver, TestServer } from './harness/server.js';
 import { archiveOf, inputs, outcomeOf, PORTABLE, tar, type Released } from './released-folders/released-folder.js';
 
 const KEPT = fileURLToPath(new URL('../../../../testdata/released-folders', import.meta.url));
-const versions = readdirSync(KEPT).flatMap((file) => /^(.*)\.tar\.gz$/.exec(file)?.[1] ?? []);
+const files = existsSync(KEPT) ? readdirSync(KEPT) : []; // before the first release none is kept
+const versions = files.flatMap((file) => /^(.*)\.tar\.gz$/.exec(file)?.[1] ?? []);
 
-test.each(versions)('the folder of release %s opens; its ended run is whole, and its run under way ends', async (version) => {
+test('each folder that is kept has its outcome beside it, and nothing else is there', () => {
+  expect(files.toSorted()).toEqual(versions.flatMap((version) => [`${version}.json`, `${version}.tar.gz`]).toSorted());
+});
+
+const whereKept = versions.length === 0 ? test.skip.each(['that is kept']) : test.each(versions);
+whereKept('the folder of release %s opens; its ended run is whole, and its run under way ends', async (version) => {
   const { ended, underWay } = JSON.parse(readFileSync(outcomeOf(version), 'utf8')) as Released;
   const server = TestServer.inNewFolder(PORTABLE);
   try {

@@ -88,7 +88,7 @@ describe('the npm package', () => {
     ).toEqual([]);
     expect(new Set(packed.map((file) => file.split('/')[0]))).toEqual(
       new Set([
-        ...['ARCHITECTURE.md', 'LICENSE', 'README.md', 'package.json'],
+        ...['ARCHITECTURE.md', 'CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
         ...['deploy', 'dist', 'docs', 'examples', 'loaders', 'native-engine', 'scripts', 'tasks'],
       ]),
     );
