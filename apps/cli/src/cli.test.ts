@@ -286,7 +286,7 @@ describe('errors', () => {
     });
     const share = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '200%'];
     expect((await espalier(server, ...share)).stderr).toMatch(/must be in \[0, 0.95\], is 200%\n$/);
-    const args = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '2'];
+    const args = ['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '200'];
     expect((await espalier(server, ...args)).stderr).toMatch(/FIELD_OUT_OF_RANGE: --target-sparsity: must be in \[0, 0.95\], is 2\n$/);
     const json = await espalier(server, ...args, '--json');
     expect(json.exitCode).toBe(2);
@@ -294,6 +294,19 @@ describe('errors', () => {
       error: { code: 'FIELD_OUT_OF_RANGE', fields: [{ field: 'settings.target_sparsity', description: 'must be in [0, 0.95], is 2' }] },
       exit_code: 2,
     });
+  });
+
+  test('a percentage that is typed as a plain number is answered with how it is written', async () => {
+    const { exitCode, stderr } = await runCli(['launch', '--model', 'm', '--data', 'd', '--target-sparsity', '50']);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('50 percent is written 50%');
+  });
+
+  test('an unknown format of an export is answered with those that there are', async () => {
+    const { exitCode, stderr } = await runCli(['export', 'abcd', '--out', 'pruned.gguf', '--format', 'gguff']);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/hf-remote, hf, gguf, vllm, masked/);
+    expect(stderr).not.toContain('folder');
   });
 
   test('a share in percent is repeated as it was typed, also where it is no setting', async () => {

@@ -38,6 +38,6 @@ test('the ten commands of README work as they stand', async () => {
   expect(all.map(([npx, program]) => `${npx} ${program}`)).toEqual(Array(10).fill('npx espalier'));
   for (const [, , name, ...rest] of all) {
     const { exitCode, stdout, stderr } = await espalier([name!, ...rest, ...(ADDED[name!] ?? [])]);
-    expect({ command: name, exitCode, told: `${stdout}${stderr}` }).toEqual({ command: name, exitCode: 0, told: expect.any(String) });
+    if (exitCode !== 0) throw new Error(`${name} ended with ${exitCode}:\n${stdout}${stderr}`);
   }
 });

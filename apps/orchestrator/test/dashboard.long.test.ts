@@ -60,8 +60,8 @@ describeInChromium('the dashboard', () => {
     await dialog.getByLabel('total steps').fill('44');
     await dialog.getByPlaceholder('13', { exact: true }).waitFor({ state: 'attached' }); // the warm-up follows: 45 of 150 steps before
     await dialog.getByLabel('total steps').fill('');
-    await dialog.getByLabel('target sparsity').fill('7');
-    await dialog.locator('.field', { hasText: 'target sparsity' }).getByText('is 7').waitFor(); // refused as the launch would be
+    await dialog.getByLabel('target sparsity').fill('700');
+    await dialog.locator('.field', { hasText: 'target sparsity' }).getByText('is 700').waitFor(); // refused as the launch would be
     await dialog.getByText(/^No plan: target sparsity: /).waitFor(); // the plan of the value before it is gone
     expect(await barriers()).toEqual([]);
     await dialog.getByLabel('target sparsity').fill('0.15');

@@ -69,7 +69,7 @@ test('what a run that could not be prepared leaves is not a stranger: a later ru
   const strangers = async (): Promise<string[]> => (await collect(server.history.verifyAll({}))).at(-1)!.summary!.unknown;
   const before = await strangers();
   const brief = join(folder, 'brief.jsonl');
-  writeFileSync(brief, '{"text":"a b"}\n');
+  writeFileSync(brief, '{"text":"a b c d e f g h i j k l m"}\n');
   const { runId } = await server.launch(SHORT, { data: { trainPath: shortText(), validationPath: brief } });
   const run = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
   expect(run.failure).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.validation_path' });

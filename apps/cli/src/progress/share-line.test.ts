@@ -6,7 +6,7 @@ function written(output: Output, work: (line: ShareLine, at: (ms: number) => voi
   const [began, error] = [Date.now(), process.stderr.write.bind(process.stderr)];
   let [text, now] = ['', began];
   const clock = jest.spyOn(Date, 'now').mockImplementation(() => now);
-  process.stderr.write = ((part: string) => Boolean((text += part)) || true) as typeof process.stderr.write;
+  process.stderr.write = (part: string | Uint8Array) => Boolean((text += String(part)));
   try {
     work(new ShareLine(output, 'climbing'), (ms) => (now = began + ms));
   } finally {

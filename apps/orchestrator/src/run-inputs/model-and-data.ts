@@ -32,7 +32,7 @@ import { resolveSettings, settingsViolations, type RequestedSettings } from '../
 import { modelIdentity, modelShape } from './described-model.js';
 import { readTable } from './read-speed-table.js';
 import type { RunPlan } from './run-plan.js';
-import { namedData, trainTexts, validationText, type DataSource } from './named-data.js';
+import { namedData, requireEnoughBytes, trainTexts, validationText, type DataSource, type Taken } from './named-data.js';
 import { TokenizingWords, type PreparationProgress } from './tokenizing-words.js';
 
 /** Stands for the digest of a table that is not measured yet. */
@@ -139,8 +139,10 @@ export class ModelAndData {
       );
     const named = namedData(source, parent);
     const validation = named.validationDigest === null ? validationText(named) : null; // the parent's tokens were read before
-    for (const text of [...trainTexts(named).map((one) => one.text), ...(validation === null ? [] : [validation])]) {
-      await requireSources({ modelPath: model.path, text, signal });
+    const trained = trainTexts(named).map((one) => one.text);
+    for (const text of [...trained, ...(validation === null ? [] : [validation])]) {
+      const bytes = await requireSources({ modelPath: model.path, text, signal });
+      requireEnoughBytes(text, bytes, text === validation ? windowTaken(settings) : trainingTaken(settings, trained.length));
       await requireGoodStart({ modelPath: model.path, text, signal });
     }
     return named;
@@ -187,9 +189,7 @@ export class ModelAndData {
     for (const { parts, text } of trainSources) {
       const what = trainSources.length === 1 ? 'the training text' : text.paths[0]!;
       const made = await prepareTokenShards({ ...named, text, onProgress: words.next(what) });
-      const [block, needed] =
-        trainSources.length === 1 ? [BATCH, settings.batchSize * settings.sequenceLength] : [ROW, settings.sequenceLength];
-      requireTokens(made.tokenCount, needed, text.fields![0]!, block);
+      requireTokens(made.tokenCount, text.fields![0]!, trainingTaken(settings, trainSources.length));
       sources.push({ parts, shards: made.shards.map(({ digest, tokenCount }) => ({ digest, tokens: tokenCount })) });
       ({ tokenizerDigest } = made);
     }
@@ -197,8 +197,7 @@ export class ModelAndData {
       validationSource === null
         ? kept
         : await prepareTokens({ ...named, text: validationSource, onProgress: words.next('the validation text') });
-    if (validation !== null)
-      requireTokens(validation.tokenCount, settings.evaluationWindow, 'data.validation_path', 'a window (evaluation_window)');
+    if (validation !== null) requireTokens(validation.tokenCount, 'data.validation_path', windowTaken(settings));
     return {
       ...data,
       ...trainingTokens(sources),
@@ -253,7 +252,7 @@ export class ModelAndData {
       store: this.artifacts,
       signal,
     });
-    requireTokens(tokenCount, window, 'data_path', 'a window');
+    requireTokens(tokenCount, 'data_path', { what: 'a window', needed: window });
     return digest;
   }
 }
@@ -264,8 +263,16 @@ function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
   throw invalidField('MODEL_CHANGED', 'model_path', `the model in ${launched.path} has changed since the run was launched`);
 }
 
-const BATCH = 'a batch (batch_size times sequence_length)';
-const ROW = 'a sequence (sequence_length)';
+/** @param texts the number of training texts, of which each gives whole sequences where there are several */
+const trainingTaken = ({ batchSize, sequenceLength }: RunSettings, texts: number): Taken =>
+  texts === 1
+    ? { what: 'a batch (batch_size times sequence_length)', needed: batchSize * sequenceLength }
+    : { what: 'a sequence (sequence_length)', needed: sequenceLength };
+
+const windowTaken = ({ evaluationWindow }: RunSettings): Taken => ({
+  what: 'a window (evaluation_window)',
+  needed: evaluationWindow,
+});
 
 /** Names the tokens of a run: a single artifact by its own digest, several by the digest of their list. */
 function trainingTokens(sources: TokenSource[]): Pick<DataIdentity, 'trainDigest' | 'trainTokens' | 'trainSources'> {
@@ -275,7 +282,7 @@ function trainingTokens(sources: TokenSource[]): Pick<DataIdentity, 'trainDigest
   return { trainDigest: sha256Hex(canonicalJson(sources)), trainTokens, trainSources: sources };
 }
 
-function requireTokens(count: number, needed: number, field: string, what: string): void {
+function requireTokens(count: number, field: string, { what, needed }: Taken): void {
   if (count < needed) throw invalidField('DATA_TOO_SHORT', field, `holds ${count} tokens; ${what} takes ${needed}`);
 }
 

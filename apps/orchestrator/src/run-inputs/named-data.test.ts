@@ -1,5 +1,5 @@
 import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
-import { namedData, validationText, type DataSource } from './named-data.js';
+import { type DataSource, namedData, requireEnoughBytes, validationText } from './named-data.js';
 
 const parent: DataIdentity = {
   trainPath: '/parent.jsonl',
@@ -59,3 +59,21 @@ test.each([
   ['a limit of one that is kept', source({ maxValidationTokens: 3 }), 'FIELD_REQUIRED', 'data.validation_path'],
   ['a text and none', source({ validationPath: '/v', withoutValidation: true }), 'REQUEST_INVALID', 'data.without_validation'],
 ])('%s are refused', (_, given, code, field) => expect(refusal(given, parent)).toMatchObject({ code, field }));
+
+test('a text whose files are too small for a batch is refused before any of it is read, unless it may be packed', () => {
+  const batch = { what: 'a batch (batch_size times sequence_length)', needed: 1_024 };
+  const refused = (path: string, bytes: number) => {
+    try {
+      requireEnoughBytes({ paths: [path], fields: ['data.train_path'] }, bytes, batch);
+      return null;
+    } catch (error) {
+      return error;
+    }
+  };
+  expect(refused('/text.jsonl', 30)).toMatchObject({
+    code: 'DATA_TOO_SHORT',
+    message: 'data.train_path: has 30 bytes, at most 92 tokens; a batch (batch_size times sequence_length) takes 1024',
+  });
+  expect(refused('/text.jsonl', 400)).toBeNull(); // its tokens have to be counted
+  for (const packed of ['/text.jsonl.zst', '/text.parquet', '/folder']) expect(refused(packed, 30)).toBeNull();
+});

@@ -1,7 +1,7 @@
 // The texts of a run as a request names them, before any of them is read.
 import { resolve } from 'node:path';
 import type { TextSource } from '#model-files';
-import { invalidField } from '#protocol';
+import { counted, invalidField } from '#protocol';
 import type { DataIdentity, DataReading } from '../pruning-run/record/pruning-run.events.js';
 import { trainParts } from './train-parts.js';
 
@@ -96,6 +96,24 @@ export function validationText(data: NamedTexts): TextSource | null {
     ...defined({ textColumn: (data.validationTextColumn ?? data.textColumn) || undefined }),
     maxTokens: maxValidationTokens,
   };
+}
+
+/** The least that is read of a text at a time. */
+export interface Taken {
+  what: string;
+  needed: number;
+}
+
+const PLAIN_TEXT = /\.(jsonl?|csv|tsv|txt)$/i;
+
+/**
+ * Refuses a text whose files are too small for the tokens that are needed, before any of it is read. A byte is at most one token, and a
+ * document, which has one byte or more, adds at most two.
+ */
+export function requireEnoughBytes({ paths, fields }: TextSource, bytes: number, { what, needed }: Taken): void {
+  const most = 3 * bytes + 2;
+  if (paths.every((path) => PLAIN_TEXT.test(path)) && most < needed)
+    throw invalidField('DATA_TOO_SHORT', fields![0]!, `has ${counted(bytes, 'byte')}, at most ${most} tokens; ${what} takes ${needed}`);
 }
 
 /** Leaves out fields that are undefined, since events do not record them. */

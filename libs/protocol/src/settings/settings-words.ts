@@ -33,7 +33,9 @@ export function settingOfText(setting: Setting, text: string): SettingValues[Set
     if (!(error instanceof RangeError) || range === '') throw error;
     if (isAmount(setting)) throw new RangeError(`${error.message.slice(0, -1)}: ${range}.`, { cause: error });
     const what = setting.kind === 'whole' ? 'A whole number' : 'A number';
-    throw new RangeError(`${what} is allowed: ${range}.`);
+    const plain = text.trim();
+    const hint = setting.share && /^\d+(\.\d+)?$/.test(plain) ? `; ${plain} percent is written ${plain}%` : '';
+    throw new RangeError(`${what} is allowed: ${range}${hint}.`);
   }
 }
 
