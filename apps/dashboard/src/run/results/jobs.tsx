@@ -38,7 +38,7 @@ export function Jobs({ jobs: { data, trouble: missing, reload } }: { jobs: Loade
     <section class="card" aria-label="Jobs">
       <header>
         <h2>Jobs</h2>
-        <span class="soft">since the server&rsquo;s start; they go on when this page is closed</span>
+        <span class="soft">since the server&rsquo;s start, and those lost with the server before; they go on when this page is closed</span>
       </header>
       <ul class="in jobs">
         {data.slice(0, MOST_SHOWN).map((job) => (
