@@ -131,6 +131,26 @@ TEST_F(CostOfGates, ExportedMasksKeepItToHalfAUnit) {
   }
 }
 
+// Where units are cheap, all of them together can't correct the rounding of heads and hidden units.
+TEST_F(CostOfGates, LargerPartsCloseWhereNoUnitIsLeftToCorrectIt) {
+  Cost cheap = cost;
+  cheap.unit = 1;
+  cheap.unit_alone = 0.5;
+  const auto excess = [&](uint64_t seed, ShapeTarget shape) {
+    shape.cost = cheap;
+    const TrainState state = state_of(seed, shape);
+    // Both sparsities are shares of the same cost.
+    return CostRule(config, shape, {}).all() * (expected_sparsity(config, state) - hard_sparsity(config, state).sparsity);
+  };
+  const double unit = cheap.unit + cheap.unit_alone;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    EXPECT_LE(excess(seed, {.exact_size = true}), unit / 2) << seed;
+    EXPECT_LE(excess(seed, {.multiple_of = 8}), 8 * unit / 2) << seed;
+    EXPECT_LE(excess(seed, {.uniform = true}), 3 * unit / 2) << seed;
+    EXPECT_LE(excess(seed, {.whole_attention = true}), unit / 2) << seed;
+  }
+}
+
 TEST_F(CostOfGates, PruningAtOnceEndsAtItAndFreesKeysThatNoQueryReads) {
   GateImportance importance;
   for (int64_t i = 0; i < config.layer_count * config.head_count; i++) importance.head.push_back(static_cast<double>(i));

@@ -93,6 +93,7 @@ class Shaper {
     }
   }
 
+  // Where the cost is too high and no layer can have fewer units, heads close, and then hidden units.
   OpenCounts counts() const {
     OpenCounts out;
     out.hidden = to_multiple(expected_open(a_.hidden), target_.multiple_of, config_.hidden_size, 1);
@@ -103,10 +104,19 @@ class Shaper {
       expected.heads = sum(heads_);
       expected.units = sum(units_);
     }
-    const OpenGates others = gates_of(out, config_, rule, settled_.head());
-    out.units =
-        rule.per().straight() ? unit_counts(rule.units_for(expected, others)) : unit_counts_within(rule, rule.cost(expected), others);
-    return out;
+    const double cost = rule.cost(expected);
+    for (int64_t fewer = 1;; fewer++) {
+      const OpenGates others = gates_of(out, config_, rule, settled_.head());
+      out.units = rule.per().straight() ? unit_counts(rule.units_for(expected, others)) : unit_counts_within(rule, cost, others);
+      const double step = rule.of_a_unit(others) * static_cast<double>(target_.multiple_of * (target_.uniform ? config_.layer_count : 1));
+      if (out.units != unit_counts(0) || cost_with_units(rule, others, out.units) <= cost + (rule.per().straight() ? step / 2 : 0)) return out;
+      std::vector<int64_t> heads = head_counts(fewer);
+      if (heads == out.heads) {
+        if (out.hidden <= target_.multiple_of) return out;
+        out.hidden = (out.hidden - 1) / target_.multiple_of * target_.multiple_of;
+      }
+      out.heads = std::move(heads);
+    }
   }
 
  private:
@@ -117,13 +127,14 @@ class Shaper {
 
   static double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
-  std::vector<int64_t> head_counts() const {
+  // fewer: how many of the heads, of the heads of each layer or of the layers with heads close beyond those that the probabilities close
+  std::vector<int64_t> head_counts(int64_t fewer = 0) const {
     const int64_t layers = config_.layer_count, all = config_.head_count;
     std::vector<int64_t> out;
     if (target_.uniform) {
       double kept = 0;
       for (int64_t l = 0; l < layers; l++) kept += able_to_open(heads_of(l)) > 0;
-      const int64_t alike = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(sum(heads_) / kept)), 1, all);
+      const int64_t alike = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(sum(heads_) / kept)) - fewer, 1, all);
       for (int64_t l = 0; l < layers; l++) {
         const int64_t able = able_to_open(heads_of(l));
         out.push_back(a_.gates.kv_group || able == 0 ? able : alike);
@@ -131,11 +142,13 @@ class Shaper {
       return out;
     }
     if (target_.whole_attention) {
-      const auto blocks = static_cast<int64_t>(std::nearbyint(sum(heads_) / static_cast<double>(all)));
+      const auto blocks = static_cast<int64_t>(std::nearbyint(sum(heads_) / static_cast<double>(all))) - fewer;
       for (const bool kept : kept_blocks(heads_, std::clamp<int64_t>(blocks, 1, layers))) out.push_back(kept ? all : 0);
       return out;
     }
     for (int64_t l = 0; l < layers; l++) out.push_back(plain_count(heads_of(l)));
+    const GateOrder order(static_cast<size_t>(layers), settled_.head());
+    for (int64_t closed = 0; closed < fewer && std::accumulate(out.begin(), out.end(), int64_t{0}) > 1; closed++) order.change(out, false);
     return out;
   }
 

@@ -8,8 +8,9 @@
 
 namespace espalier {
 
-// The prunable parameters. Embeddings, norms and lm_head are not counted. With grouped queries K and V are shared: gates of groups or of
-// attention can remove them, and without such gates they always stay.
+// The parameters of the projections, of which a sparsity is a share: those that gates can remove, and those that always stay. Embeddings,
+// norms and lm_head are not counted. With grouped queries K and V are shared: gates of groups or of attention can remove them, and without
+// such gates they always stay.
 struct PrunableSizes {
   double head = 0;          // the parameters of one query head
   double intermediate = 0;  // the parameters of one intermediate unit
@@ -75,6 +76,7 @@ class CostRule {
     return open.heads * per_.head_alone + open.units * per_.unit_alone + open.kv * per_.kv_alone + per_.rest_alone;
   }
   double cost(const OpenGates& open) const { return in_proportion(open) * (open.hidden / hidden_size_) + alone(open); }
+  double of_a_unit(const OpenGates& open) const { return per_.unit * (open.hidden / hidden_size_) + per_.unit_alone; }
   double sparsity(const OpenGates& open) const { return 1.0 - cost(open) / all_; }
   OpenGates expected(const GateProbabilities& gates) const;
   OpenGates expected(const LogAlphas& log_alphas) const { return expected(GateProbabilities(log_alphas)); }
