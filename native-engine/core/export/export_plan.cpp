@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "export/export_checks.h"
@@ -106,26 +107,41 @@ void drop_empty_layers(ExportPlan& plan) {
 }
 
 // Recent versions of transformers refuse a LLaMA whose hidden size is not a multiple of its number of heads, even where head_dim is given.
-// So this pads heads and hidden units until the sizes fit, in the cheapest way.
-void fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t multiple_of) {
+// So this pads heads and hidden units until the sizes fit, in the cheapest way within the limits. Returns false where there is none.
+struct WidthLimits {
+  int64_t heads, hidden;
+};
+bool fit_transformers(ExportPlan& plan, HeadGrid& grid, int64_t units, int64_t multiple_of, const WidthLimits& limits) {
   const auto hidden = static_cast<int64_t>(plan.hidden.size());
   const int64_t head_dim = plan.config.head_dim;
   const auto layer_count = static_cast<int64_t>(plan.layers.size());
   HeadGrid best = grid;
   int64_t best_hidden = 0, best_cost = 0;
-  for (HeadGrid tried = grid; tried.heads() <= grid.heads() + plan.config.head_count; ++tried.kv_heads) {
+  for (HeadGrid tried = grid; tried.heads() <= limits.heads; ++tried.kv_heads) {
     const int64_t step = std::lcm(multiple_of, tried.heads());
     const int64_t width = (hidden + step - 1) / step * step;
     const int64_t per_layer = 2 * (tried.heads() + tried.kv_heads) * head_dim + 3 * units;
     const int64_t cost = width * (layer_count * per_layer + plan.config.vocab_size);
-    if (best_cost != 0 && cost >= best_cost) continue;
-    best = tried;
-    best_hidden = width;
-    best_cost = cost;
+    if (width <= limits.hidden && (best_cost == 0 || cost < best_cost)) {
+      best = tried;
+      best_hidden = width;
+      best_cost = cost;
+    }
     if (plan.config.whole_norms) break;  // more heads, even of zeros, would change the length by which all heads are normed
   }
+  if (best_cost == 0) return false;
   grid = best;
   pad_to(plan.hidden, best_hidden);
+  return true;
+}
+
+// No width becomes larger than the source's for the sake of a multiple.
+void fit_transformers(ExportPlan& plan, const ModelConfig& source, HeadGrid& grid, int64_t multiple_of) {
+  const auto units = static_cast<int64_t>(plan.layers.front().units.size());
+  const WidthLimits as_source{source.head_count, source.hidden_size};
+  if (fit_transformers(plan, grid, units, multiple_of, as_source) || fit_transformers(plan, grid, units, 1, as_source)) return;
+  // The source itself does not fit.
+  fit_transformers(plan, grid, units, 1, {grid.heads() + source.head_count, std::numeric_limits<int64_t>::max()});
 }
 
 // llama.cpp assumes that the heads of an OLMo 2 are together as wide as the residual stream.
@@ -166,7 +182,7 @@ void lay_out(ExportPlan& plan, const ModelConfig& source, const ExportRequest& r
     HeadGrid grid = smallest_common_grid(plan.layers, plan.config.layers);
     if (request.container == ExportContainer::kGguf && source.whole_norms) fit_olmo2(plan, grid);
     if (request.container == ExportContainer::kSafetensors) {
-      fit_transformers(plan, grid, static_cast<int64_t>(plan.layers.front().units.size()), request.multiple_of);
+      fit_transformers(plan, source, grid, request.multiple_of);
     }
     lay_out_heads_alike(plan, grid, request.form == ExportForm::kBlocks);
   } else if (!own_loader) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "export/export_plan.h"
+#include "export/export_size.h"
 #include "export_student.h"
 #include "files/gguf_file.h"
 #include "files/mapped_file.h"
@@ -69,12 +70,6 @@ TEST(ExportForms, EachGivesTheStudentsLikelihood) {
   }
 }
 
-const std::vector<Container> kAll = {
-    {ExportContainer::kSafetensors, ExportForm::kMasked}, {ExportContainer::kSafetensors, ExportForm::kCompacted},
-    {ExportContainer::kSafetensors, ExportForm::kPadded}, {ExportContainer::kSafetensors, ExportForm::kBlocks},
-    {ExportContainer::kGguf, ExportForm::kMasked},        {ExportContainer::kGguf, ExportForm::kPadded},
-    {ExportContainer::kGguf, ExportForm::kCompacted}};
-
 // Returns true where the container can hold the model, and false where it is refused with the right error.
 bool holds(const ModelConfig& config, const Container& which) {
   try {
@@ -86,6 +81,26 @@ bool holds(const ModelConfig& config, const Container& which) {
     return false;
   }
 }
+
+TEST(ExportForms, NoMultipleMakesAnExportLargerThanTheIntactModel) {
+  for (const SmallKind& kind : small_kinds()) {
+    const auto model = small_model(kind.config);
+    const uint64_t intact = export_size(*model, {}, {}).parameters;
+    Student student(model, 61);
+    for (const Container& which : kSmaller) {
+      for (const int64_t multiple_of : {32, 64, 256}) {
+        if (!holds(model->config(), which)) continue;
+        EXPECT_LE(export_size(*model, student.masks, request_for(which, multiple_of)).parameters, intact) << kind.name << multiple_of;
+      }
+    }
+  }
+}
+
+const std::vector<Container> kAll = {
+    {ExportContainer::kSafetensors, ExportForm::kMasked}, {ExportContainer::kSafetensors, ExportForm::kCompacted},
+    {ExportContainer::kSafetensors, ExportForm::kPadded}, {ExportContainer::kSafetensors, ExportForm::kBlocks},
+    {ExportContainer::kGguf, ExportForm::kMasked},        {ExportContainer::kGguf, ExportForm::kPadded},
+    {ExportContainer::kGguf, ExportForm::kCompacted}};
 
 TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
   for (const SmallKind& kind : small_kinds()) {

@@ -5,7 +5,9 @@ import type { ExportFormat } from './export-formats.js';
 /** Above this share of the dense model's multiplications, users notice no gain in speed. */
 const HARDLY_FEWER = 0.95;
 /** A multiple of this width suits the matrix units of GPUs. */
-const EVEN_WIDTH = 64;
+const EVEN_WIDTH = 64n;
+/** Even widths gain nothing where they make a token take many more multiplications. */
+const MOST_GROWTH = 1.1;
 
 type Shapes = Pick<engineV1.ModelDescription, 'hiddenSize' | 'layers'>;
 
@@ -28,9 +30,27 @@ export function speedNotes(format: ExportFormat, model: engineV1.ModelDescriptio
   if (uneven && format !== 'hf') {
     notes.push('Its layers differ in width. Engines made for even layers may gain little by that: measure, or take the format hf.');
   }
-  const widths = [exported.hiddenSize, ...exported.layers.map(({ intermediate }) => intermediate)];
-  if ((format === 'hf' || format === 'vllm') && widths.some((width) => width % BigInt(EVEN_WIDTH) !== 0n)) {
+  const evened = multiplications(evenWidths(format, model, exported), headDim, vocabSize);
+  const now = multiplications(exported, headDim, vocabSize);
+  if ((format === 'hf' || format === 'vllm') && evened > now && evened <= MOST_GROWTH * now) {
     notes.push(`Some widths are not multiples of ${EVEN_WIDTH}, which GPUs run slowly: --multiple-of ${EVEN_WIDTH} evens them out.`);
   }
   return notes;
 }
+
+/** The shapes of the export with --multiple-of. No width becomes larger than the model's. */
+function evenWidths(format: ExportFormat, model: engineV1.ModelDescription, { hiddenSize, layers }: Shapes): Shapes {
+  const up = (width: bigint, multiple: bigint, most: bigint): bigint => {
+    const evened = ((width + multiple - 1n) / multiple) * multiple;
+    return evened > most ? (width > most ? width : most) : evened;
+  };
+  // transformers asks for a hidden size that the number of heads divides.
+  const heads = format === 'hf' ? (layers[0]?.heads ?? 1n) : 1n;
+  const ofHidden = (EVEN_WIDTH / divisorOf(EVEN_WIDTH, heads)) * heads;
+  return {
+    hiddenSize: up(hiddenSize, ofHidden, model.hiddenSize),
+    layers: layers.map((layer) => ({ ...layer, intermediate: up(layer.intermediate, EVEN_WIDTH, model.intermediateSize) })),
+  };
+}
+
+const divisorOf = (left: bigint, right: bigint): bigint => (right === 0n ? left : divisorOf(right, left % right));
