@@ -132,6 +132,39 @@ void refuse_unsupported_features(const JsonObject& config, const Architecture& a
   }
 }
 
+// The fields that this reader reads, or refuses by name where they change the computation.
+constexpr std::string_view kRead[] = {"add_cross_attention", "alibi", "architectures", "attention_bias", "attention_chunk_size",
+    "attention_multiplier", "attn_logit_softcapping", "attn_temperature_tuning", "block_configs", "bos_token_id", "clip_qkv",
+    "embedding_multiplier", "espalier", "final_logit_softcapping", "head_dim", "hidden_act", "hidden_activation", "hidden_size",
+    "intermediate_size", "kv_lora_rank", "layer_types", "logit_scale", "logit_softcapping", "logits_scaling", "max_position_embeddings",
+    "max_window_layers", "mlp_bias", "model_type", "n_routed_experts", "no_rope_layer_interval", "no_rope_layers", "num_attention_heads",
+    "num_experts", "num_hidden_layers", "num_key_value_heads", "num_kv_shared_layers", "num_local_experts", "partial_rotary_factor",
+    "qk_layernorm", "qk_norm", "qkv_bias", "quantization_config", "query_pre_attn_scalar", "residual_multiplier", "rms_norm_eps",
+    "rope_interleaved", "rope_local_base_freq", "rope_parameters", "rope_ratio", "rope_scaling", "rope_theta", "scale_emb", "sliding_window",
+    "sliding_window_pattern", "tie_word_embeddings", "use_bias", "use_bidirectional_attention", "use_mrope", "use_qk_norm",
+    "use_sliding_window", "vocab_size"};
+// Fields that change no logits of a text: names of types and versions, training, and the search of text generation.
+constexpr std::string_view kOfNoEffect[] = {"attention_dropout", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens",
+    "cache_implementation", "chunk_size_feed_forward", "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype", "early_stopping",
+    "embd_pdrop", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
+    "forced_bos_token_id", "forced_eos_token_id", "hidden_dropout", "id2label", "initializer_range", "is_decoder", "is_llama_config",
+    "label2id", "length_penalty", "max_length", "max_sequence_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
+    "num_return_sequences", "original_max_position_embeddings", "output_attentions", "output_hidden_states", "output_scores",
+    "pad_token_id", "prefix", "pretraining_tp", "problem_type", "pruned_heads", "remove_invalid_values", "repetition_penalty",
+    "resid_pdrop", "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params", "temperature",
+    "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config",
+    "transformers_version", "typical_p", "unk_token_id", "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache"};
+
+// Refuses every other field, since it may change the computation. Where it is null or false it can't.
+void refuse_unknown_fields(const Json& document) {
+  const auto is_one_of = [](const auto& names, const std::string& key) { return std::find(std::begin(names), std::end(names), key) != std::end(names); };
+  for (const auto& [key, value] : document.items()) {
+    const bool has_no_effect = key.starts_with("_") || value.is_null() || value == false || is_one_of(kOfNoEffect, key);
+    if (has_no_effect || is_one_of(kRead, key)) continue;
+    unsupported("config." + key, "is unknown and may change what the model computes: remove it from config.json if it does not");
+  }
+}
+
 // Tells whether the layers have the sliding window. The engine runs models in which all layers have it or none.
 bool layers_slide(const JsonObject& config, const ModelConfig& model) {
   const Json* types = config.find("layer_types");
@@ -304,6 +337,7 @@ ModelConfig parse_model_config(std::string_view json) {
   out.layers = read_layer_shapes(config, out);
   read_rotary(config, out);
   read_sliding(config, out);
+  refuse_unknown_fields(document);
   return out;
 }
 

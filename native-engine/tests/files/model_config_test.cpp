@@ -51,6 +51,24 @@ TEST(ModelConfig, ReadsTheModelsOfTheRepository) {
   EXPECT_EQ(tiny.layers.at(1).kv_head_of_query, (std::vector<int32_t>{0, 0, 0, 0, 1, 1, 1, 1}));
 }
 
+TEST(ModelConfig, AnUnknownFieldIsRefusedUnlessItIsOff) {
+  for (const auto& [key, value] : json{{"use_parallel_residual", true},
+                                       {"parallel_attn", true},
+                                       {"residual_scale", 0.5},
+                                       {"position_embedding_type", "alibi"},
+                                       {"mlp_layers", {1, 2}}}
+                                      .items())
+    expect_error(ErrorCode::kModelUnsupported, "config." + key, "may change what the model computes",
+                 [&] { parse(with(llama(), {{key, value}})); });
+  for (const auto& [key, value] : json{{"use_parallel_residual", false},
+                                       {"residual_scale", nullptr},
+                                       {"_name_or_path", "here"},
+                                       {"transformers_version", "4.50.0"},
+                                       {"num_beams", 1}}
+                                      .items())
+    EXPECT_EQ(parse(with(llama(), {{key, value}})).hidden_size, 64) << key;
+}
+
 TEST(ModelConfig, DefaultsOfLlama) {
   json config = llama();
   for (const char* key : {"num_key_value_heads", "rms_norm_eps", "rope_theta", "max_position_embeddings", "hidden_act"}) config.erase(key);
