@@ -139,7 +139,6 @@ interface BytePairModel {
 interface ByteLevel {
   add_prefix_space: boolean;
   use_regex: boolean;
-  pattern: RegExp;
   byte_encoder: Record<number, string>;
   text_encoder: { encode(text: string): Uint8Array };
   pre_tokenize_text(text: string): string[];
@@ -190,6 +189,10 @@ function cutBeforeSpaces(model: unknown): void {
   };
 }
 
+/** GPT-2's pattern. Its spaces are those of Unicode: JavaScript's \s has U+FEFF, too, and lacks U+0085. */
+const GPT2_WORDS =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+
 /** Caches how words are spelled byte by byte. This is the next largest cost, and most words repeat. */
 function rememberByteLevels(preTokenizer: unknown): void {
   if (preTokenizer instanceof huggingFace.SequencePreTokenizer) {
@@ -200,7 +203,7 @@ function rememberByteLevels(preTokenizer: unknown): void {
   const spelled = new WordMemory<string>();
   level.pre_tokenize_text = (text) => {
     const whole = level.add_prefix_space && !text.startsWith(' ') ? ` ${text}` : text;
-    const words: string[] = level.use_regex ? (whole.match(level.pattern) ?? []) : [whole];
+    const words: string[] = level.use_regex ? (whole.match(GPT2_WORDS) ?? []) : [whole];
     for (let index = 0; index < words.length; index++) {
       const word = words[index]!;
       let spelling = spelled.get(word);

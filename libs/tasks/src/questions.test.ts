@@ -58,6 +58,22 @@ test('piqa', async () => {
   expect(questions[0]).toMatchObject({ gold: 0, lengths: [11, 11] });
 });
 
+test.each([
+  ['ǆUNGLA', 'ǅungla'],
+  ['ßA', 'Ssa'],
+  ['ﬁSH', 'Fish'],
+  ['ᾳΣ', 'ᾼς'],
+  ['ŉA', 'ʼNa'],
+  ['ბA', 'ბa'],
+  ['𐐨𐐀', '𐐀𐐨'],
+  ['', ''],
+])('hellaswag: %j begins with a capital as in Python, %j', async (second, capitalised) => {
+  const row = { activity_label: 'A', ctx_a: 'b', ctx_b: second, endings: ['c', 'd'], label: '0' };
+  await put('hellaswag/validation.jsonl', row);
+  const { questions } = await ask('hellaswag');
+  expect(pairsOf(questions[0]!)[0]![0]).toBe(`A: b ${capitalised}`.trim());
+});
+
 test('hellaswag: tags go, double spaces once, and the second half is capitalised with its other letters small', async () => {
   await put('hellaswag/validation.jsonl', {
     activity_label: 'Baking',

@@ -1,7 +1,7 @@
 // Prompts are Jinja templates over the columns of a row. A missing column is an error, not an empty text.
 import { jinja, type Row } from '#model-files';
 import type { Cleaning } from './declaration.js';
-import { strip } from './python-text.js';
+import { capitalize, strip } from './python-text.js';
 import { TaskError } from './task-error.js';
 
 export interface Template {
@@ -11,7 +11,7 @@ export interface Template {
 }
 
 /** The names that templates know besides the columns. */
-const GLOBALS = new Set(['loop', 'range', 'namespace', 'true', 'false', 'none', 'True', 'False', 'None']);
+const GLOBALS = new Set(['capitalize', 'loop', 'range', 'namespace', 'true', 'false', 'none', 'True', 'False', 'None']);
 
 export function compile(source: string, field: string): Template {
   const template = new jinja.Template('');
@@ -29,7 +29,7 @@ export function compile(source: string, field: string): Template {
     columns,
     render: (row) => {
       try {
-        return template.render(row);
+        return template.render({ capitalize, ...row });
       } catch (error) {
         throw new TaskError('TASK_INVALID', `${field}: ${JSON.stringify(source)} can't be rendered (${(error as Error).message})`);
       }

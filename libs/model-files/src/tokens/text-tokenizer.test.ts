@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openTextEncoder } from './text-encoder.js';
+import { loadTokenizer } from '../load-tokenizer.js';
 import { TextTokenizer } from './text-tokenizer.js';
 
 const tinyModel = fileURLToPath(new URL('../../../../../testdata/models/gqa-random-tiny', import.meta.url));
@@ -65,6 +66,21 @@ function piecesOf(tokenizer: TextTokenizer, prompt: string, whole: string): stri
   const text = tokenizer.after(before);
   return [...ids.slice(before.length).map((id) => text.push(id)), text.end()];
 }
+
+test("words by GPT-2's pattern end at Unicode's spaces: at U+0085, and not at U+FEFF", () => {
+  const bytes = ['ï', '»', '¿', 'Â', 'ħ', '!', '¿!', 'ħ!']; // the bytes of both characters, as GPT-2 spells them
+  const description = {
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
+    post_processor: null,
+    decoder: { type: 'ByteLevel' },
+    model: { type: 'BPE', vocab: Object.fromEntries(bytes.map((token, id) => [token, id])), merges: ['¿ !', 'ħ !'] },
+  };
+  const tokenizer = loadTokenizer({ tokenizerJson: JSON.stringify(description), configJson: '{}' });
+  expect(tokenizer.encode('\uFEFF!').tokens).toEqual(['ï', '»', '¿!']);
+  expect(tokenizer.encode('\u0085!').tokens).toEqual(['Â', 'ħ', '!']);
+});
 
 test.each(['Once upon', 'Zoë'])('pieces make the text that follows "%s"', async (prompt) => {
   const tokenizer = await TextTokenizer.read(tinyModel);
