@@ -163,6 +163,7 @@ describe('a speed table', () => {
     ['with a width beyond it', 'by_heads.q', (one) => (one.by_heads.q[3]!.width = 9)],
     ['with a width twice', 'by_heads.o', (one) => (one.by_heads.o[0]!.width = 4)],
     ['that falls to almost nothing', 'by_units.gate_up', (one) => (one.by_units.gate_up[1]!.seconds = 1e-5)],
+    ['measured beside other work', 'pass.spread', (one) => (one.pass = { seconds: 1, spread: 0.657 })],
     ['of another model', 'model.hidden_size', (one) => (one.model.hidden_size = 128)],
     ['with no time for all hidden units', 'layer.mlp', (one) => (one.layer.mlp = [{ hidden: 32, seconds: 1, spread: 0 }])],
   ])('%s is refused at its place', (_, place, wrong) => {

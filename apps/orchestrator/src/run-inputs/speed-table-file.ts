@@ -58,6 +58,8 @@ const refused = (path: string, what: string): EspalierError =>
 const FALL_MAX = 0.3;
 /** The share of a pass that a fall, summed over all layers, may have. */
 const FALL_OF_PASS_MAX = 0.01;
+/** Above this share, the spread of the intact model's time would decide whether a run meets its speed. */
+const PASS_SPREAD_MAX = 0.25;
 /**
  * A fall up to this time is allowed: the starts of threads and kernels, and the pauses between them, vary by as much. All widths of a tiny
  * model take less.
@@ -87,6 +89,12 @@ export function speedTableOf(text: string): SpeedTable {
     throw refused(issue!.path.join('.') || 'the file', issue!.message);
   }
   const table = parsed.data;
+  if ((table.pass?.spread ?? 0) > PASS_SPREAD_MAX)
+    throw refused(
+      'pass.spread',
+      `the time of the intact model varies by ${(table.pass!.spread * 100).toFixed(1)}%, and at most ${PASS_SPREAD_MAX * 100}% are ` +
+        'allowed: other work took the device, so measure again',
+    );
   const { heads, kv_heads: kvHeads, units } = table.model;
   for (const [group, full] of [
     ['by_heads', heads],

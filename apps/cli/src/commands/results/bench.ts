@@ -93,7 +93,7 @@ export function registerBench(program: Command): void {
       output.result(outcome, () => {
         output.table(
           ['MODEL', 'PARAMETERS', 'WEIGHTS READ', 'PREFILL', 'DECODE'],
-          [row('intact', dense, sequences), row('pruned', compact, sequences)],
+          [row('intact', dense, dense, sequences), row('pruned', dense, compact, sequences)],
           [1, 2, 3, 4],
         );
         const gains = `prefill ${gain(compact.prefillSpeedUp)}, decode ${gain(compact.decodeSpeedUp)}`;
@@ -120,25 +120,32 @@ function readRate({ weightBytes, passSeconds }: v1.ModelSpeed): number {
 const gain = (speedUp: v1.SpeedUp | undefined): string =>
   speedUp === undefined ? '-' : `${speedWords(speedUp)} (${spreadWords(speedUp)})`;
 
-function row(name: string, speed: v1.ModelSpeed, sequences: number): string[] {
+/**
+ * The times of the pruned model are those of the intact model, divided by the ratios: a machine's speed drifts while both are measured in
+ * turns, so only their ratio is known.
+ */
+function row(name: string, dense: v1.ModelSpeed, { parameterCount, weightBytes, ...speed }: v1.ModelSpeed, sequences: number): string[] {
+  const tokens = (times: number): string => count(Math.round((sequences / dense.passSeconds) * times));
+  const prompt = (times: number): string => decimal((dense.prefillSeconds / times) * 1e3, 2);
+  const { prefillSpeedUp: prefill, decodeSpeedUp: decode } = name === 'intact' ? {} : speed;
   return [
     name,
-    count(speed.parameterCount),
-    bytes(speed.weightBytes),
-    `${decimal(speed.prefillSeconds * 1e3, 2)} ms`,
-    `${count(Math.round(sequences / speed.passSeconds))} tokens/s`,
+    count(parameterCount),
+    bytes(weightBytes),
+    `${prompt(prefill?.times ?? 1)} ms${prefill === undefined ? '' : ` (${prompt(prefill.high)} to ${prompt(prefill.low)})`}`,
+    `${tokens(decode?.times ?? 1)} tokens/s${decode === undefined ? '' : ` (${tokens(decode.low)} to ${tokens(decode.high)})`}`,
   ];
 }
 
 const usage = (message: string): CliError => new CliError('USAGE', message, { exitCode: ExitCode.usage });
 
-/** "asked 1.60x in decode on this device; by the table 1.61x; measured 1.57x" */
+/** "asked 1.60x in decode on this device; by the table 1.61x; measured 1.57x (1.54 to 1.60)" */
 function speedTargetWords({ intact, asked, predicted }: v1.Budget, { phase, device }: v1.SpeedMeasured, compact: v1.ModelSpeed): string {
   const times = (ratio: number): string => `${decimal(ratio, 2)}x`;
   const gained = phase === 'decode' ? compact.decodeSpeedUp : compact.prefillSpeedUp;
   const parts = [`asked ${times(intact / asked)} in ${phase} on ${device}`];
   if (predicted !== undefined) parts.push(`the last state by the table ${times(intact / predicted)}`);
-  if (gained !== undefined) parts.push(`measured ${times(gained.times)}`);
+  if (gained !== undefined) parts.push(`measured ${times(gained.times)} (${spreadWords(gained)})`);
   return parts.join('; ');
 }
 
