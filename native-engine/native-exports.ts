@@ -91,6 +91,7 @@ export interface ExportedModel {
   files: { name: string; sizeBytes: number; sha256: string }[];
   parameterCount: number;
   totalBytes: number;
+  tensorBytes: number; // the weights without the headers of their files
   hiddenSize: number;
   layers: LayerWidth[];
 }

@@ -56,6 +56,15 @@ export interface ModelDescription {
   weightsDigest: string;
   dtype: 'f32' | 'f16' | 'bf16';
   layers: LayerWidth[];
+  tensors: TensorCount[]; // all parameters of the model
+}
+
+/** The parameters of all tensors of one kind that shrink with the same gates. core/session/session_core.h explains the words. */
+export interface TensorCount {
+  kind: 'embedding' | 'lm_head' | 'projection' | 'value' | 'output' | 'down' | 'norm' | 'vector';
+  part: 'none' | 'head' | 'kv_head' | 'unit';
+  parameters: number;
+  bytes: number; // as the model stores them
 }
 
 /** The shapes that the masks of a state keep from its first step on. */

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { v1 } from '#protocol';
+import { writeSmallModel } from '../../../native-engine/testing.js';
 import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, TINY_MODEL, unary } from './harness/server.js';
 
@@ -74,6 +75,29 @@ describe('a run to a budget', () => {
     await collect(server.runs.exportRun(export_));
     const { budget } = await server.run(run.runId);
     expect(Math.abs(budget!.measured! / budget!.predicted! - 1)).toBeLessThan(0.01);
+  });
+});
+
+describe('a run to a budget of a model with norms after blocks and norms of heads', () => {
+  const server = TestServer.inNewFolder();
+  const folder = mkdtempSync(join(tmpdir(), 'espalier-kinds-'));
+  beforeAll(() => server.start());
+  afterAll(async () => {
+    await server.dispose();
+    rmSync(folder, { recursive: true });
+  });
+
+  it.each(['gemma3', 'olmo2'] as const)('%s: the export has the size that was asked for', async (kind) => {
+    const modelPath = writeSmallModel(join(folder, kind), kind);
+    for (const asked of [{ targetParams: 150_000 }, { targetBytes: 600_000 }, { targetMacs: 0.6 }]) {
+      const { runId } = await server.launch({ targetSparsity: undefined, totalSteps: 20, ...asked }, { modelPath });
+      const run = await server.completed(runId);
+      expect(run.targetMissed).toBe(false);
+      const export_ = v1.ExportRunRequest.fromPartial({ runId, format: 'hf-remote', skipProof: true });
+      await collect(server.runs.exportRun(export_));
+      const { predicted, measured } = (await server.run(runId)).budget!;
+      expect(measured! / predicted!).toBeCloseTo(1, 6);
+    }
   });
 });
 

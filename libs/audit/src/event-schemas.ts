@@ -67,6 +67,7 @@ const madeExport = z.strictObject({
   architecture: text,
   contextLength: count,
   hiddenSize: count,
+  tensorBytes: count,
   layers: z.array(z.strictObject({ heads: count, kvHeads: count, units: count })),
   notes: z.array(text),
 });

@@ -26,6 +26,7 @@ export const budget = z.strictObject({
   intact: z.number(),
   least: z.number(),
   kvHeads: count,
+  cacheBytes: count,
   cost: z.array(z.number()),
   speed: z.exactOptional(
     z.strictObject({

@@ -1,6 +1,6 @@
 import { amountAsTyped, budgetPlanWords, budgetWords, limitsAsTyped, otherTargets, targetWords } from '#comparison';
 
-const budget = { unit: 'parameters', asked: 1_500_000, intact: 3_443_136, least: 172_156.8 };
+const budget = { unit: 'parameters', asked: 1_500_000, intactSize: 3_443_136, least: 172_156.8 };
 
 test('a budget is told as asked, predicted and measured, as far as these are known', () => {
   expect(budgetWords(budget)).toBe('asked 1,500,000 of 3,443,136 parameters (43.6%)');
@@ -13,7 +13,7 @@ test('a budget is told as asked, predicted and measured, as far as these are kno
 });
 
 test('bytes are told in larger units too', () => {
-  const bytes = { unit: 'bytes', asked: 2.5 * 1024 ** 3, intact: 4 * 1024 ** 3, least: 1024 ** 3 };
+  const bytes = { unit: 'bytes', asked: 2.5 * 1024 ** 3, intactSize: 4 * 1024 ** 3, least: 1024 ** 3 };
   expect(budgetWords(bytes)).toBe('asked 2,684,354,560 of 4,294,967,296 bytes (2.5GiB, 62.5%)');
   expect(budgetPlanWords(bytes)).toBe(
     '2,684,354,560 of 4,294,967,296 bytes: 37.5% of them go; at least 1,073,741,824 stay (1.00 GiB of 4.00 GiB)',
@@ -42,7 +42,7 @@ test('limits are told in the form of what was asked, and keep to what is allowed
 });
 
 test('a target in seconds is told in milliseconds and as a ratio', () => {
-  const speed = { unit: 'seconds', asked: 0.02, intact: 0.032, least: 0.004 };
+  const speed = { unit: 'seconds', asked: 0.02, intactSize: 0.032, least: 0.004 };
   expect(budgetWords({ ...speed, predicted: 0.01998 })).toBe('asked 20 of 32 ms (1.60x); predicted 19.98 (1.60x)');
   expect(budgetPlanWords(speed)).toBe('20 of 32 ms: 37.5% of them go; at least 4 stay (8.00x at most)');
 });

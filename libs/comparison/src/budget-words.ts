@@ -6,7 +6,7 @@ import { BINARY_UNITS, DECIMAL_BYTES, DECIMAL_PREFIXES } from './units.js';
 export interface BudgetFigures {
   unit: string;
   asked: number;
-  intact: number;
+  intactSize: number;
   least: number;
   predicted?: number | undefined;
   measured?: number | undefined;
@@ -27,11 +27,13 @@ const times = (intact: number, value: number): string => `${(intact / value).toF
 const share = (value: number, digits = 1): string => `${(value * 100).toFixed(digits)}%`;
 
 /** Returns a text like "asked 2,100,000 of 2,985,000 parameters (70.4%); predicted 2,099,990; measured 2,099,990". */
-export function budgetWords({ unit, asked, intact, predicted, measured }: BudgetFigures): string {
+export function budgetWords({ unit, asked, intactSize, predicted, measured }: BudgetFigures): string {
   const [isTime, show] = [unit === SECONDS, (value: number) => amount(value, unit)];
-  const gain = (value: number): string => (isTime ? ` (${times(intact, value)})` : '');
-  const part = isTime ? times(intact, asked) : `${unit === BYTES ? `${amountAsTyped(asked, BYTES)}, ` : ''}${share(asked / intact)}`;
-  const parts = [`asked ${show(asked)} of ${show(intact)} ${named(unit)} (${part})`];
+  const gain = (value: number): string => (isTime ? ` (${times(intactSize, value)})` : '');
+  const part = isTime
+    ? times(intactSize, asked)
+    : `${unit === BYTES ? `${amountAsTyped(asked, BYTES)}, ` : ''}${share(asked / intactSize)}`;
+  const parts = [`asked ${show(asked)} of ${show(intactSize)} ${named(unit)} (${part})`];
   if (predicted !== undefined) parts.push(`predicted ${show(predicted)}${gain(predicted)}`);
   if (measured !== undefined) parts.push(`measured ${show(measured)}${gain(measured)}`);
   return parts.join('; ');
@@ -39,13 +41,13 @@ export function budgetWords({ unit, asked, intact, predicted, measured }: Budget
 
 /** Describes the sparsity that a budget leads to, for a plan. */
 export function budgetPlanWords(budget: BudgetFigures): string {
-  const { unit, asked, intact, least, prunableSparsity } = budget;
+  const { unit, asked, intactSize, least, prunableSparsity } = budget;
   const means = prunableSparsity === undefined ? '' : `, by about ${share(prunableSparsity)} of the prunable parameters`;
   const show = (value: number): string => amount(value, unit);
-  const inBytes = unit === BYTES ? ` (${byteWords(least)} of ${byteWords(intact)})` : '';
-  const most = unit === SECONDS ? ` (${times(intact, least)} at most)` : inBytes;
-  const goes = `${share(1 - asked / intact)} of them go${means}`;
-  return `${show(asked)} of ${show(intact)} ${named(unit)}: ${goes}; at least ${show(least)} stay${most}`;
+  const inBytes = unit === BYTES ? ` (${byteWords(least)} of ${byteWords(intactSize)})` : '';
+  const most = unit === SECONDS ? ` (${times(intactSize, least)} at most)` : inBytes;
+  const goes = `${share(1 - asked / intactSize)} of them go${means}`;
+  return `${show(asked)} of ${show(intactSize)} ${named(unit)}: ${goes}; at least ${show(least)} stay${most}`;
 }
 
 /** Returns a run's target: "50%", or its budget, as in "1.5M parameters". */

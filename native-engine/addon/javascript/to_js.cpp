@@ -1,6 +1,7 @@
 #include "javascript/to_js.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 
@@ -39,6 +40,20 @@ Napi::Array widths(Napi::Env env, const std::vector<LayerShape>& layers) {
   return out;
 }
 
+Napi::Array counts(Napi::Env env, const std::vector<TensorCount>& tensors) {
+  static constexpr std::array kinds = {"embedding", "lm_head", "projection", "value", "output", "down", "norm", "vector"};
+  static constexpr std::array parts = {"none", "head", "kv_head", "unit"};
+  Napi::Array out = Napi::Array::New(env, tensors.size());
+  for (uint32_t i = 0; i < tensors.size(); ++i) {
+    const TensorCount& count = tensors[i];
+    ObjectBuilder built(env);
+    built.text("kind", kinds[static_cast<size_t>(count.kind)]).text("part", parts[static_cast<size_t>(count.part)]);
+    built.bytes("parameters", count.parameters).bytes("bytes", count.bytes);
+    out.Set(i, built.done());
+  }
+  return out;
+}
+
 }  // namespace
 
 Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
@@ -63,6 +78,7 @@ Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
                      : m.dtype == "F16" ? "f16"
                                         : "bf16")
       .set("layers", widths(env, c.layers))
+      .set("tensors", counts(env, m.tensors))
       .done();
 }
 
@@ -277,6 +293,7 @@ Napi::Value to_js(Napi::Env env, const ExportResult& result) {
       .text("architecture", result.architecture)
       .count("contextLength", result.context_length)
       .bytes("parameterCount", result.parameter_count)
+      .bytes("tensorBytes", result.tensor_bytes)
       .bytes("totalBytes", result.total_bytes)
       .count("hiddenSize", result.config.hidden_size)
       .set("layers", widths(env, result.config.layers))

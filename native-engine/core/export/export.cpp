@@ -84,6 +84,7 @@ ExportResult export_model(const ModelWeights& model, const TrainState* state, co
   const bool gguf = request.container == ExportContainer::kGguf;
   ExportResult result;
   result.parameter_count = size.parameters;
+  result.tensor_bytes = size.bytes;
   result.config = plan.config;
   result.architecture = gguf ? gguf_architecture(plan) : folder_architecture(plan);
   result.context_length = context_length(plan);

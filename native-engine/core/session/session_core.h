@@ -28,8 +28,32 @@ constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
 size_t teachers_kept(uint64_t teacher_bytes);  // teacher_bytes: the bytes of one teacher
 
+// What a tensor is to a budget: which types files store it in, and whether a token is multiplied by it.
+enum class TensorKind {
+  kEmbedding,   // the embedding, where it is not lm_head as well
+  kLmHead,      // lm_head, or an embedding that is lm_head too
+  kProjection,  // queries, keys, gate and up
+  kValue,
+  kOutput,
+  kDown,
+  kNorm,    // a norm of hidden units
+  kVector,  // every other vector: biases, and norms of heads. It does not shrink with the hidden units, and all other tensors do
+};
+
+// The gates with which a tensor shrinks, beside those of hidden units.
+enum class TensorPart { kNone, kHead, kKvHead, kUnit };
+
+// The parameters of all tensors of one kind that shrink with the same gates.
+struct TensorCount {
+  TensorKind kind;
+  TensorPart part;
+  uint64_t parameters = 0;
+  uint64_t bytes = 0;  // as the model stores them
+};
+
 struct ModelDescription {
   ModelConfig config;
+  std::vector<TensorCount> tensors;   // all parameters of the model; tied ones count once
   uint64_t parameter_count = 0;       // tied parameters count once
   uint64_t body_parameter_count = 0;  // the parameters of all projections; sparsity is a share of them
   uint64_t weight_bytes = 0;
@@ -115,6 +139,7 @@ struct MeasureResult {
 };
 
 // Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
+std::vector<TensorCount> count_tensors(const ModelWeights& model);
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 

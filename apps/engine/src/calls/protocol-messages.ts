@@ -218,6 +218,7 @@ export function modelMessage(model: ModelDescription): engineV1.ModelDescription
     dtype: model.dtype,
     layers: widthsOf(model.layers),
     bosTokenId: BigInt(model.bosTokenId),
+    tensors: model.tensors.map((count) => ({ ...count, parameters: BigInt(count.parameters), bytes: BigInt(count.bytes) })),
   };
 }
 
@@ -278,6 +279,7 @@ export function exportedMessage(exported: ExportedModel & { source: ModelDescrip
   return {
     parameterCount: BigInt(exported.parameterCount),
     totalBytes: BigInt(exported.totalBytes),
+    tensorBytes: BigInt(exported.tensorBytes),
     layers: widthsOf(exported.layers),
     hiddenSize: BigInt(exported.hiddenSize),
     architecture: exported.architecture,

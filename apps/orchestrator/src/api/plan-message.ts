@@ -27,13 +27,13 @@ export function budgetPlan(
   budget: Budget,
   asked: RequestedSettings,
 ): { message: v1.Budget; result: ResultSize | undefined } {
-  if (budget.setting === 'targetSpeedup') return { message: budgetMessage(budget, settings), result: undefined };
+  if (budget.setting === 'targetSpeedup') return { message: budgetMessage(budget, settings, model), result: undefined };
   const sizes = sizesAt(shape, openAt(settings.targetSparsity, shareGoneAt(budget, model, settings)), settings);
   const { parameters, multiplyAddShare: multiplicationShare, bytes, prunableSparsity } = sizes;
   const follows = shareOfDefaults(settings, budget, asked);
   return {
     message: {
-      ...budgetMessage(budget, settings),
+      ...budgetMessage(budget, settings, model),
       prunableSparsity,
       prunableShare: follows?.share,
       prunableShareDecides: (follows?.settings ?? []).map((name) => settingOfName(name).field),

@@ -108,6 +108,7 @@ export async function exportModel(
         architecture: outcome.architecture,
         contextLength,
         hiddenSize: Number(outcome.hiddenSize),
+        tensorBytes: Number(outcome.tensorBytes),
         layers: outcome.layers.map((one) => ({
           heads: Number(one.heads),
           kvHeads: Number(one.kvHeads),

@@ -11,27 +11,43 @@ import type {
 } from './record/pruning-run.events.js';
 import { decide, fold, type PruningRunState } from './aggregate/pruning-run.js';
 import type { RecordSegment, RunChange } from './aggregate/run-change.js';
-import type { ModelShape } from './method/model-cost.js';
+import type { ModelShape, TensorCount } from './method/model-cost.js';
 import { resolveSettings, type RequestedSettings } from './method/run-settings.js';
 
 export const AT = '2026-01-02T03:04:05.678Z';
 const digest = (text: string): string => Buffer.from(text.padEnd(32, '.')).toString('hex').slice(0, 64);
 
+type Dimensions = Omit<ModelShape, 'tensors' | 'architecture' | 'ggufHeaderBytes'>;
+
+/** The shape of a LLaMA whose numbers have two bytes. `more`: other tensors than a LLaMA has. */
+export function llamaShape(dimensions: Dimensions, tiedEmbeddings: boolean, more: ModelShape['tensors'] = []): ModelShape {
+  const { layers, heads, kvHeads, units, hiddenSize, headDim, vocabularySize } = dimensions;
+  const count = (kind: TensorCount['kind'], part: TensorCount['part'], rows: number): TensorCount => ({
+    kind,
+    part,
+    parameters: rows * hiddenSize,
+    bytes: 2 * rows * hiddenSize,
+  });
+  const tensors = [
+    ...(tiedEmbeddings ? [] : [count('embedding', 'rest', vocabularySize)]),
+    count('lm_head', 'rest', vocabularySize),
+    count('projection', 'head', layers * heads * headDim),
+    count('projection', 'kv', layers * kvHeads * headDim),
+    count('value', 'kv', layers * kvHeads * headDim),
+    count('output', 'head', layers * heads * headDim),
+    count('projection', 'unit', layers * 2 * units),
+    count('down', 'unit', layers * units),
+    count('norm', 'rest', 2 * layers + 1),
+    ...more,
+  ];
+  return { ...dimensions, tensors, architecture: 'LlamaForCausalLM', ggufHeaderBytes: 0 };
+}
+
 /** The shape of testdata/models/gqa-random-tiny, which has grouped queries and tied embeddings. */
-export const groupedShape: ModelShape = {
-  layers: 3,
-  heads: 8,
-  kvHeads: 2,
-  units: 160,
-  hiddenSize: 64,
-  headDim: 8,
-  vocabularySize: 2048,
-  tiedEmbeddings: true,
-  parameterCount: 254_400,
-  weightBytes: 508_800,
-  architecture: 'LlamaForCausalLM',
-  ggufHeaderBytes: 0,
-};
+export const groupedShape = llamaShape(
+  { layers: 3, heads: 8, kvHeads: 2, units: 160, hiddenSize: 64, headDim: 8, vocabularySize: 2048 },
+  true,
+);
 
 export const model: ModelIdentity = {
   path: '/models/tiny',
@@ -104,6 +120,7 @@ export const masked: MadeExport = {
   architecture: 'LlamaForCausalLM',
   contextLength: 512,
   hiddenSize: 64,
+  tensorBytes: 1000,
   layers: [],
   notes: [],
 };

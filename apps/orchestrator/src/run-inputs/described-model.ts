@@ -1,8 +1,22 @@
 // A model as the engine describes it, in the words of runs and of their costs.
-import type { engineV1 } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import { blockGatesOf } from '../pruning-run/method/gates.js';
-import type { ModelShape } from '../pruning-run/method/model-cost.js';
+import { TENSOR_KINDS, type ModelShape, type TensorCount } from '../pruning-run/method/model-cost.js';
 import type { ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+
+const KINDS: readonly string[] = TENSOR_KINDS;
+const PARTS: Record<string, TensorCount['part'] | undefined> = { head: 'head', kv_head: 'kv', unit: 'unit', none: 'rest' };
+
+/** @throws EspalierError for counts that are not those of the model */
+function tensorCounts(model: engineV1.ModelDescription): TensorCount[] {
+  const counts = model.tensors.flatMap(({ kind, part, parameters, bytes }): TensorCount[] => {
+    const shrinksWith = PARTS[part];
+    if (!KINDS.includes(kind) || shrinksWith === undefined) return [];
+    return [{ kind: kind as TensorCount['kind'], part: shrinksWith, parameters: Number(parameters), bytes: Number(bytes) }];
+  });
+  if (counts.reduce((sum, { parameters }) => sum + parameters, 0) === Number(model.parameterCount)) return counts;
+  throw new EspalierError('ENGINE_FAILED', 'the engine counts the tensors of the model otherwise than its parameters');
+}
 
 export function modelShape(model: engineV1.ModelDescription): ModelShape {
   return {
@@ -13,9 +27,7 @@ export function modelShape(model: engineV1.ModelDescription): ModelShape {
     hiddenSize: Number(model.hiddenSize),
     headDim: Number(model.headDim),
     vocabularySize: Number(model.vocabSize),
-    tiedEmbeddings: model.tiedEmbeddings,
-    parameterCount: Number(model.parameterCount),
-    weightBytes: Number(model.weightBytes),
+    tensors: tensorCounts(model),
     architecture: model.architecture,
     ggufHeaderBytes: 0,
   };

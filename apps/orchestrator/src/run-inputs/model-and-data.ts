@@ -26,7 +26,7 @@ import { learnsFromText, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
-import { aboutBudget, amountViolations, budgetOf, budgetSettingOf, type ReadTable } from '../pruning-run/method/budget.js';
+import { amountViolations, budgetOf, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
@@ -288,13 +288,8 @@ function requireTokens(count: number, field: string, { what, needed }: Taken): v
 
 /** @throws EspalierError with what is possible, where the budget can't be kept */
 function requestedBudget(requested: RequestedSettings, shape: ModelShape, measured: ReadTable | null): Budget | null {
-  const setting = budgetSettingOf(requested);
-  if (setting === null) return null;
   const budget = budgetOf(resolveSettings(requested), shape, measured);
-  if (budget === null) {
-    const { field } = aboutBudget({ setting });
-    throw invalidField('BUDGET_OUT_OF_REACH', `settings.${field}`, 'the model has parameters beside the parts that a budget counts');
-  }
+  if (budget === null) return null;
   const violations = amountViolations(budget, requested, requested.targetSparsity);
   if (violations.length > 0) throw invalidRequest(violations);
   return budget;

@@ -4,33 +4,40 @@ import { resolveSettings, type RequestedSettings } from '../pruning-run/method/r
 import { stateAt } from '../pruning-run/testing.js';
 import { budgetOfRun } from './budget-message.js';
 
-const current = stateAt(10, 0.5);
+const PARAMETERS = 250;
+const current = { ...stateAt(10, 0.5), size: { parameterCount: PARAMETERS, multiplications: 0, bytes: 500 } };
+const HEADER = 96;
 
-function measured(settings: RequestedSettings, exports: [format: string, dtype: string, bytes: number][]): number | undefined {
+function shown(
+  settings: RequestedSettings,
+  exports: [format: string, dtype: string, bytes: number, parameters?: number][],
+  cacheBytes = 0,
+) {
   const setting = (settings.targetParams ?? 0) > 0 ? 'targetParams' : 'targetBytes';
   return budgetOfRun({
-    budget: { setting, intact: 1000, least: 100, kvHeads: 2, cost: [1, 1, 1, 1, 0, 0, 0, 0] },
+    budget: { setting, intact: 2050, least: 100, kvHeads: 2, cacheBytes, cost: [1, 1, 1, 1, 0, 0, 0, 0] },
     settings: resolveSettings(settings),
-    model: { weightBytes: 2000, parameterCount: 1000 } as never, // two bytes each
+    model: { weightBytes: 2000, parameterCount: 1000, layers: [{}, {}] } as never, // two bytes each
     current,
     exports: exports.map(
-      ([format, dtype, bytes]): RecordedExport =>
+      ([format, dtype, tensorBytes, parameterCount = PARAMETERS]): RecordedExport =>
         ({
           stateDigest: current.stateDigest,
           dtype,
-          parameterCount: bytes,
-          files: [{ name: format === 'gguf' ? 'model.gguf' : 'model.safetensors', bytes, digest: '' }],
-          made: { format, layers: [] },
+          parameterCount,
+          files: [{ name: format === 'gguf' ? 'model.gguf' : 'model.safetensors', bytes: tensorBytes + HEADER, digest: '' }],
+          made: { format, multipleOf: parameterCount === PARAMETERS ? 1 : 64, tensorBytes, layers: [{ kvHeads: 1 }] },
         }) as never,
     ),
-  })!.measured;
+  })!;
 }
+const measured = (...about: Parameters<typeof shown>): number | undefined => shown(...about).measured;
 
 test("bytes in the model's type are those of an export in that type, though a later one has another", () => {
-  const exports: [string, string, number][] = [
+  const exports: [string, string, number, number?][] = [
     ['hf-remote', 'BF16', 500],
     ['hf-remote', 'F32', 1000],
-    ['hf', 'BF16', 700],
+    ['hf', 'BF16', 700, 350],
     ['gguf', 'BF16', 600],
   ];
   expect(measured({ targetBytes: 500 }, exports)).toBe(500);
@@ -39,10 +46,26 @@ test("bytes in the model's type are those of an export in that type, though a la
   expect(measured({ targetBytes: 500, budgetDtype: 'q8_0', shapeTarget: 'gguf' }, exports)).toBeUndefined();
 });
 
-test('masks that were held to shapes are measured in the format of these shapes too', () => {
-  expect(measured({ targetParams: 500, shapeTarget: 'uniform' }, [['hf', 'BF16', 500]])).toBe(500);
-  expect(measured({ targetParams: 500, shapeTarget: 'vllm' }, [['vllm', 'F32', 500]])).toBe(500);
-  expect(measured({ targetParams: 500 }, [['hf', 'BF16', 500]])).toBeUndefined();
+test('are those of the tensors, without zeros and headers; a type of GGUF is counted with its header', () => {
+  const exports: [string, string, number, number?][] = [
+    ['hf-remote', 'BF16', 500],
+    ['hf-remote', 'BF16', 900, 450], // with --multiple-of
+  ];
+  expect(measured({ targetBytes: 500 }, exports)).toBe(500);
+  expect(measured({ targetBytes: 500, budgetContext: 10 }, exports, 70)).toBe(500 + 70);
+  expect(measured({ targetParams: 500 }, exports)).toBe(PARAMETERS);
+  expect(measured({ targetBytes: 500, budgetDtype: 'q8_0', shapeTarget: 'gguf' }, [['gguf', 'q8_0', 300]])).toBe(300 + HEADER);
+});
+
+test('stand beside what the intact model has: its file and its cache', () => {
+  expect(shown({ targetBytes: 500 }, []).intactSize).toBe(2000);
+  expect(shown({ targetBytes: 500, budgetDtype: 'f32', budgetContext: 10 }, [], 70).intactSize).toBe(4000 + 2 * 2 * 70);
+});
+
+test('any format measures masks whose shapes it takes without zeros', () => {
+  expect(measured({ targetParams: 500, shapeTarget: 'uniform' }, [['hf', 'BF16', 500]])).toBe(PARAMETERS);
+  expect(measured({ targetParams: 500, shapeTarget: 'vllm' }, [['vllm', 'F32', 500]])).toBe(PARAMETERS);
+  expect(measured({ targetParams: 500, shapeTarget: 'uniform' }, [['hf', 'BF16', 600, 300]])).toBeUndefined();
 });
 
 test.each([
@@ -50,9 +73,16 @@ test.each([
   [{ targetMacs: 0.4444 }, 'targetMacs', { asked: 444, intact: 1000, least: 345, predicted: 333 }],
   [{ targetSpeedup: 2 }, 'targetSpeedup', { asked: 500.1, intact: 1000.2, least: 344.20000000003, predicted: 333.4 }],
 ] as const)('amounts of %j are whole where they are counted, and the least one is enough', (settings, setting, told) => {
-  const budget = { setting, intact: setting === 'targetSpeedup' ? 1000.2 : 1000, least: 344.20000000003, kvHeads: 2, cost: [] };
+  const budget = {
+    setting,
+    intact: setting === 'targetSpeedup' ? 1000.2 : 1000,
+    least: 344.20000000003,
+    kvHeads: 2,
+    cacheBytes: 0,
+    cost: [],
+  };
   const hardSparsity = 1 - 333.4 / budget.intact;
-  const run = { budget, settings: resolveSettings(settings), model: {}, current: { ...current, hardSparsity }, exports: [] };
+  const run = { budget, settings: resolveSettings(settings), model: { layers: [] }, current: { ...current, hardSparsity }, exports: [] };
   const { asked, intact, least, predicted } = budgetOfRun(run as never)!;
   expect({ asked, intact, least, predicted: Number(predicted!.toFixed(6)) }).toEqual(told);
 });

@@ -1,56 +1,56 @@
 // Compares budgets with counts made by hand, and tests which budgets are refused.
 import { settingsOfFork } from '../aggregate/starting-points.js';
-import { groupedShape as grouped, launched, model as identity, stateAt, Story } from '../testing.js';
+import { groupedShape as grouped, launched, llamaShape, model as identity, stateAt, Story } from '../testing.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { amountViolations, budgetOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
-import { costAt, costFrom, gatesAt, vectorsOf, type ModelShape } from './model-cost.js';
+import { costAt, costFrom, gatesAt, type ModelShape, type TensorCount } from './model-cost.js';
 import { resolveSettings, settingsViolations, shareOfDefaults, type RequestedSettings } from './run-settings.js';
 
 /** The bundled model, in which each head has its own keys and values. */
-const factbook: ModelShape = {
-  layers: 6,
-  heads: 6,
-  kvHeads: 6,
-  units: 512,
-  hiddenSize: 192,
-  headDim: 32,
-  vocabularySize: 2048,
-  tiedEmbeddings: false,
-  parameterCount: 3_443_136,
-  weightBytes: 6_886_272,
-  architecture: 'LlamaForCausalLM',
-  ggufHeaderBytes: 0,
-};
+const factbook = llamaShape({ layers: 6, heads: 6, kvHeads: 6, units: 512, hiddenSize: 192, headDim: 32, vocabularySize: 2048 }, false);
 const budget = (settings: RequestedSettings, model = factbook) => budgetOf(resolveSettings(settings), model)!;
 
 /** The parameters of a compacted export, counted tensor by tensor. */
 function exported(model: ModelShape, left: { heads: number; kv: number; units: number; hidden: number }): number {
-  const { layers, headDim, vocabularySize, tiedEmbeddings } = model;
+  const { layers, headDim, vocabularySize } = model;
   const { heads, kv, units, hidden } = left;
-  const embeddings = vocabularySize * hidden * (tiedEmbeddings ? 1 : 2);
+  const embeddings = vocabularySize * hidden * (model === grouped ? 1 : 2);
   const projections = 2 * heads * headDim * hidden + 2 * kv * headDim * hidden + 3 * units * hidden;
   return embeddings + layers * (projections + 2 * hidden) + hidden;
 }
 
 describe('the cost of a model', () => {
   it('adds up to the parameters that it has', () => {
-    for (const model of [factbook, grouped]) {
-      expect(vectorsOf(model)).toEqual({ biases: false, headNorms: false });
-      expect(budget({ targetParams: 1 }, model).intact).toBe(model.parameterCount);
-    }
+    expect(budget({ targetParams: 1 }).intact).toBe(3_443_136);
+    expect(budget({ targetParams: 1 }, grouped).intact).toBe(254_400);
   });
 
-  it('knows biases and norms of heads by the number of parameters, and no other vectors', () => {
-    const biases = 3 * (8 + 2 * 2) * 8;
-    const norms = 3 * 2 * 8;
-    const found = (more: number) => vectorsOf({ ...grouped, parameterCount: grouped.parameterCount + more });
-    expect([biases, norms, biases + norms, 7].map(found)).toEqual([
-      { biases: true, headNorms: false },
-      { biases: false, headNorms: true },
-      { biases: true, headNorms: true },
-      null,
-    ]);
-    expect(budgetOf(resolveSettings({ targetParams: 100_000 }), { ...grouped, parameterCount: 254_407 })).toBeNull();
+  it('has every tensor of the model, with the gates with which it shrinks', () => {
+    const { layers, heads, kvHeads, headDim, hiddenSize } = grouped;
+    const [ofHeads, ofKeys, ofNorms] = [layers * heads * headDim, layers * kvHeads * headDim, 2 * layers * hiddenSize];
+    const vector = (part: TensorCount['part'], parameters: number): TensorCount => ({
+      kind: 'vector',
+      part,
+      parameters,
+      bytes: 4 * parameters,
+    });
+    // Norms of heads that are as large as the biases of keys: their size says nothing about their kind.
+    const more: TensorCount[] = [
+      vector('head', ofHeads),
+      vector('kv', ofKeys),
+      vector('rest', ofKeys),
+      { kind: 'norm', part: 'rest', parameters: ofNorms, bytes: 2 * ofNorms },
+    ];
+    const unusual = llamaShape(grouped, true, more);
+    const open = { layers: 3, heads: 9, kv: 3, units: 231, hiddenShare: 50 / 64 };
+    const left = exported(grouped, { heads: 3, kv: 1, units: 77, hidden: 50 });
+    const vectors = ofHeads * (3 / 8) + ofKeys / 2 + ofKeys;
+    const [norms, moreNorms] = [(2 * 3 + 1) * 50, (ofNorms * 50) / 64];
+    const costIn = (settings: RequestedSettings) => costAt(costFrom(budget(settings, unusual).cost), open);
+    expect(costIn({ targetParams: 1 })).toBeCloseTo(left + vectors + moreNorms, 6);
+    expect(costIn({ targetBytes: 1 })).toBeCloseTo(left * 2 + norms * 2 + vectors * 4 + moreNorms * 4, 6);
+    expect(costIn({ targetBytes: 1, budgetDtype: 'bf16' })).toBeCloseTo(left * 2 + norms * 2 + vectors * 2 + moreNorms * 4, 6);
+    expect(costIn({ targetMacs: 1 })).toBeCloseTo(left - norms, 6);
   });
 
   it.each([

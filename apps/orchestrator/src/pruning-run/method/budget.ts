@@ -8,6 +8,7 @@ import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.e
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
 import {
   byteCost,
+  cacheBytes,
   costAt,
   costFrom,
   gatesAt,
@@ -16,7 +17,6 @@ import {
   numbersOf,
   parameterCost,
   prunableCost,
-  vectorsOf,
   WITHOUT_PARTS,
   type Cost,
   type Gates,
@@ -112,22 +112,21 @@ export function speedViolations({
 }
 
 function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape, table: SpeedTable | null): Cost | null {
-  if (setting === 'targetSpeedup') return table && secondsCost(table);
-  const vectors = vectorsOf(model);
-  if (vectors === null) return null;
   switch (setting) {
     case 'targetParams':
-      return parameterCost(model, vectors);
+      return parameterCost(model);
     case 'targetBytes':
-      return byteCost(model, vectors, settings);
+      return byteCost(model, settings);
     case 'targetMacs':
       return multiplyAddCost(model, settings);
+    case 'targetSpeedup':
+      return table && secondsCost(table);
   }
 }
 
 /**
  * @param measured the table for a target in seconds, with the digest of its file; null for all other targets
- * @returns null where the settings ask for no budget, or where the model has parameters in parts that this file does not know
+ * @returns null where the settings ask for no budget, or for one in seconds without a table
  */
 export function budgetOf(settings: BudgetSettings, model: ModelShape, measured: ReadTable | null = null): Budget | null {
   const setting = budgetSettingOf(settings);
@@ -136,7 +135,8 @@ export function budgetOf(settings: BudgetSettings, model: ModelShape, measured: 
   const intact = intactCost(cost, model);
   const closed = prunesAtOnce(settings.recipe) ? WITHOUT_PARTS : gatesAt(model, openProbability(LOG_ALPHA_MIN), blockGatesOf(settings));
   const least = Math.max(costAt(cost, closed), intact * (1 - SPARSITY_MAX));
-  const budget = { setting, intact, least, kvHeads: model.kvHeads, cost: numbersOf(cost) };
+  const cache = setting === 'targetBytes' ? cacheBytes(model, settings) : 0;
+  const budget = { setting, intact, least, kvHeads: model.kvHeads, cacheBytes: cache, cost: numbersOf(cost) };
   if (setting !== 'targetSpeedup') return budget;
   const { digest, table } = measured!;
   const { device, dtype, phase, batch, context } = table;
@@ -251,14 +251,13 @@ export function sizesAt(
   open: number,
   settings: Pick<RunSettings, 'gates'>,
 ): { prunableSparsity: number; parameters: number; multiplyAddShare: number; bytes: number } {
-  const vectors = vectorsOf(model)!;
   const blocks = blockGatesOf(settings);
   const [prunable, weights] = [prunableCost(model, blocks), multiplyAddCost(model, { budgetContext: 0 })];
   const at = (cost: Cost): number => costAt(cost, gatesAt(model, open, blocks));
   return {
     prunableSparsity: 1 - at(prunable) / intactCost(prunable, model),
-    parameters: at(parameterCost(model, vectors)),
+    parameters: at(parameterCost(model)),
     multiplyAddShare: at(weights) / intactCost(weights, model),
-    bytes: at(byteCost(model, vectors, { targetBytes: 0, budgetContext: 0, budgetBatch: 1, budgetDtype: 'model', shapeTarget: 'free' })),
+    bytes: at(byteCost(model, { targetBytes: 0, budgetContext: 0, budgetBatch: 1, budgetDtype: 'model', shapeTarget: 'free' })),
   };
 }

@@ -1,24 +1,13 @@
 // Budgets in the types of GGUF files, against bytes counted tensor by tensor, and what can't be planned.
+import { llamaShape } from '../testing.js';
 import { budgetOf } from './budget.js';
 import { typeViolations } from './gguf-types.js';
 import { costAt, costFrom, type ModelShape } from './model-cost.js';
 import { resolveSettings, type RequestedSettings } from './run-settings.js';
 
 /** Heads whose values are half a block of 256, so that an odd number of them fills none. */
-const model: ModelShape = {
-  layers: 8,
-  heads: 4,
-  kvHeads: 4,
-  units: 2048,
-  hiddenSize: 512,
-  headDim: 128,
-  vocabularySize: 2048,
-  tiedEmbeddings: false,
-  parameterCount: 2 * 2048 * 512 + 8 * (4 * 512 * 512 + 3 * 2048 * 512) + 17 * 512,
-  weightBytes: 2 * (2 * 2048 * 512 + 8 * (4 * 512 * 512 + 3 * 2048 * 512) + 17 * 512),
-  architecture: 'LlamaForCausalLM',
-  ggufHeaderBytes: 70_000,
-};
+const dimensions = { layers: 8, heads: 4, kvHeads: 4, units: 2048, hiddenSize: 512, headDim: 128, vocabularySize: 2048 };
+const model: ModelShape = { ...llamaShape(dimensions, false), ggufHeaderBytes: 70_000 };
 const cost = (budgetDtype: string, of = model) =>
   costFrom(budgetOf(resolveSettings({ targetBytes: 1, budgetDtype, shapeTarget: 'vllm' }), of)!.cost);
 

@@ -2,7 +2,7 @@
 // (docs/design/sparsity.md). Costs in seconds are measured (speed-table.ts).
 import type { RunSettings } from '../record/pruning-run.events.js';
 import { NO_BLOCK_GATES, type BlockGates } from './gates.js';
-import { bytesEach, typeInBlocks } from './gguf-types.js';
+import { bytesEach, typeInBlocks, type BytesEach } from './gguf-types.js';
 
 /** The gates of a model whose layers are all alike. */
 export interface Gates {
@@ -12,14 +12,23 @@ export interface Gates {
   units: number;
 }
 
+/** projection: queries, keys, gate and up. norm: of hidden units. vector: every other one; it alone does not shrink with the hidden units. */
+export const TENSOR_KINDS = ['embedding', 'lm_head', 'projection', 'value', 'output', 'down', 'norm', 'vector'] as const;
+
+/** The parameters of all tensors of one kind that shrink with the same gates, as the engine counts them. */
+export interface TensorCount {
+  kind: (typeof TENSOR_KINDS)[number];
+  part: keyof Parts;
+  parameters: number;
+  bytes: number;
+}
+
 /** The shape of a model, as the engine describes it. */
 export interface ModelShape extends Gates {
   hiddenSize: number;
   headDim: number;
   vocabularySize: number;
-  tiedEmbeddings: boolean;
-  parameterCount: number;
-  weightBytes: number;
+  tensors: readonly TensorCount[];
   architecture: string;
   /** Bytes of a GGUF file beside its tensors; 0 where it was not asked for. */
   ggufHeaderBytes: number;
@@ -58,7 +67,7 @@ interface OpenGates {
 
 /** The bytes of one entry of the cache of keys and values, which engines keep in f16. */
 const CACHE_ENTRY_BYTES = 2;
-/** The bytes of a norm's parameter in an export. Norms are stored in f32, since a narrower type would lose bits. */
+/** The bytes of a norm's parameter in an export. Norms of hidden units are stored in f32, since a narrower type would lose bits. */
 const NORM_BYTES = 4;
 
 const NONE: Parts = { head: 0, unit: 0, kv: 0, rest: 0 };
@@ -131,28 +140,24 @@ export function costFrom(numbers: readonly number[]): Cost {
   return { wide: parts(0), alone: parts(4), ...(numbers.length > CURVES_BEGIN ? { curves: curvesFrom(numbers) } : {}) };
 }
 
-/** The vectors that some models have beside the norms of layers: biases of queries, keys and values, and norms of heads. */
-interface Vectors {
-  biases: boolean;
-  headNorms: boolean;
+const inProportion = ({ kind }: TensorCount): boolean => kind !== 'vector';
+
+/**
+ * Adds up what the tensors of a model cost.
+ * @param each what a parameter of these tensors costs
+ */
+function tensorCost(model: ModelShape, each: (tensors: TensorCount) => number): Cost {
+  const { layers } = model;
+  const gates: Parts = { head: layers * model.heads, unit: layers * model.units, kv: layers * model.kvHeads, rest: 1 };
+  const cost = { wide: { ...NONE }, alone: { ...NONE } };
+  for (const tensors of model.tensors) {
+    const { part, parameters } = tensors;
+    cost[inProportion(tensors) ? 'wide' : 'alone'][part] += (parameters / gates[part]) * each(tensors);
+  }
+  return cost;
 }
 
-/** Finds by the number of parameters which vectors a model has. Returns null for a model with parts that this file does not know. */
-export function vectorsOf(model: ModelShape): Vectors | null {
-  const forms = [false, true].flatMap((biases) => [false, true].map((headNorms) => ({ biases, headNorms })));
-  return forms.find((vectors) => intactCost(parameterCost(model, vectors), model) === model.parameterCount) ?? null;
-}
-
-/** @param norms how many parameters a parameter of a norm counts as */
-export function parameterCost(model: ModelShape, { biases, headNorms }: Vectors, norms = 1): Cost {
-  const { hiddenSize, layers, headDim, vocabularySize, tiedEmbeddings } = model;
-  const embeddings = vocabularySize * hiddenSize * (tiedEmbeddings ? 1 : 2);
-  const projections = 2 * headDim * hiddenSize; // the weights of queries and outputs; keys and values have as many
-  return {
-    wide: { head: projections, unit: 3 * hiddenSize, kv: projections, rest: embeddings + norms * (2 * layers + 1) * hiddenSize },
-    alone: { head: biases ? headDim : 0, unit: 0, kv: biases ? 2 * headDim : 0, rest: headNorms ? 2 * headDim * layers : 0 },
-  };
-}
+export const parameterCost = (model: ModelShape): Cost => tensorCost(model, () => 1);
 
 /**
  * The cost that a target sparsity is a share of. It excludes embeddings. Where queries share keys and values, these stay, unless gates of
@@ -170,53 +175,41 @@ export function prunableCost({ hiddenSize, headDim, heads, kvHeads, layers }: Mo
 
 type BytesOf = Pick<RunSettings, 'targetBytes' | 'budgetContext' | 'budgetBatch' | 'budgetDtype' | 'shapeTarget'>;
 
-const cacheBytes = ({ headDim }: ModelShape, { budgetContext, budgetBatch }: Pick<BytesOf, 'budgetContext' | 'budgetBatch'>): number =>
+/** The bytes of the exported weights, and of the cache of keys and values for `budgetBatch` sequences of `budgetContext` positions. */
+export function byteCost(model: ModelShape, settings: BytesOf): Cost {
+  const { wide, alone } = weightBytes(model, settings);
+  return { wide, alone: { ...alone, kv: alone.kv + cacheBytes(model, settings) } };
+}
+
+/** The bytes of the cache of one key/value head. */
+export const cacheBytes = ({ headDim }: ModelShape, { budgetContext, budgetBatch }: BytesOf): number =>
   2 * headDim * budgetContext * budgetBatch * CACHE_ENTRY_BYTES;
 
-/** The bytes of the exported weights, and of the cache of keys and values for `budgetBatch` sequences of `budgetContext` positions. */
-export function byteCost(model: ModelShape, vectors: Vectors, settings: BytesOf): Cost {
+function weightBytes(model: ModelShape, settings: BytesOf): Cost {
   const inBlocks = typeInBlocks(settings);
-  const wholeAttention = settings.shapeTarget === 'vllm';
-  if (inBlocks !== null) return blockCost(model, vectors, { dtype: inBlocks, wholeAttention, cache: cacheBytes(model, settings) });
-  const { budgetDtype } = settings;
-  const stored = model.weightBytes / model.parameterCount;
-  const each = budgetDtype === 'f32' ? 4 : budgetDtype === 'model' ? stored : 2;
-  const { wide, alone } = parameterCost(model, vectors, NORM_BYTES / each);
-  const times = ({ head, unit, kv, rest }: Parts): Parts => ({ head: head * each, unit: unit * each, kv: kv * each, rest: rest * each });
-  return { wide: times(wide), alone: { ...times(alone), kv: alone.kv * each + cacheBytes(model, settings) } };
+  if (inBlocks !== null) return blockCost(model, bytesEach(inBlocks, model, settings.shapeTarget === 'vllm'));
+  const ofType = settings.budgetDtype === 'model' ? undefined : settings.budgetDtype === 'f32' ? 4 : 2;
+  return tensorCost(model, ({ kind, parameters, bytes }) => (kind === 'norm' ? NORM_BYTES : (ofType ?? bytes / parameters)));
 }
 
 /** The bytes of a GGUF file in a type of blocks. Vectors are in f32 there. */
-function blockCost(
-  model: ModelShape,
-  { biases, headNorms }: Vectors,
-  { dtype, wholeAttention, cache }: { dtype: string; wholeAttention: boolean; cache: number },
-): Cost {
-  const { hiddenSize, layers, headDim, vocabularySize, tiedEmbeddings, ggufHeaderBytes } = model;
-  const each = bytesEach(dtype, model, wholeAttention);
-  const projection = headDim * hiddenSize;
-  const embeddings = vocabularySize * hiddenSize * (tiedEmbeddings ? each.head : each.embedding + each.head);
-  return {
-    wide: {
-      head: projection * (each.usual + each.output),
-      unit: hiddenSize * (2 * each.usual + each.down),
-      kv: projection * (each.usual + each.values),
-      rest: embeddings + NORM_BYTES * (2 * layers + 1) * hiddenSize,
-    },
-    alone: {
-      head: biases ? headDim * NORM_BYTES : 0,
-      unit: 0,
-      kv: (biases ? 2 * headDim * NORM_BYTES : 0) + cache,
-      rest: (headNorms ? 2 * headDim * layers * NORM_BYTES : 0) + ggufHeaderBytes,
-    },
+function blockCost(model: ModelShape, each: BytesEach): Cost {
+  const bytes: Record<TensorCount['kind'], number> = {
+    embedding: each.embedding,
+    lm_head: each.head,
+    projection: each.usual,
+    value: each.values,
+    output: each.output,
+    down: each.down,
+    norm: NORM_BYTES,
+    vector: NORM_BYTES,
   };
+  const { wide, alone } = tensorCost(model, ({ kind }) => bytes[kind]);
+  return { wide, alone: { ...alone, rest: alone.rest + model.ggufHeaderBytes } };
 }
 
-/** The multiply-adds of one token: all weights but the embedding, and the attention to `budgetContext` positions. */
+/** The multiply-adds of one token: all matrices but the embedding, and the attention to `budgetContext` positions. */
 export function multiplyAddCost(model: ModelShape, { budgetContext }: Pick<BytesOf, 'budgetContext'>): Cost {
-  const { wide } = parameterCost(model, { biases: false, headNorms: false });
-  return {
-    wide: { ...wide, rest: model.vocabularySize * model.hiddenSize },
-    alone: { ...NONE, head: 2 * model.headDim * budgetContext },
-  };
+  const { wide } = tensorCost(model, ({ kind }) => (kind === 'embedding' || kind === 'norm' ? 0 : 1));
+  return { wide, alone: { ...NONE, head: 2 * model.headDim * budgetContext } };
 }

@@ -99,6 +99,7 @@ export interface MadeExport {
   architecture: string; // the architecture that the export names
   contextLength: number; // the longest sequence for which the export computes what the student does
   hiddenSize: number;
+  tensorBytes: number; // the bytes of the weights without the headers of their files, as the engine wrote them before any quantizer
   layers: { heads: number; kvHeads: number; units: number }[];
   notes: string[];
 }
@@ -134,6 +135,8 @@ export interface Budget {
   /** The least cost that the run can reach, since it can't close everything. */
   least: number;
   kvHeads: number; // in one layer
+  /** The bytes of a key/value head's cache; 0 where the budget counts no cache. */
+  cacheBytes: number;
   /** The cost as the numbers that the engine reads; method/model-cost.ts makes them. */
   cost: number[];
   /** For a target in seconds, the table of speeds that the run uses and the pass that was measured for it. */

@@ -52,6 +52,7 @@ struct ExportSize {
 struct ExportResult {
   std::vector<ExportedFile> files;
   uint64_t parameter_count = 0;
+  uint64_t tensor_bytes = 0;       // the bytes of the weights, without the headers of their files
   uint64_t total_bytes = 0;        // the bytes of all files
   ModelConfig config;              // the config of the exported model
   std::string architecture;        // the container's name: "LlamaForCausalLM", "deci", ...
