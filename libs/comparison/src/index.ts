@@ -17,6 +17,7 @@ export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';
 export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
 export { csvCell } from './csv.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target-check.js';
+export { reachedWords, shareGone } from './share-gone.js';
 export { axisRange, LEAST_SPARSITY_POINTS } from './axis-range.js';
 export { presetDefault, type PresetDefaults } from './presets.js';
 export { BUDGET_NAMES, BUDGETS, leastAsked, otherTargets, TARGET_NAMES, type BudgetName, type Targets } from './target-settings.js';

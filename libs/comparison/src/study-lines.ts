@@ -20,7 +20,7 @@ interface Group {
   variant: string;
   settings: Readonly<Record<string, string>>;
   modelPath: string;
-  hardSparsity?: Figure | undefined;
+  sparsity?: Figure | undefined;
   measures: readonly Measure[];
 }
 
@@ -49,11 +49,11 @@ export function linesOf(groups: readonly Group[], measure?: string, fieldWords =
   const lines = new Map<string, StudyLine>();
   for (const group of groups) {
     const figure = measureOf(group, measure)?.figure;
-    if (figure === undefined || group.hardSparsity === undefined) continue;
+    if (figure === undefined || group.sparsity === undefined) continue;
     const name = lineName(group, fieldWords);
     const line = lines.get(name) ?? { name, points: [] };
     lines.set(name, line);
-    line.points.push({ sparsity: group.hardSparsity.mean, figure });
+    line.points.push({ sparsity: group.sparsity.mean, figure });
   }
   for (const { points } of lines.values()) points.sort((left, right) => left.sparsity - right.sparsity);
   return [...lines.values()];

@@ -4,6 +4,7 @@ import type { SpeedUp } from '#comparison';
 export interface Candidate {
   /** The teacher's mark; 'last': the run's last state, if it is not a teacher; null: the model before pruning. */
   mark: number | 'last' | null;
+  /** The share of the intact model's parameters that the export lacks. */
   sparsity: number;
   perplexity: number;
   /** The parameters in the model's export. */

@@ -65,12 +65,13 @@ test('a machine that slows down between two measurements changes no order of spe
     });
   const rated = (mark: number, machine: number, times: number): Parameters<typeof candidatesOf>[1][number] => {
     const speeds = { dense: speed(machine, 1, 1000n), compact: speed(machine / times, times, 900n) };
-    return { mark, sparsity: 0.1, perplexity: 5, speeds: { ...v1.SpeedOutcome.fromPartial({}), ...speeds } };
+    return { mark, perplexity: 5, speeds: { ...v1.SpeedOutcome.fromPartial({}), ...speeds } };
   };
   // The second state gains more over the intact model, although its own time was longer.
   const [before, first, second] = candidatesOf(4, [rated(1, 1, 1.1), rated(2, 3, 1.5)]);
-  expect(before).toMatchObject({ mark: null, perplexity: 4, parameters: 1000, bytes: 2000, passSeconds: 2 });
+  expect(before).toMatchObject({ mark: null, sparsity: 0, perplexity: 4, parameters: 1000, bytes: 2000, passSeconds: 2 });
   expect(first!.passSeconds).toBeCloseTo(2 / 1.1, 12);
   expect(second!.passSeconds).toBeCloseTo(2 / 1.5, 12);
+  expect(second!.sparsity).toBeCloseTo(0.1, 12);
   expect(second).toMatchObject({ parameters: 900, decodeSpeedUp: { times: 1.5 } });
 });

@@ -4,7 +4,7 @@ import type { Measured } from '../engine-calls.js';
 import type { Candidate } from './candidate.js';
 
 /** A pruned state with its measurements. */
-export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity' | 'budgets'> {
+export interface Rated extends Pick<Candidate, 'mark' | 'perplexity' | 'budgets'> {
   speeds: Measured;
 }
 
@@ -15,14 +15,15 @@ export interface Rated extends Pick<Candidate, 'mark' | 'sparsity' | 'perplexity
 export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]): Candidate[] {
   const prefillSeconds = median(rated.map(({ speeds }) => speeds.dense.prefillSeconds));
   const passSeconds = median(rated.map(({ speeds }) => speeds.dense.passSeconds));
+  const parametersOfIntact = Number(rated[0]!.speeds.dense.parameterCount);
   const candidate = (one: Omit<Rated, 'speeds'>, { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed): Candidate => {
     const [prefill, decode] = [prefillSpeedUp ?? SAME, decodeSpeedUp ?? SAME];
-    const sizes = { parameters: Number(parameterCount), bytes: Number(bytes) };
+    const sizes = { parameters: Number(parameterCount), bytes: Number(bytes), sparsity: 1 - Number(parameterCount) / parametersOfIntact };
     const times = { prefillSeconds: prefillSeconds / prefill.times, passSeconds: passSeconds / decode.times };
     return { ...one, ...sizes, ...times, prefillSpeedUp: prefill, decodeSpeedUp: decode };
   };
   return [
-    candidate({ mark: null, sparsity: 0, perplexity: intactPerplexity }, rated[0]!.speeds.dense),
+    candidate({ mark: null, perplexity: intactPerplexity }, rated[0]!.speeds.dense),
     ...rated.map(({ speeds, ...one }) => candidate(one, speeds.compact)),
   ];
 }

@@ -1,7 +1,7 @@
 // Writes the runs of a study as CSV, one in each line.
 import { requestedValues, settingsTable, type v1 } from '#protocol';
 import { statusCode } from '../output/format.js';
-import { csvCell, measureName } from '#comparison';
+import { csvCell, measureName, shareGone } from '#comparison';
 
 const FIRST = 'study,variant,run,status';
 
@@ -12,6 +12,7 @@ export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
     FIRST,
     ...table.map(({ field }) => field),
     'step',
+    'sparsity',
     'hard_sparsity',
     'training_seconds',
     ...measures.map(csvCell),
@@ -27,6 +28,7 @@ export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
       run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusCode(run.status),
       ...table.map(({ name }) => String(values[name] ?? '')),
       run === undefined ? '' : String(run.step),
+      run?.result === undefined ? '' : String(shareGone(run)),
       run === undefined ? '' : String(run.hardSparsity),
       run === undefined ? '' : String(run.trainingSeconds),
       ...measures.map((name) => (known.has(name) ? String(known.get(name)) : '')),

@@ -28,7 +28,7 @@ const group = (variant: string, target: string, sparsity: number, ...measures: P
   settings: { target_sparsity: target },
   runs: 3,
   runsCompleted: 3,
-  hardSparsity: { mean: sparsity, spread: 0.001, lowest: sparsity, highest: sparsity, n: 3 },
+  sparsity: { mean: sparsity, spread: 0.001, lowest: sparsity, highest: sparsity, n: 3 },
   measures: measures as v1.StudyMeasure[],
 });
 

@@ -1,5 +1,5 @@
 // The view of one run: its state, the commands on it, and its tabs.
-import { targetWithBudget } from '../../../../libs/comparison/src/index.js';
+import { reachedWords, shareGone, targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
@@ -154,7 +154,7 @@ function Figures({ run }: { run: Run }) {
   const figures: [term: string, value: string, more: string][] = [
     ['Step', count(stepOf(run)), `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`],
     ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${targetWithBudget(run.settings ?? {})}`],
-    ['Hard sparsity', percent(run.hardSparsity), ''],
+    ['Hard sparsity', reachedWords(run.hardSparsity, run.budget), `${percent(shareGone(run))} of all parameters`],
     ['Parameters', run.result === undefined ? NONE : short(Number(run.result.parameterCount)), `of ${short(Number(run.parameterCount))}`],
     ...(run.budget === undefined ? [] : [budgetFigure(run.budget)]),
     ['Loss', decimal(live?.loss), ''],

@@ -1,6 +1,6 @@
 // The columns of the list of runs.
 import type { ComponentChildren } from 'preact';
-import { measureName, targetWithBudget } from '../../../../libs/comparison/src/index.js';
+import { measureName, reachedWords, shareGone, targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import type { Evaluation } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { ago, count, decimal, duration, NONE, percent, plainNumber, short, teacherWord } from '../ui/format.js';
@@ -25,9 +25,6 @@ export const headlineOf = (run: Run) => run.evaluations.find(({ headline }) => h
 export const stepOf = (run: Run): bigint => (run.liveStep > run.step ? run.liveStep : run.step);
 export const endOf = (run: Run): bigint => run.phases.at(-1)?.endStep ?? BigInt(run.settings?.totalSteps ?? 0);
 export const nameOf = (run: { name: string; runId: string }): string => run.name || run.runId;
-
-/** The cell has no room for a budget, which its title tells, and which leads to a target once the model is read. */
-const ofTarget = (share: number | undefined): string => (share === undefined ? '' : `of ${percent(share, 0)}`);
 
 const COLUMNS: Column[] = [
   {
@@ -69,9 +66,9 @@ const COLUMNS: Column[] = [
     width: '116px',
     right: true,
     order: { by: 'sparsity', descends: true },
-    cell: ({ hardSparsity, settings }) => (
-      <span title={`target: ${targetWithBudget(settings ?? {})}`}>
-        {percent(hardSparsity)} <span class="soft">{ofTarget(settings?.targetSparsity)}</span>
+    cell: (run) => (
+      <span title={`${reachedWords(run.hardSparsity, run.budget)}; target: ${targetWithBudget(run.settings ?? {})}`}>
+        {run.step === 0n ? NONE : percent(shareGone(run))}
       </span>
     ),
   },

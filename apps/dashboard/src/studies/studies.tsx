@@ -264,7 +264,7 @@ function Groups({ data, measure }: { data: GetStudyResponse; measure: string }) 
                   <td class="right">
                     {count(group.runsCompleted)} of {count(group.runs)}
                   </td>
-                  <td class="right">{group.hardSparsity === undefined ? NONE : percent(group.hardSparsity.mean)}</td>
+                  <td class="right">{group.sparsity === undefined ? NONE : percent(group.sparsity.mean)}</td>
                   <td class="right">{decimal(figure?.mean)}</td>
                   <td class="right">{figure?.spread === undefined ? NONE : `± ${decimal(figure.spread)}`}</td>
                   <td class="right">

@@ -1,5 +1,5 @@
 // The runs of a study, launched or not.
-import { targetWords } from '../../../../libs/comparison/src/index.js';
+import { shareGone, targetWords } from '../../../../libs/comparison/src/index.js';
 import type { GetStudyResponse } from '../generated/espalier/v1/study_service_pb.js';
 import { headlineOf } from '../runs/columns.js';
 import { decimal, NONE, percent } from '../ui/format.js';
@@ -44,7 +44,7 @@ export function StudyRuns({ data }: { data: GetStudyResponse }) {
                     </span>
                   )}
                 </td>
-                <td class="right">{run === undefined || run.step === 0n ? NONE : percent(run.hardSparsity)}</td>
+                <td class="right">{run === undefined || run.step === 0n ? NONE : percent(shareGone(run))}</td>
                 <td class="right">{decimal(run === undefined ? undefined : headlineOf(run)?.perplexity)}</td>
               </tr>
             ))}

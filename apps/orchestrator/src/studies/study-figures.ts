@@ -1,5 +1,5 @@
 // Groups the runs of a study that differ by their seed only, with means and spreads. All functions are pure.
-import { targetWords } from '#comparison';
+import { shareGone, targetWords } from '#comparison';
 import { requestedValues, settingsMessageOfRun, settingsTable, v1, type SettingName } from '#protocol';
 import { followsFromHiddenSize, resolveSettings } from '../pruning-run/method/run-settings.js';
 import { figureOf } from '../views/mean-and-spread.js';
@@ -113,7 +113,7 @@ function groupMessage(about: Pick<v1.StudyGroup, 'variant' | 'settings' | 'model
     ...about,
     runs: members.length,
     runsCompleted: completed.length,
-    hardSparsity: figureOf(completed.map(({ hardSparsity }) => hardSparsity)),
+    sparsity: figureOf(completed.map(shareGone)),
     trainingSeconds: figureOf(completed.map(({ trainingSeconds }) => trainingSeconds)),
     measures: measuresOf(completed),
   };

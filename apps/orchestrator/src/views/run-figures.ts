@@ -2,7 +2,7 @@
 import { invalidField, settingOfField } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
-import { resultSize } from '../pruning-run/planning/result-size.js';
+import { shareGone, sizeOf } from '../pruning-run/planning/result-size.js';
 import type { TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
 import { startIsLost, type RunSummary } from './projection/run-detail.js';
@@ -21,7 +21,7 @@ type Read = (summary: RunSummary) => FigureValue;
 
 const NUMBERS: Record<string, Read> = {
   perplexity: ({ run }) => headlineOf(run)?.value ?? null,
-  sparsity: ({ run }) => run.current?.hardSparsity ?? null,
+  sparsity: ({ run }) => shareGone(run),
   expected_sparsity: ({ run }) => run.current?.expectedSparsity ?? null,
   step: ({ run }) => run.current?.step ?? 0,
   steps: ({ run }) => endStepOf(run.settings),
@@ -31,8 +31,7 @@ const NUMBERS: Record<string, Read> = {
   restarts: ({ run }) => run.restarts,
   rewinds: ({ extras }) => extras.rewinds.length,
   skipped_steps: ({ run }) => run.skippedSteps,
-  parameters_left: ({ run }) =>
-    run.current === null || run.model.parameterCount === 0 ? null : resultSize(run.model, run.current).parameterCount,
+  parameters_left: ({ run }) => sizeOf(run)?.parameterCount ?? null,
   loss: ({ extras }) => extras.lastStep?.loss ?? null,
   tokens_per_second: (summary) => speedOf(summary, []).tokensPerSecond || null,
   seconds_left: (summary) => speedOf(summary, []).etaSeconds || null,

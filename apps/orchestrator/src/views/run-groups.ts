@@ -1,4 +1,5 @@
 // Groups runs that are alike in some settings or figures, with the mean and spread of their results.
+import { shareGone } from '../pruning-run/planning/result-size.js';
 import { invalidField, type v1 } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { figureOf } from './mean-and-spread.js';
@@ -66,7 +67,7 @@ function completedOf(summary: RunSummary, told: readonly Figure[]): Completed {
     runId: run.runId,
     perplexity: headline?.value ?? null,
     measure: headline === undefined || headline === null ? '' : `${headline.dataDigest} ${headline.convention}`,
-    sparsity: run.current?.hardSparsity ?? 0,
+    sparsity: shareGone(run) ?? 0,
     seconds: run.trainingSeconds,
     figures: told.map((figure) => numberOf(figure.of(summary))),
   };

@@ -8,7 +8,7 @@ import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
 import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
-import { resultSize, type ResultSize } from '../pruning-run/planning/result-size.js';
+import { sizeOf, type ResultSize } from '../pruning-run/planning/result-size.js';
 import type { LivePreparation, LiveWait } from '../live/live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
@@ -50,6 +50,7 @@ export function runMessage(
   const lease = leaseUntilMs(run, heardAtMs);
   const status = isDamaged(extras) ? v1.RunStatus.RUN_STATUS_DAMAGED : shownStatus(run, heardAtMs, nowMs);
   const waitingFor = waitMessage(run, wait);
+  const size = sizeOf(run);
   const { tokensPerSecond, etaSeconds } = speedOf(summary, live);
   return {
     runId: run.runId,
@@ -74,7 +75,7 @@ export function runMessage(
     layers: layersMessage(summary, current),
     hiddenOpen: current?.hiddenOpen ?? run.model.hiddenSize,
     hiddenSize: run.model.hiddenSize,
-    result: current === null || run.model.parameterCount === 0 ? undefined : resultMessage(resultSize(run.model, current)),
+    result: size === null ? undefined : resultMessage(size),
     budget: budgetOfRun(run),
     parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),

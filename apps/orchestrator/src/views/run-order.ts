@@ -13,7 +13,7 @@ const COLUMNS = {
   id: 'run_id',
   name: 'name',
   perplexity: 'perplexity',
-  sparsity: 'hard_sparsity',
+  sparsity: 'sparsity',
 } as const;
 /** The column of perplexity for a descending order. Runs without an evaluation come last in it, as they do in the ascending order. */
 const PERPLEXITY_DESCENDING = `CASE WHEN perplexity >= ${NO_PERPLEXITY} THEN -1 ELSE perplexity END`;

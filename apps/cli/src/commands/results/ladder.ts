@@ -232,14 +232,14 @@ async function climb(
     done = digests.length;
     const measured: Rated[] = [];
     const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
-    for (const { mark, stateDigest, hardSparsity, aims } of rungs) {
+    for (const { mark, stateDigest, aims } of rungs) {
       const named = namedBy({ mark });
       // The server's ladder lacks a teacher that only --choose asks for, so it is evaluated here.
       const perplexity =
         perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
       const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);
       done += 1;
-      measured.push({ mark, sparsity: hardSparsity, perplexity, speeds, ...(aims.length === 0 ? {} : { budgets: aims.map(aimWords) }) });
+      measured.push({ mark, perplexity, speeds, ...(aims.length === 0 ? {} : { budgets: aims.map(aimWords) }) });
     }
     const candidates = candidatesOf(intactPerplexity, measured);
     const lastRung = rungs.findIndex((rung) => rung.stateDigest === before.stateDigest);

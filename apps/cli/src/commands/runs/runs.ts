@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { targetWithBudget } from '#comparison';
+import { reachedWords, shareGone, targetWithBudget } from '#comparison';
 import type { v1 } from '#protocol';
 import type { Context } from '../../command-context.js';
 import { names, wholeNumber } from '../../options/parse.js';
@@ -109,21 +109,22 @@ function printRuns({ output }: Context, { runs, total }: v1.ListRunsResponse, is
     return;
   }
   output.table(
-    ['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'],
+    ['RUN', 'NAME', 'STATUS', 'STEP', 'SPARSITY', 'TARGET', 'REACHED', 'PERPLEXITY', 'TEACHERS', 'RECIPE', 'LAUNCHED'],
     runs.map((run) => [
       run.runId,
       cutTo(run.name || '-', NAME_MAX),
       output.style(statusStyle(run), statusText(run)),
       `${run.step}/${stepsInAll(run) ?? '-'}${run.liveStep > run.step ? `, now ${run.liveStep}` : ''}`,
-      percent(run.hardSparsity || run.expectedSparsity),
+      percent(shareGone(run)),
       targetWithBudget(run.settings ?? {}),
+      run.step === 0n ? '-' : reachedWords(run.hardSparsity, run.budget),
       decimal(headlinePerplexity(run), 3),
       String(run.teacherCount),
       run.settings === undefined ? '-' : recipeWord(run.settings.recipe),
       when(run.launchedAt),
     ]),
-    [3, 4, 5, 6, 7],
-    { NAME: 'cut', LAUNCHED: 6, RECIPE: 5, TEACHERS: 4, TARGET: 3, PERPLEXITY: 2, STEP: 1 },
+    [3, 4, 5, 6, 7, 8],
+    { NAME: 'cut', LAUNCHED: 7, RECIPE: 6, TEACHERS: 5, REACHED: 4, TARGET: 3, PERPLEXITY: 2, STEP: 1 },
   );
   if (runs.length < total) output.line(output.style('dim', `${count(runs.length)} of ${count(total)}; more with --limit N or --all`));
 }

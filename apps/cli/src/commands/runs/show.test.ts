@@ -115,6 +115,19 @@ test('a target that was missed is said wherever the run is shown, and is the exi
   expect(outputs[2]!.stdout).toMatch(/the target was missed: sparsity 33\.0% instead of 50\.0%/);
 });
 
+test('runs compares all by the parameters that are gone, and names what the share of each target is of', async () => {
+  const about = { status: v1.RunStatus.RUN_STATUS_COMPLETED, step: 100n, parameterCount: 10_000n };
+  const result = (parameterCount: bigint) => ({ parameterCount, multiplicationShare: 0.5, estimated: false, bytes: 0n });
+  const budget = v1.Budget.fromPartial({ setting: 'target_bytes', unit: 'bytes', asked: 1, intact: 2, intactSize: 2 });
+  const runs = [
+    testRun({ ...about, runId: 'prunable', hardSparsity: 0.5, result: result(7_000n) }),
+    testRun({ ...about, runId: 'bytes', hardSparsity: 0.44, budget, result: result(5_500n) }),
+  ];
+  const { stdout } = await espalier({ listRuns: () => ({ runs, nextPageToken: '', total: 2 }) }, 'runs');
+  expect(stdout).toMatch(/^prunable .* 30\.0% .* 50\.0% of prunable /m);
+  expect(stdout).toMatch(/^bytes .* 45\.0% .* 44\.0% of bytes /m);
+});
+
 test('a target that pruning missed is said before recovery begins, with what helps', async () => {
   const phases = [
     { kind: 'prune', firstStep: 0n, endStep: 100n },

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { budgetWords, numericsDifference } from '#comparison';
+import { budgetWords, numericsDifference, reachedWords, shareGone } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
 import { pathWords } from '#run-files';
 import type { Context } from '../../command-context.js';
@@ -85,9 +85,10 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
     ['step', stepWords(run)],
     [
       'sparsity',
-      `${percent(run.hardSparsity, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ${percent(run.scheduledSparsity)} scheduled, ` +
-        `${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
+      `${reachedWords(run.hardSparsity, run.budget, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ` +
+        `${percent(run.scheduledSparsity)} scheduled, ${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
     ],
+    ['gone', run.result === undefined ? undefined : `${percent(shareGone(run), 2)} of all parameters, as exported`],
     ['budget', run.budget === undefined ? undefined : budgetWords(run.budget)],
     ['result', run.result === undefined ? undefined : resultWords(run.result, run.settings)],
     ['phase', phaseWords(run)],

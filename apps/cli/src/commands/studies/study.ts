@@ -14,7 +14,7 @@ import type { Output } from '../../output/output.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { printRungs } from '../../study/rungs.js';
 import { isStudyCsv, studyCsv } from '../../study/study-csv.js';
-import { intactValue, measureName, measureOf, targetWords } from '#comparison';
+import { intactValue, measureName, measureOf, reachedWords, shareGone, targetWords } from '#comparison';
 import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../../study/study-detail.js';
 import { registerPlot } from './study-plot.js';
 import { action, examples } from '../command.js';
@@ -187,7 +187,7 @@ function printStudy(output: Output, detail: v1.GetStudyResponse, measure: string
         group.modelPath === '' ? group.variant : `${group.variant} (${group.modelPath})`,
         ...fields.map((field) => group.settings[field] ?? ''),
         group.runsCompleted === group.runs ? String(group.runs) : `${group.runsCompleted}/${group.runs}`,
-        percent(group.hardSparsity?.mean ?? Number.NaN),
+        percent(group.sparsity?.mean ?? Number.NaN),
         decimal(figure?.mean),
         figure?.spread === undefined ? '-' : `± ${decimal(figure.spread)}`,
         figure === undefined || figure.n < 2 ? '-' : `${decimal(figure.lowest)} to ${decimal(figure.highest)}`,
@@ -203,7 +203,7 @@ function printStudy(output: Output, detail: v1.GetStudyResponse, measure: string
 
 function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
   output.table(
-    ['RUN', 'VARIANT', 'TARGET', 'SEED', 'STATUS', 'STEP', 'SPARSITY', 'PERPLEXITY', 'WHY'],
+    ['RUN', 'VARIANT', 'TARGET', 'SEED', 'STATUS', 'STEP', 'SPARSITY', 'REACHED', 'PERPLEXITY', 'WHY'],
     runs.map(({ variant, settings, run, refusal }) => [
       run?.runId ?? '-',
       variant,
@@ -211,12 +211,13 @@ function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
       String(settings?.seed ?? '-'),
       run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusText(run),
       `${run?.step ?? '-'}/${(settings?.totalSteps ?? 0) + (settings?.recoverSteps ?? 0)}`,
-      percent(run?.hardSparsity ?? Number.NaN),
+      run === undefined ? '-' : percent(shareGone(run)),
+      run === undefined || run.step === 0n ? '-' : reachedWords(run.hardSparsity, run.budget),
       decimal(run?.evaluations.find(({ headline }) => headline)?.perplexity),
       refusal?.message ?? run?.failure?.message ?? '',
     ]),
-    [2, 3, 5, 6, 7],
-    { WHY: 'wrap', TARGET: 'wrap', VARIANT: 'cut', SPARSITY: 1 },
+    [2, 3, 5, 6, 7, 8],
+    { WHY: 'wrap', TARGET: 'wrap', VARIANT: 'cut', SPARSITY: 1, REACHED: 2 },
   );
 }
 

@@ -1,5 +1,5 @@
 // Shows every teacher as a model that could be exported: its size, its quality, and whether it is on the Pareto front.
-import { onFront, perplexityOf } from '../../../../../libs/comparison/src/index.js';
+import { onFront, perplexityOf, shareGone } from '../../../../../libs/comparison/src/index.js';
 import { count, decimal, NONE, percent, short } from '../../ui/format.js';
 import { Pending } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
@@ -29,11 +29,11 @@ interface Size {
 
 export function LadderTab({ run, fork }: TabProps) {
   const { snapshots, isKnown, loaded } = useTeachers(run);
-  const rung = (mark: number | null, name: string, stateDigest: string, sparsity: number, size: Size): Rung => ({
+  const rung = (mark: number | null, name: string, stateDigest: string, size: Size): Rung => ({
     mark,
     name,
     stateDigest,
-    sparsity,
+    sparsity: shareGone({ parameterCount: run.parameterCount, result: size }),
     parameters: Number(size.parameterCount),
     isEstimated: size.estimated,
     perplexity: perplexityOf(run, stateDigest),
@@ -41,14 +41,14 @@ export function LadderTab({ run, fork }: TabProps) {
   const result = run.result ?? { parameterCount: run.parameterCount, estimated: true };
   const teachers = snapshots
     .filter(({ abandoned, discarded, inherited }) => !abandoned && !discarded && !inherited)
-    .map(({ mark, stateDigest, hardSparsity, parameterCount, sizeEstimated }) =>
-      rung(mark, `#${mark}`, stateDigest, hardSparsity, { parameterCount, estimated: sizeEstimated }),
+    .map(({ mark, stateDigest, parameterCount, sizeEstimated }) =>
+      rung(mark, `#${mark}`, stateDigest, { parameterCount, estimated: sizeEstimated }),
     );
   const isLastTeacher = teachers.some(({ stateDigest }) => stateDigest === run.stateDigest);
   const rungs = [
-    rung(null, 'intact', '', 0, { parameterCount: run.parameterCount, estimated: false }),
+    rung(null, 'intact', '', { parameterCount: run.parameterCount, estimated: false }),
     ...teachers,
-    ...(run.stateDigest === '' || isLastTeacher ? [] : [rung(null, 'last state', run.stateDigest, run.hardSparsity, result)]),
+    ...(run.stateDigest === '' || isLastTeacher ? [] : [rung(null, 'last state', run.stateDigest, result)]),
   ];
   if (run.stateDigest === '')
     return (

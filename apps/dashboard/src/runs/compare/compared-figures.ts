@@ -1,4 +1,5 @@
 // The figures and settings that a comparison shows for each run.
+import { shareGone } from '../../../../../libs/comparison/src/index.js';
 import { wordsOf } from '../../forms/run/setting-table.js';
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
@@ -31,10 +32,10 @@ interface Figure {
 export const FIGURES: Figure[] = [
   { name: QUALITY, words: decimal, of: (run) => headlineOf(run)?.perplexity },
   {
-    name: 'hard sparsity',
+    name: 'sparsity',
     words: percent,
     differenceWords: (value) => `${(value * 100).toFixed(1)} points`,
-    of: ({ hardSparsity }) => hardSparsity,
+    of: (run) => (run.result === undefined ? undefined : shareGone(run)),
   },
   { name: SIZE, words: short, of: ({ result }) => result && Number(result.parameterCount) },
   { name: 'last loss', words: decimal, about: 'of one batch, by the run’s own objective', of: ({ lastStep }) => lastStep?.loss },

@@ -28,6 +28,16 @@ export function resultSize(model: Model, { size }: SizedState): ResultSize {
   return { parameterCount, multiplicationShare: multiplications / denseMultiplications(model), bytes, estimated: false };
 }
 
+/** The size of the last state; null before there is one. */
+export const sizeOf = ({ model, current }: { model: Model; current: SizedState | null }): ResultSize | null =>
+  current === null || model.parameterCount === 0 ? null : resultSize(model, current);
+
+/** The share of the model's parameters that is gone as it is exported: the sparsity by which runs with different targets compare. */
+export function shareGone(run: { model: Model; current: SizedState | null }): number | null {
+  const size = sizeOf(run);
+  return size === null ? null : 1 - size.parameterCount / run.model.parameterCount;
+}
+
 /**
  * @param sparsity the share of the parameters of all projections that is gone
  * @param hiddenShare the share of hidden units that are open. The embeddings and the head have a column for each. Before a run it is not

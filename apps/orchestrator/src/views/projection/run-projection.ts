@@ -17,7 +17,7 @@ import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js
 import { firstStepOf, isDamaged, summaryOf, type RunDetail } from './run-detail.js';
 import { detailWithoutStart, foldDamage, foldEvent, foldMeasured, startDetail } from './run-detail.fold.js';
 import { encodeSteps } from './metrics-codec.js';
-import { encodeSized } from '../../pruning-run/planning/result-size.js';
+import { encodeSized, shareGone } from '../../pruning-run/planning/result-size.js';
 import { readRows, stepsOf } from './metrics-reader.js';
 import { NeededArtifacts } from './needed-artifacts.js';
 import { prepareStatements, type Statements } from './projection-statements.js';
@@ -201,7 +201,7 @@ export class RunProjection extends Projection {
       updatedAtMs,
       leaseMs === null ? null : updatedAtMs + leaseMs,
       headlineOf(run)?.value ?? NO_PERPLEXITY,
-      run.current?.hardSparsity ?? 0,
+      shareGone(run) ?? 0,
       run.settings.targetSparsity,
       run.revision,
       JSON.stringify(run.tags),
