@@ -43,7 +43,7 @@ export class YamlReader {
       this.document = parseDocument(text, {
         version: '1.2',
         schema: 'core',
-        uniqueKeys: true,
+        uniqueKeys: false, // its check compares each key with all others, which takes minutes; the visit below is linear
         lineCounter: this.lines,
         prettyErrors: false,
       });
@@ -51,16 +51,27 @@ export class YamlReader {
       throw invalidFile(`${basename(path)} can't be read: its values lie too deep in one another`, field);
     }
     const problems = [...this.document.errors, ...this.document.warnings];
-    const repeated = problems.filter(({ code }) => code === 'DUPLICATE_KEY');
-    // Any other problem leads to problems in the lines after it.
-    for (const { pos, message } of problems.length > repeated.length ? problems.slice(0, 1) : repeated)
-      this.mistakes.push(this.problem(pos[0], message));
+    // Any problem leads to problems in the lines after it.
+    for (const { pos, message } of problems.slice(0, 1)) this.mistakes.push(this.problem(pos[0], message));
     this.refuseMistakes();
     visit(this.document, (_, node) => {
+      if (this.mistakes.length >= MOST_MISTAKES) return visit.BREAK;
       if (isAlias(node) || (isNode(node) && 'anchor' in node && node.anchor !== undefined))
         this.mistakes.push(this.problem(node.range?.[0], 'anchors and aliases are not allowed: write the value itself'));
+      if (isMap(node)) this.requireUniqueKeys(node);
+      return undefined;
     });
     this.refuseMistakes();
+  }
+
+  private requireUniqueKeys({ items }: { items: readonly Pair[] }): void {
+    const keys = new Set<unknown>();
+    for (const { key } of items) {
+      const value = isScalar(key) ? key.value : key;
+      if (keys.has(value) && this.mistakes.length < MOST_MISTAKES)
+        this.mistakes.push(this.problem(rangeOf(key), 'Map keys must be unique'));
+      keys.add(value);
+    }
   }
 
   /** Keeps the mistake that the work throws, so that the rest of the file is read too. `refuseMistakes` throws all that were kept. */
@@ -69,6 +80,7 @@ export class YamlReader {
       return work();
     } catch (error) {
       if (!(error instanceof EspalierError)) throw error;
+      if (this.mistakes.length >= MOST_MISTAKES) this.refuseMistakes();
       this.mistakes.push(error);
       return undefined;
     }
