@@ -21,6 +21,10 @@ export function accessOptions(): Option[] {
     )
       .env('ESPALIER_DATA_ROOT')
       .argParser(listed),
+    new Option(
+      '--viewers-read-texts',
+      'let viewers download texts, tokens and states of runs, too; by default they read exports, and operators all artifacts',
+    ).default(isOn('ESPALIER_VIEWERS_READ_TEXTS')),
     new Option('--runs-per-caller <n>', 'runs that have not ended which one caller may have; admins have no limit (default: no limit)')
       .default(0, 'no limit')
       .env('ESPALIER_RUNS_PER_CALLER')

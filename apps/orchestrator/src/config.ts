@@ -48,6 +48,8 @@ export interface OrchestratorConfig {
   leaseSeconds: number;
   /** How long an evaluation, a text or an export may hold an engine that a run waits for. */
   jobMinutes: number;
+  /** Whether viewers may download the texts, tokens and states of runs. */
+  viewersReadTexts: boolean;
   /** The number of unfinished runs that a caller who is not an admin may have; 0: no limit. */
   runsPerCaller: number;
   /** Whether other machines may reach the server or an engine without encryption. */

@@ -46,6 +46,7 @@ export interface StackOptions {
   webhooks?: string | undefined;
   oidc?: string | undefined;
   runsPerCaller?: string | undefined;
+  viewersReadTexts?: boolean | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
   logLevel?: string | undefined;
@@ -108,6 +109,7 @@ function serverArguments(options: StackOptions): string[] {
     program,
     ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, value])),
     ...(options.allowInsecureRemote === true ? ['--allow-insecure-remote'] : []),
+    ...(options.viewersReadTexts === true ? ['--viewers-read-texts'] : []),
     ...(options.openLoopback === true ? ['--open-loopback'] : []),
     ...(options.acceptStore === true ? ['--accept-store'] : []),
   ];

@@ -1,7 +1,7 @@
 // Answers HistoryService by the queries. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { missingText } from '#event-store';
-import { serverStreaming, unary, v1 } from '#protocol';
+import { ROLES, serverStreaming, unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { s3Address, type ArtifactStore } from '#artifact-store';
 import { availableBytes } from '../storage/free-space.js';
@@ -18,6 +18,8 @@ import { exportAudit } from '../verification/audit-export.js';
 import { Verification } from '../verification/verification.js';
 import { verifyAll } from '../verification/verify-all.js';
 import { verifyRun } from '../verification/verify-run.js';
+import { requireAtLeast } from './admission/access.js';
+import { Callers } from './admission/callers.js';
 
 @Injectable()
 export class HistoryGrpc {
@@ -25,7 +27,8 @@ export class HistoryGrpc {
 
   constructor(
     @Inject(Verification) private readonly context: Verification,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder' | 'bucket'>,
+    @Inject(Callers) private readonly callers: Callers,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder' | 'bucket' | 'viewersReadTexts'>,
   ) {}
 
   handlers(): v1.HistoryServiceServer {
@@ -40,7 +43,11 @@ export class HistoryGrpc {
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
-      exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal) => exportAudit(context, request, signal)),
+      exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal, call) => {
+        if (request.includeSnapshots && !this.config.viewersReadTexts)
+          requireAtLeast(ROLES.operator, this.callers.grantOf(call), 'a bundle with states is');
+        return exportAudit(context, request, signal);
+      }),
       getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(condition, artifacts, this.config)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };

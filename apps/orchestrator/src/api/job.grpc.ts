@@ -54,9 +54,10 @@ export class JobGrpc {
       listJobs: unary(async ({ runId }: v1.ListJobsRequest): Promise<v1.ListJobsResponse> => ({
         jobs: jobs.all(runId === '' ? null : await views.wholeRunId(runId)).map(message),
       })),
-      cancelJob: unary((request: v1.CancelJobRequest): Promise<v1.CancelJobResponse> =>
-        Promise.resolve(request).then(({ jobId }) => ({ job: message(jobs.cancel(jobId)) })),
-      ),
+      cancelJob: unary(async ({ jobId }: v1.CancelJobRequest, _signal, call): Promise<v1.CancelJobResponse> => {
+        this.callers.contextOf(call); // which logs who cancels
+        return Promise.resolve({ job: message(jobs.cancel(jobId)) });
+      }),
     };
   }
 

@@ -37,7 +37,8 @@ export class LadderGrpc {
         const runId = await views.wholeRunId(request.runId);
         return { job: message(runId, ladders.progressOf(runId)) };
       }),
-      cancelLadder: unary(async (request: v1.CancelLadderRequest): Promise<v1.CancelLadderResponse> => {
+      cancelLadder: unary(async (request: v1.CancelLadderRequest, _signal, call): Promise<v1.CancelLadderResponse> => {
+        this.callers.contextOf(call); // which logs who cancels
         const runId = await views.wholeRunId(request.runId);
         return { job: message(runId, ladders.cancel(runId)) };
       }),

@@ -83,13 +83,18 @@ export async function statArtifact(
   };
 }
 
-/** Reads the artifact at the client's pace. From offset 0 the digest is checked, so a download that ends without an error is whole. */
+/**
+ * Reads the artifact at the client's pace. From offset 0 the digest is checked, so a download that ends without an error is whole.
+ * @param requireAllowed throws where the caller may not read the artifact
+ */
 export async function* downloadArtifact(
   views: RunViews,
   store: ArtifactStore,
   { digest: named, offset }: v1.DownloadArtifactRequest,
+  requireAllowed: (digest: string) => void,
 ): AsyncGenerator<v1.DownloadArtifactResponse> {
   const digest = await wholeDigest(views, store, named);
+  requireAllowed(digest);
   const found = await store.stat(digest);
   if (found === null) throw artifactNotFound(views, digest);
   if (offset > BigInt(found.bytes)) throw invalidField('FIELD_OUT_OF_RANGE', 'offset', `0 to ${found.bytes} is allowed`);

@@ -1,4 +1,4 @@
-import { EspalierError, type v1 } from '#protocol';
+import { EspalierError, methodAccess, v1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { JobNotes } from './job-notes.js';
 import { Ladders, missingRungs } from './ladders.js';
@@ -148,4 +148,14 @@ describe('the evaluation of a ladder', () => {
     const { made } = ladders(runWith({ data: { validationDigest: null } }));
     await expect(made.start('run', by)).rejects.toMatchObject({ code: 'FIELD_REQUIRED' });
   });
+});
+
+test("only its own caller and an admin may cancel a ladder, which may be another's than the run", async () => {
+  expect(methodAccess('/espalier.v1.RunService/CancelLadder')).toMatchObject({ onOthers: v1.Role.ROLE_ADMIN });
+  const evaluateRun = () => new Promise(() => undefined);
+  const runs = { load: () => Promise.resolve(runWith({ runId: 'run' })) };
+  const log = { info: () => undefined, warn: () => undefined };
+  const ladders = new Ladders(runs as never, { evaluateRun } as never, log);
+  await ladders.start('run', { ...by, actor: 'token:ann' });
+  expect([ladders.startedBy('run'), ladders.startedBy('another')]).toEqual(['token:ann', undefined]);
 });

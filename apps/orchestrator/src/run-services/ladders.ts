@@ -31,6 +31,8 @@ export interface Evaluates {
 
 interface Job {
   progress: LadderProgress;
+  /** The caller, as events name it. */
+  startedBy: string;
   stop: AbortController;
 }
 
@@ -62,10 +64,15 @@ export class Ladders implements OnModuleDestroy {
       throw invalidField('FIELD_REQUIRED', 'run_id', `run ${runId} has no validation text, so its ladder can't be evaluated`);
     const rungs = missingRungs(run, every);
     const progress = newProgress(rungs.length);
-    const job = { progress, stop: new AbortController() };
+    const job = { progress, startedBy: by.actor, stop: new AbortController() };
     this.jobs.set(runId, job);
     void this.climb(runId, rungs, job, by);
     return { ...progress };
+  }
+
+  /** The caller who started the ladder of the run, or undefined where there was none. */
+  startedBy(runId: string): string | undefined {
+    return this.jobs.get(runId)?.startedBy;
   }
 
   progressOf(runId: string): LadderProgress | undefined {

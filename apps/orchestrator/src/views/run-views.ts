@@ -10,7 +10,7 @@ import { runDamaged, runNotFound } from '../pruning-run/aggregate/pruning-run.er
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { runStream } from '../pruning-run/record/stored-event.js';
-import { discardOf, type DiscardRow } from './projection/needed-artifacts.js';
+import { discardOf, isOfExport, type DiscardRow } from './projection/needed-artifacts.js';
 import type { RunDetail, RunSummary } from './projection/run-detail.js';
 import { RunProjection } from './projection/run-projection.js';
 import { viewsSchema } from './projection/views-schema.js';
@@ -199,6 +199,10 @@ export class RunViews extends Views {
   }
 
   /** The last event of any run by which the artifact was removed. */
+  isOfExport(digest: string): boolean {
+    return isOfExport(this.database, digest);
+  }
+
   discardOf(digest: string): DiscardRow | null {
     return discardOf(this.database, digest);
   }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -33,6 +33,7 @@ describe('maintenance of the embedded event store', () => {
     while (appended < 10) await new Promise((resolve) => setTimeout(resolve, 10));
     const before = appended;
     const report = await backupEmbeddedEventStore({ folder, file: backup });
+    expect(statSync(backup).mode & 0o777).toBe(0o600); // it holds all events, and the digests of tokens
     expect(report.events).toBeGreaterThanOrEqual(before);
     expect(report.events % 5).toBe(0);
     expect(embeddedEventStoreStats({ folder })).toMatchObject({ isOpen: true, streams: 1, schemaVersion: 2 });

@@ -265,7 +265,7 @@ function isStoreFile(file: string): boolean {
 function makePlace(partial: string, file: string): void {
   try {
     makeFolder(dirname(file));
-    closeSync(openSync(partial, 'wx'));
+    closeSync(openSync(partial, 'wx', 0o600)); // it holds all events, and the digests of tokens
   } catch (error) {
     throw new EmbeddedStoreError('BACKUP_FILE_UNUSABLE', `"${file}" can't be written: ${(error as Error).message}`, { cause: error });
   }

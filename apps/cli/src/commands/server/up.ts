@@ -49,6 +49,7 @@ interface UpOptions {
   webhooks?: string;
   oidc?: string;
   runsPerCaller?: string;
+  viewersReadTexts?: boolean;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
   logLevel?: string;
@@ -101,6 +102,7 @@ export function registerUp(program: Command): void {
     .option('--tls-key <file>', 'its private key', absolutePath)
     .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', existingFolders)
+    .option('--viewers-read-texts', 'let viewers download texts, tokens and states of runs, too')
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
   addFilesAndLimits(up);
@@ -230,6 +232,7 @@ const SERVER_OPTIONS = [
     'webhooks',
     'oidc',
     'runsPerCaller',
+    'viewersReadTexts',
     'allowInsecureRemote',
     'openLoopback',
     'logLevel',

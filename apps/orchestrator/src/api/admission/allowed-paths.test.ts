@@ -1,5 +1,8 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { methodAt, v1 } from '#protocol';
-import { pathsIn } from './allowed-paths.js';
+import { pathsIn, requireAllowedPaths } from './allowed-paths.js';
 
 test('the paths of a request are found inside a choice too, by their fields', () => {
   const { path } = v1.RunServiceService.startJob;
@@ -22,4 +25,22 @@ test('a speed table is a path, unless the text is none or the digest of a kept t
     [...pathsIn(methodAt(path)!.input, { settings: { speedTable } }, '')].map((one) => one.path);
   for (const named of ['/tables/cpu.json', 'table', 'abc', 'ab'.repeat(33)]) expect(found(named)).toEqual([named]);
   for (const other of ['none', 'abcd', 'ab'.repeat(32)]) expect(found(other)).toEqual([]);
+});
+
+test('a model folder with a link that leads out of the roots is refused, since the file behind it would be read', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'roots-'));
+  try {
+    const [root, model] = [join(folder, 'root'), join(folder, 'root/model')];
+    mkdirSync(model, { recursive: true });
+    writeFileSync(join(folder, 'secret'), '{}');
+    writeFileSync(join(root, 'blob'), '{}');
+    symlinkSync('../blob', join(model, 'tokenizer.json'));
+    const { input } = methodAt(v1.RunServiceService.planRun.path)!;
+    const asked = (): Promise<void> => requireAllowedPaths(input, { modelPath: model }, [root]);
+    await expect(asked()).resolves.toBeUndefined(); // as in the cache of the Hugging Face hub
+    symlinkSync('../../secret', join(model, 'config.json'));
+    await expect(asked()).rejects.toMatchObject({ code: 'PATH_NOT_ALLOWED' });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -1,6 +1,6 @@
 // Checks the paths that a request with a token names. Each has to lie in a folder that the server's user has named with --data-root, with
 // all symbolic links followed. The server's own user may name any path, since that user can read these files anyway.
-import { realpath } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { dirname, join, basename, resolve, sep } from 'node:path';
 import type { DescField, DescMessage } from '@bufbuild/protobuf';
 import { EspalierError, namesTableFile } from '#protocol';
@@ -20,13 +20,20 @@ type Message = Record<string, unknown>;
 export async function requireAllowedPaths(type: DescMessage, message: object, roots: readonly string[]): Promise<void> {
   const allowed = await Promise.all(roots.map(realPlace));
   for (const { field, path } of pathsIn(type, message as Message, '')) {
-    if (isInside(await realPlace(resolve(path)), allowed)) continue;
+    const place = await realPlace(resolve(path));
+    if (isInside(place, allowed) && (await linksIn(place)).every((to) => isInside(to, allowed))) continue;
     const where = roots.length === 0 ? 'the server was started without any --data-root' : `allowed are those in ${roots.join(', ')}`;
     const description = `a caller with a token may not name this path: ${where}`;
     throw new EspalierError('PATH_NOT_ALLOWED', `${field}: ${description}`, {
       violations: [{ field, description, code: 'PATH_NOT_ALLOWED' }],
     });
   }
+}
+
+/** The places to which links in a folder lead, since a reader of the folder follows them. */
+async function linksIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  return Promise.all(entries.filter((entry) => entry.isSymbolicLink()).map(({ name }) => realPlace(join(folder, name))));
 }
 
 /** Yields every path in a message, with its field. */

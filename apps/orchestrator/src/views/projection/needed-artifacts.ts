@@ -19,6 +19,11 @@ export function allNeeded(database: ViewsDatabase): NeededRow[] {
   return database.prepare<[], NeededRow>('SELECT run_id AS runId, digest, kind FROM needed_artifacts').all();
 }
 
+/** Tells whether an artifact is an export or one of its files. */
+export function isOfExport(database: ViewsDatabase, digest: string): boolean {
+  return database.prepare("SELECT 1 FROM needed_artifacts WHERE digest = ? AND kind = 'export' LIMIT 1").get(digest) !== undefined;
+}
+
 export interface DiscardRow {
   runId: string;
   revision: number;

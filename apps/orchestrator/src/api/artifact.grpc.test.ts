@@ -1,0 +1,33 @@
+// Tests which artifacts a viewer may download.
+import { plainHandler, type CallInfo } from '#protocol';
+import type { Grant } from './admission/access.js';
+import { ArtifactGrpc } from './artifact.grpc.js';
+
+const [weights, tokens] = ['a'.repeat(64), 'b'.repeat(64)];
+const views = { isOfExport: (digest: string) => digest === weights, discardOf: () => null };
+const artifacts = {
+  stat: () => Promise.resolve({ bytes: 5, mediaType: 'application/octet-stream' }),
+  async *open() {
+    yield await Promise.resolve(Buffer.from('bytes'));
+  },
+};
+const grantOf = (role: 'viewer' | 'operator'): Grant => ({ kind: 'token', token: { role } }) as unknown as Grant;
+
+async function download(digest: string, role: 'viewer' | 'operator', viewersReadTexts = false): Promise<string> {
+  const callers = { grantOf: () => grantOf(role) };
+  const { downloadArtifact } = new ArtifactGrpc(views as never, artifacts as never, callers as never, { viewersReadTexts }).handlers();
+  const messages = plainHandler(downloadArtifact)({ digest, offset: 0n }, new AbortController().signal, {} as CallInfo);
+  let text = '';
+  for await (const { chunk } of messages as AsyncIterable<{ chunk: Buffer }>) text += chunk.toString();
+  return text;
+}
+
+test('a viewer reads the files of exports, and no text, tokens or state of a run', async () => {
+  expect(await download(weights, 'viewer')).toBe('bytes');
+  await expect(download(tokens, 'viewer')).rejects.toMatchObject({
+    code: 'ROLE_TOO_LOW',
+    metadata: { role: 'viewer', needed: 'operator' },
+  });
+  expect(await download(tokens, 'operator')).toBe('bytes');
+  expect(await download(tokens, 'viewer', true)).toBe('bytes'); // the server was started so
+});
