@@ -1,5 +1,5 @@
-// Tests that the text of a study takes no longer to refuse than it takes to read, whatever is in it. A caller sends it, and the server reads it
-// on the thread of all calls.
+// Tests that the text of a study takes no longer to refuse than it takes to read, whatever is in it. A caller sends it, and the server reads
+// it on the thread of all calls.
 import { readStudy } from './study-file.js';
 
 const BYTES = 250_000;

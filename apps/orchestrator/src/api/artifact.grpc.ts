@@ -32,7 +32,7 @@ export class ArtifactGrpc {
     };
   }
 
-  /** Viewers read exports. Texts, tokens and states of runs, whose data may be private, need a higher role. @throws EspalierError ROLE_TOO_LOW */
+  /** Viewers read exports. Texts, tokens and states, whose data may be private, need a higher role. @throws EspalierError ROLE_TOO_LOW */
   private requireAllowed(digest: string, call: CallInfo): void {
     if (this.config.viewersReadTexts || this.views.isOfExport(digest)) return;
     requireAtLeast(ROLES.operator, this.callers.grantOf(call), 'an artifact that is not of an export is');
