@@ -52,6 +52,8 @@ import { BackgroundJobs } from './run-services/background-jobs.js';
 import { Ladders } from './run-services/ladders.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
+import { ArtifactGrpc } from './api/artifact.grpc.js';
+import { HistoryGrpc } from './api/history.grpc.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
 import { RunPlans } from './api/run-plans.js';
@@ -196,6 +198,8 @@ export class AppModule {
         Fleet,
         Access,
         AccessGrpc,
+        HistoryGrpc,
+        ArtifactGrpc,
         FilesGrpc,
         Callers,
         Guard,

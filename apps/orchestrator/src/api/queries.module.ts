@@ -1,8 +1,6 @@
 import { Inject, Module, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';
 import type { EventStore } from '#event-store';
-import { ArtifactGrpc } from './artifact.grpc.js';
-import { HistoryGrpc } from './history.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { Verification } from '../verification/verification.js';
@@ -48,10 +46,8 @@ const WHY_READ_AGAIN = {
     },
     Verification,
     RunQueriesGrpc,
-    HistoryGrpc,
-    ArtifactGrpc,
   ],
-  exports: [RunViews, Verification, RunQueriesGrpc, HistoryGrpc, ArtifactGrpc],
+  exports: [RunViews, Verification, RunQueriesGrpc],
 })
 export class RunViewsModule implements OnModuleDestroy {
   constructor(@Inject(RunViews) private readonly views: RunViews) {}
