@@ -85,7 +85,12 @@ async function main(): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const server = await startServer(options);
+  const server = await startServer({ ...options, onLogLost: () => void endWithoutLog() });
+  const endWithoutLog = async (): Promise<void> => {
+    process.stderr.write('the write-ahead log was removed or replaced: all events are in the database, and the event store starts again\n');
+    await server.stop().catch(() => undefined);
+    process.exit(1); // its parent starts it again
+  };
   stopOnRequest(server, options.exitWithStdin);
   announce({ ready: true, port: server.port, pid: process.pid });
 }

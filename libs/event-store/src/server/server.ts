@@ -21,6 +21,8 @@ export interface ServerOptions {
   tls?: { certFile: string; keyFile: string; passwords: { admin: string; ops?: string | undefined } };
   /** Appends that would make the database larger are refused as on a full disk; undefined: no limit. */
   maxDatabaseBytes?: number | undefined;
+  /** Called when the store's write-ahead log was removed under the server, which should then be stopped and started again. */
+  onLogLost?: () => void;
 }
 
 export interface RunningServer {
@@ -36,7 +38,7 @@ const FLOW_CONTROL_WINDOW_BYTES = 4 << 20;
 /** Opens the store and serves it. Stopping has an order: no new work is taken, then answers are sent, then the database is closed. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const secret = secretOf(options);
-  const store = Store.open(options.folder, options.maxDatabaseBytes);
+  const store = Store.open(options.folder, options.maxDatabaseBytes, options.onLogLost);
   try {
     const stopping = new AbortController();
     // Every open call listens to this signal.

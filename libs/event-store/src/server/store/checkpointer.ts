@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3';
-import { statSync } from 'node:fs';
+import { statSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { programFile } from '#files';
@@ -13,8 +13,8 @@ const RESTART_WORKER_MS = 5_000;
  * too.
  */
 const LONGEST_IN_LOG_MS = 10_000;
-/** Looking at the log's size after every commit would cost more than it helps. */
-const COMMITS_BETWEEN_LOOKS = 8;
+/** How often the log is looked for while nothing is written. */
+const LOOK_MS = 1_000;
 
 /**
  * Moves committed pages from the write-ahead log into the database on a thread of its own, so that no append waits for it. If writes never
@@ -25,18 +25,26 @@ export class Checkpointer {
   private readonly file: string;
   private worker: Worker;
   private closed = false;
-  private commits = 0;
   private busy = false;
   private timer: NodeJS.Timeout | undefined;
+  private readonly looks: NodeJS.Timeout;
+  /** The log that this process has open. */
+  private readonly log: Stats | undefined;
+  /** Whether another file or none stands in the log's place. The log then ends with this process. */
+  private isLost = false;
 
+  /** @param onLost called once when the log was removed or replaced. What it held is in the database by then */
   constructor(
     private readonly database: Database.Database,
     folder: string,
+    private readonly onLost: () => void = () => undefined,
     private readonly longestInLogMs = LONGEST_IN_LOG_MS,
   ) {
     this.file = join(folder, DATABASE_FILE);
     this.walFile = `${this.file}-wal`;
+    this.log = this.logNow();
     this.worker = this.startWorker();
+    this.looks = setInterval(() => this.lookForLog(this.logNow()), LOOK_MS).unref();
   }
 
   private startWorker(): Worker {
@@ -55,16 +63,40 @@ export class Checkpointer {
     return worker;
   }
 
+  /** Called after each commit, before the process answers that it is durable. */
   committed(): void {
-    this.commits += 1;
     this.checkpointLater();
-    if (this.busy || this.commits % COMMITS_BETWEEN_LOOKS !== 0 || this.walBytes() < PASSIVE_ABOVE_BYTES) return;
+    const log = this.logNow();
+    this.lookForLog(log);
+    if (this.busy || (log?.size ?? 0) < PASSIVE_ABOVE_BYTES) return;
     this.checkpoint();
+  }
+
+  /**
+   * Notices a log that was removed or replaced under this process. This process still reads and writes it, but the next one would not find
+   * it. So its pages go into the database at once, and so do those of later commits.
+   */
+  private lookForLog(log: Stats | undefined): void {
+    const isThere = log !== undefined && log.ino === this.log?.ino && log.dev === this.log.dev;
+    if (this.closed || (isThere && !this.isLost) || !this.emptied()) return;
+    if (!this.isLost) this.onLost();
+    this.isLost = true;
+  }
+
+  /** Moves all pages of the log into the database. Returns whether that was possible. */
+  private emptied(): boolean {
+    try {
+      const [round] = this.database.pragma('wal_checkpoint(FULL)') as { busy: number }[];
+      return round?.busy === 0;
+    } catch {
+      return false; // the disk is full: the next look tries again
+    }
   }
 
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.timer);
+    clearInterval(this.looks);
     await this.worker.terminate();
     try {
       this.database.pragma('wal_checkpoint(TRUNCATE)');
@@ -89,7 +121,7 @@ export class Checkpointer {
 
   private roundDone(): void {
     this.busy = false;
-    if (this.walBytes() < RESTART_ABOVE_BYTES) return;
+    if ((this.logNow()?.size ?? 0) < RESTART_ABOVE_BYTES) return;
     try {
       // Does not wait for readers: a backup may read from the log for long, and appends must not wait for it.
       this.database.pragma('busy_timeout = 0');
@@ -101,11 +133,12 @@ export class Checkpointer {
     }
   }
 
-  private walBytes(): number {
+  /** The file in the log's place; undefined: there is none, or it can't be looked at. */
+  private logNow(): Stats | undefined {
     try {
-      return statSync(this.walFile, { throwIfNoEntry: false })?.size ?? 0;
+      return statSync(this.walFile, { throwIfNoEntry: false });
     } catch {
-      return 0; // the disk can't be read, so there is nothing to do
+      return undefined;
     }
   }
 }

@@ -21,10 +21,11 @@ export class Store {
     private readonly lock: FolderLock,
     readonly database: Database.Database,
     folder: string,
+    onLogLost: () => void,
   ) {
     this.log = new EventLog(database);
     this.reader = new EventReader(database, this.log.heads);
-    this.checkpointer = new Checkpointer(database, folder);
+    this.checkpointer = new Checkpointer(database, folder, onLogLost);
     const committed = (streams: ReadonlySet<string>): void => {
       this.wakeUps.committed(streams);
       this.checkpointer.committed();
@@ -32,12 +33,13 @@ export class Store {
     this.queue = new CommitQueue(this.log, committed, folder);
   }
 
-  static open(folder: string, maxDatabaseBytes?: number): Store {
+  /** @param onLogLost called when the write-ahead log was removed: nothing is lost yet, but the store must be opened again */
+  static open(folder: string, maxDatabaseBytes?: number, onLogLost: () => void = () => undefined): Store {
     createFolder(folder);
     const lock = FolderLock.acquire(folder);
     try {
       finishRestore(folder);
-      return new Store(lock, openForWriting(folder, maxDatabaseBytes), folder);
+      return new Store(lock, openForWriting(folder, maxDatabaseBytes), folder, onLogLost);
     } catch (error) {
       lock.release();
       throw error;
