@@ -13,6 +13,16 @@ export function roomInSync(folder: string): number {
   return roomOf(statfsSync(folder));
 }
 
+/** Tells whether the disk of the folder has room, but no inode for another file. */
+export function lacksInodes(folder: string): boolean {
+  try {
+    const { files, ffree } = statfsSync(folder);
+    return files > 0 && ffree === 0;
+  } catch {
+    return false;
+  }
+}
+
 function roomOf({ bavail, bfree, bsize }: StatsFs): number {
   return (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
 }

@@ -10,7 +10,9 @@ export {
   TOKEN_FILE,
   VIEWS_FILE,
 } from './data-folder.js';
-export { isFull, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
+export { processorUseOf, type ProcessorUse } from './processor-use.js';
+export { faultOfFolder, faultWords } from './fault-words.js';
+export { isFull, lacksInodes, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
 export { digestOfFile, FileDigests, fileMark } from './file-identity.js';
 export { folderMark, hasMark } from './folder-mark.js';
 export { makeFolder } from './make-folder.js';

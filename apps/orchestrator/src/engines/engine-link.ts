@@ -3,7 +3,7 @@
 import type { engineV1, EspalierError } from '#protocol';
 import type { ModelTransfer } from './far/far-client.js';
 import type { EngineApi } from './wire/engine-client.js';
-import { processorUseOf, type ProcessorUse } from './processor-use.js';
+import { processorUseOf, type ProcessorUse } from '#files';
 import { EngineProcess, type EngineProcessOptions } from './engine-process.js';
 
 /** The link to an engine that has answered. */

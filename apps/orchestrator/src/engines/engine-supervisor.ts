@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { EngineApi } from './wire/engine-client.js';
-import type { ProcessorUse } from './processor-use.js';
+import type { ProcessorUse } from '#files';
 import { isElsewhere, type EngineConnector, type EngineLink } from './engine-link.js';
 
 export interface Pace {

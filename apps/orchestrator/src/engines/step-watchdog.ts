@@ -2,7 +2,7 @@
 // step may take longer while others have the processors: an engine that waited for them longer than it ran is starved, and does not hang.
 import { EspalierError } from '#protocol';
 import type { LiveEngine } from './engine-supervisor.js';
-import type { ProcessorUse } from './processor-use.js';
+import type { ProcessorUse } from '#files';
 
 const FIRST_STEP_MAX_MS = 900_000;
 const STEP_MAX_MS_LEAST = 30_000;

@@ -4,7 +4,7 @@ import { EspalierError, engineV1 } from '#protocol';
 import type { EngineApi, TrainingProgress } from './wire/engine-client.js';
 import type { EngineConnector, EngineLink } from './engine-link.js';
 import type { LiveEngine } from './engine-supervisor.js';
-import type { ProcessorUse } from './processor-use.js';
+import type { ProcessorUse } from '#files';
 
 const FINGERPRINT = 'numerics of the script';
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');

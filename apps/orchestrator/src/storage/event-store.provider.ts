@@ -14,9 +14,10 @@ import {
   type EmbeddedEventStore,
   type EmbeddedEventStoreOptions,
 } from '#event-store';
-import { EVENT_STORE_LOG, readUserFileSync } from '#files';
+import { EVENT_STORE_LOG, processorUseOf, readUserFileSync } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
+import { StorePatience } from './store-patience.js';
 
 /** The file in the data folder with the connection string of its event store. */
 const ADDRESS_FILE = 'event-store.url';
@@ -24,7 +25,6 @@ const CHECK_INTERVAL_MS = 500;
 /** Most checks only look whether the store's process lives. After this number of checks, the store must also answer a call. */
 const CHECKS_A_PING = 4;
 const PING_TIMEOUT_MS = 5_000;
-const SILENT_CHECKS_MAX = 3;
 const LOCKED_PATIENCE_MS = 10_000;
 
 /** Where the store is. `pid` is the process that this server ends, or null where the store belongs to another. */
@@ -35,8 +35,11 @@ export class EventStoreHost {
   /** Called when the store stops answering, and when it answers again. */
   onReachable: (reachable: boolean) => void = () => undefined;
   private reachable = true;
-  /** The number of checks in a row without an answer. */
-  private silent = 0;
+  private readonly patience = new StorePatience();
+  /** The reason why the store does not answer, in words that were logged; '' while it answers. */
+  private problem = '';
+  /** The time by which this process's own timers were late since the last ping. */
+  private lateMs = 0;
 
   readonly store: ConnectedEventStore;
 
@@ -68,7 +71,7 @@ export class EventStoreHost {
 
   private async watch(): Promise<void> {
     for (let check = 1; !this.stopping; check += 1) {
-      await sleep(CHECK_INTERVAL_MS, undefined, { ref: false });
+      await this.pause(CHECK_INTERVAL_MS);
       if (this.stopping) return;
       try {
         await this.look(check);
@@ -83,13 +86,16 @@ export class EventStoreHost {
     const alive = pid === null || isAlive(pid);
     if (alive && check % CHECKS_A_PING !== 0) return;
     const answered = alive && (await this.answers());
+    const { lateMs } = this;
+    this.lateMs = 0;
     this.tell(answered);
-    this.silent = answered ? 0 : this.silent + 1;
+    if (answered) this.patience.answered();
     if (answered || this.stopping) return;
     if (pid !== null) {
-      if (alive && this.silent < SILENT_CHECKS_MAX) return;
+      if (alive && !this.patience.isOver({ nowMs: performance.now(), workedMs: workOf(pid), lateMs })) return;
       this.log.error({ pid }, alive ? 'the event store hangs and is started again' : 'the event store died and is started again');
       if (alive) kill(pid);
+      this.patience.startsAgain();
     }
     try {
       await this.reachAgain();
@@ -102,13 +108,17 @@ export class EventStoreHost {
   private async reachAgain(): Promise<void> {
     const before = this.reached.connectionString;
     this.reached = await this.reach();
-    if (this.reached.connectionString !== before) {
-      this.store.moveTo(this.reached.connectionString);
-      this.log.warn('the event store is found at another address now');
-    }
-    if (this.reached.pid === null) return; // the next check tells whether the store answers there
-    this.silent = 0;
-    this.tell(true);
+    const { connectionString, pid } = this.reached;
+    // A client that met a store in the middle of its start may never find it again, so a store that was started again gets a new one.
+    if (pid !== null || connectionString !== before) this.store.moveTo(connectionString);
+    if (connectionString !== before) this.log.warn('the event store is found at another address now');
+    if (pid !== null) this.tell(await this.answers()); // otherwise the next check tells whether the store answers there
+  }
+
+  private async pause(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    await sleep(ms, undefined, { ref: false });
+    this.lateMs = Math.max(this.lateMs, performance.now() - until);
   }
 
   private tell(reachable: boolean): void {
@@ -119,13 +129,15 @@ export class EventStoreHost {
 
   private async answers(): Promise<boolean> {
     if (performance.now() - (this.store.appendedAtMs ?? -Infinity) < CHECKS_A_PING * CHECK_INTERVAL_MS) return true;
-    return Promise.race([
-      this.store.ping().then(
-        () => true,
-        () => false,
-      ),
-      sleep(PING_TIMEOUT_MS, false, { ref: false }),
-    ]);
+    const asked = this.store.ping().then(
+      () => '',
+      (error: unknown) => (error as Error).message,
+    );
+    const late = this.pause(PING_TIMEOUT_MS).then(() => `it does not answer within ${PING_TIMEOUT_MS / 1_000} s`);
+    const problem = await Promise.race([asked, late]);
+    if (problem !== '' && problem !== this.problem) this.log.warn({ pid: this.reached.pid, problem }, 'the event store does not answer');
+    this.problem = problem;
+    return problem === '';
   }
 }
 
@@ -139,6 +151,12 @@ async function patientWithLock(start: () => Promise<EmbeddedEventStore>): Promis
       await sleep(100);
     }
   }
+}
+
+/** The milliseconds in which the store's threads worked or waited for a processor, or null where that is not known. */
+function workOf(pid: number): number | null {
+  const use = processorUseOf(pid);
+  return use === null ? null : use.ranMs + use.waitedMs;
 }
 
 function isAlive(pid: number): boolean {

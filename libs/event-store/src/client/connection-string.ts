@@ -36,8 +36,3 @@ export function loginOf(connectionString: string): { credentials?: { username: s
   if (username === undefined || password === undefined || /[?&]tls=false/i.test(connectionString)) return {};
   return { credentials: { username: decodeURIComponent(username), password: decodeURIComponent(password) } };
 }
-
-/** Tells whether a client asks by gossip for the leading node: the string names several nodes, or a DNS name that stands for them. */
-export function namesCluster(connectionString: string): boolean {
-  return /^[a-z]+\+discover:|^[a-z+]+:\/\/[^?/]*,/.test(connectionString);
-}

@@ -1,10 +1,10 @@
-// The official client for reads. Reads go through the client's native part, which asks a cluster only once for the leader. When that node
-// is gone, each later read fails, although another node leads by then. So after such a failure, reads from a cluster get a new client, and
-// the read that failed goes on with it.
+// The official client for reads. Reads go through the client's native part, which looks for the store only once. When that node is gone,
+// each later read may fail, although another node leads by then, or the same one is back. So after such a failure, reads get a new client,
+// and the read that failed goes on with it.
 // Appends and subscriptions have a client of their own, which looks for the leader by itself and is not disturbed.
 import { KurrentDBClient, type BasicCredentials } from '@kurrent/kurrentdb-client';
 import { EventStoreError, EventStoreUnavailableError } from '../event-store.errors.js';
-import { connectionStringOf, loginOf, namesCluster, type ConnectOptions } from './connection-string.js';
+import { connectionStringOf, loginOf, type ConnectOptions } from './connection-string.js';
 import { translateError } from './errors.js';
 
 /** The pause before another new client. The pauses grow while no node answers, because the native part frees the memory of clients late. */
@@ -61,7 +61,7 @@ export class ReadingClient {
   }
 
   private renew(): void {
-    if (!namesCluster(this.options.connectionString) || performance.now() - this.madeAt < this.pauseMs) return;
+    if (performance.now() - this.madeAt < this.pauseMs) return;
     if (this.madeAt !== -Infinity) this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
     this.madeAt = performance.now();
     void this.now.client.dispose();

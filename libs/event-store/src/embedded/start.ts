@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { offlineEnvironment, programFile } from '#files';
+import { offlineEnvironment, processorUseOf, programFile } from '#files';
 import { EmbeddedStoreError } from '../event-store.errors.js';
 
 export interface EmbeddedEventStoreOptions {
@@ -26,8 +26,14 @@ export interface EmbeddedEventStore {
   stop(): Promise<void>;
 }
 
-/** A store that fails to start tells so at once. A sound one has taken over half a minute on a busy machine with a slow disk. */
-const START_TIMEOUT_MS = 120_000;
+/**
+ * A store that fails to start tells so at once. A sound one has taken over half a minute on a busy machine with a slow disk, and takes much
+ * longer with a hundredth of a processor. So a start is given up only when the process has done nothing for this time.
+ */
+const START_IDLE_MS = 120_000;
+const START_LOOK_MS = 1_000;
+/** The least use of the processors between two looks that counts as work. */
+const AT_WORK_MS = 5;
 const STOP_TIMEOUT_MS = 10_000;
 /**
  * The server is often idle for most of a second. V8 would then collect garbage to return memory, which takes time from an engine's steps.
@@ -88,23 +94,37 @@ interface Announcement {
 function ready(child: ChildProcess): Promise<Announcement> {
   return new Promise((resolve, reject) => {
     const fail = (code: string, message: string) => {
-      clearTimeout(timer);
+      clearInterval(timer);
       child.kill('SIGKILL');
       reject(new EmbeddedStoreError(code, message));
     };
-    const late = `the event store did not start within ${START_TIMEOUT_MS / 1000} s`;
-    const timer = setTimeout(() => fail('STORE_FAILED', late), START_TIMEOUT_MS);
+    const timer = setInterval(
+      whenIdle(child.pid, () => fail('STORE_FAILED', `the event store did nothing for ${START_IDLE_MS / 1000} s while it started`)),
+      START_LOOK_MS,
+    );
     child.once('error', (error) => fail('STORE_FAILED', `the event store could not be started: ${error.message}`));
     child.once('exit', (code, signal) => fail('STORE_FAILED', `the event store ended while starting (${signal ?? `exit code ${code}`})`));
     createInterface({ input: child.stdout! }).once('line', (line) => {
       const announcement = JSON.parse(line) as Announcement;
       if (!announcement.ready) return fail(announcement.code, announcement.message);
-      clearTimeout(timer);
+      clearInterval(timer);
       child.removeAllListeners('exit');
       child.removeAllListeners('error');
       resolve(announcement);
     });
   });
+}
+
+/** Returns a function to call at each look. It calls `end` once the process has done nothing for long. */
+function whenIdle(pid: number | undefined, end: () => void): () => void {
+  let [workedMs, idleSinceMs] = [0, performance.now()];
+  return () => {
+    const use = pid === undefined ? null : processorUseOf(pid);
+    const now = performance.now();
+    const worked = use === null ? 0 : use.ranMs + use.waitedMs;
+    if (worked - workedMs >= AT_WORK_MS) [workedMs, idleSinceMs] = [worked, now];
+    else if (now - idleSinceMs > START_IDLE_MS) end();
+  };
 }
 
 function stop(child: ChildProcess): Promise<void> {
