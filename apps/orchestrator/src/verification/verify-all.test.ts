@@ -30,6 +30,36 @@ function recorded(): StoredEvent[] {
   return [...foreign, ...events].map((event, at) => ({ ...event, position: { commit: BigInt(at + 1), prepare: BigInt(at + 1) } }));
 }
 
+test('views that can not be read are told as a problem, and events and artifacts are checked all the same', async () => {
+  const events = recorded();
+  const folder = await mkdtemp(join(tmpdir(), 'verify-all-'));
+  const artifacts = await openArtifactStore({ folder });
+  await artifacts.put(Buffer.from(speedTable()));
+  const rows = { pluck: () => rows, all: () => [] };
+  const views = {
+    problemInFile: () => Promise.reject(new Error('views.sqlite is locked')),
+    peek: () => null,
+    database: { prepare: () => rows },
+  };
+  const store = {
+    async *readAll({ direction = 'forwards' }: { direction?: string }): AsyncGenerator<StoredEvent> {
+      await turn();
+      yield* direction === 'forwards' ? events : [events.at(-1)!];
+    },
+    async *read(stream: string): AsyncGenerator<StoredEvent> {
+      await turn();
+      yield* events.filter((event) => event.stream === stream);
+    },
+  };
+  const told: v1.VerifyAllResponse[] = [];
+  const context = { store, views, artifacts, condition: { missing: null } };
+  for await (const response of verifyAll(context as never, new AbortController().signal)) told.push(response);
+  await rm(folder, { recursive: true });
+  const { summary } = told.at(-1)!;
+  expect(summary).toMatchObject({ ok: false, runs: BigInt(RUNS.length), events: BigInt(events.length), artifacts: 1n });
+  expect(summary!.problems).toContain('views: the file of read models: it could not be checked: views.sqlite is locked');
+});
+
 test('progress is told, runs are read beside each other, their verdicts come in order, and an artifact is called what it is', async () => {
   const events = recorded();
   let [open, mostOpen] = [0, 0];

@@ -80,7 +80,13 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
  */
 async function* viewsVerdicts({ views }: Context, say: Say, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
   const subject = 'the file of read models';
-  const problem = await views.problemInFile();
+  let problem: string | null;
+  try {
+    problem = await views.problemInFile();
+  } catch (error) {
+    yield say('views', subject, false, `it could not be checked: ${(error as Error).message}`, 0);
+    return; // events and artifacts are checked all the same
+  }
   if (problem === null) yield say('views', subject, true, 'every row is as it was written', 0);
   else yield say('views', subject, false, `${problem}; it is being rebuilt from the events`, 0);
   if (problem !== null) await views.startAnew(new ViewsDamagedError(problem));

@@ -1,6 +1,6 @@
 // Tests the feed and the views on a real event store, with an aggregate that has nothing to do with runs.
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import { BY_SERVER } from '../call-context.js';
 import { Projection, type RecordItem } from './projection.js';
 import { shelf, type BookPlaced, type Shelf } from '../testing.js';
 import { Views } from './views.js';
-import { readPosition, removeViewsFile } from './views-file.js';
+import { readPosition, removeViewsFile, ViewsDamagedError } from './views-file.js';
 import { addSums, type ViewsTable } from './views-tables.js';
 
 const by = BY_SERVER;
@@ -200,6 +200,20 @@ describe('a file of read models on a disk that lies', () => {
     expect(await views.problemInFile()).toBeNull();
     await views.stop();
   }
+
+  test('that is removed while they are open is a problem that a check names, and they are made again from the events', async () => {
+    await stopped();
+    const views = viewsOn();
+    views.start();
+    await views.ready();
+    rmSync(file());
+    const problem = await views.problemInFile();
+    expect(problem).toBe(`${file()} was removed under the running server`);
+    await views.startAnew(new ViewsDamagedError(problem!));
+    await views.reach('a', 1);
+    expect(await views.problemInFile()).toBeNull();
+    await views.stop();
+  });
 
   test('any bit that is changed in it changes nothing that is shown', async () => {
     await stopped();

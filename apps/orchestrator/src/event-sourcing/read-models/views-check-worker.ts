@@ -10,9 +10,15 @@ export interface ViewsCheck {
 }
 
 const { file, tables } = workerData as ViewsCheck;
-const database = new Database(file, { readonly: true, timeout: 5_000 });
 try {
-  parentPort!.postMessage(problemIn(database, tables));
-} finally {
-  database.close();
+  const database = new Database(file, { readonly: true, timeout: 5_000 });
+  try {
+    parentPort!.postMessage(problemIn(database, tables));
+  } finally {
+    database.close();
+  }
+} catch (error) {
+  // An error of SQLite loses its message on the way to another thread.
+  const { code, message } = error as Error & { code?: string };
+  throw new Error(`${file} can't be read: ${message} (${code})`, { cause: message });
 }

@@ -96,6 +96,7 @@ function tablesOf({ tables }: ViewsSchema): ViewsTable[] {
  * all rows.
  */
 export function problemInViewsFile(file: string, schema: ViewsSchema): Promise<string | null> {
+  if (!existsSync(file)) return Promise.resolve(`${file} was removed under the running server`);
   const workerData: ViewsCheck = { file, tables: tablesOf(schema).map(({ name }) => name) };
   return new Promise((resolve, reject) => {
     const worker = new Worker(programFile(new URL('./views-check-worker.js', import.meta.url)), { workerData });
