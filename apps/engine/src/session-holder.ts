@@ -29,6 +29,12 @@ export class SessionHolder {
   private workEndedAtMs = performance.now();
   private readonly processBytes = process.memoryUsage.rss();
 
+  /** @param openSession opens a session of the core; tests replace it, and the plan of its memory */
+  constructor(
+    private readonly openSession: (options: SessionOptions) => Promise<Session> = (options) => Session.open(options),
+    private readonly planOf: typeof planMemory = planMemory,
+  ) {}
+
   get sessionId(): string {
     return this.current?.id ?? '';
   }
@@ -56,7 +62,7 @@ export class SessionHolder {
    */
   async plan(options: SessionOptions, signal?: AbortSignal): Promise<ProcessMemoryPlan> {
     const { processBytes } = this;
-    const plan = await planMemory(options, signal);
+    const plan = await this.planOf(options, signal);
     const { memory } = this.current ?? {};
     if (plan.hostBytes > 0) {
       // The process takes the machine's memory. A card whose free memory is not known counts as free: the sum is never above all it has.
@@ -69,7 +75,7 @@ export class SessionHolder {
     const totalBytes = plan.totalBytes + processBytes;
     const availableBytes = plan.availableBytes + held;
     if (totalBytes <= availableBytes) return { ...plan, processBytes, totalBytes, availableBytes, change: null };
-    const { change } = await planMemory({ ...options, memoryLimitBytes: Math.max(1, availableBytes - processBytes) }, signal);
+    const { change } = await this.planOf({ ...options, memoryLimitBytes: Math.max(1, availableBytes - processBytes) }, signal);
     const changed = change === null ? null : { ...change, totalBytes: change.totalBytes + processBytes };
     return { ...plan, processBytes, totalBytes, availableBytes, change: changed };
   }
@@ -84,8 +90,13 @@ export class SessionHolder {
       const before = this.current;
       this.current = undefined;
       await before?.session.close(); // first, so that two models are never in memory at once
-      const session = await Session.open(options);
-      this.current = { id: randomUUID(), owner, session, memory: await this.plan(options), text: '', state: Promise.resolve('') };
+      const session = await this.openSession(options);
+      try {
+        this.current = { id: randomUUID(), owner, session, memory: await this.plan(options), text: '', state: Promise.resolve('') };
+      } catch (error) {
+        await session.close(); // nobody knows this session, so nobody else would close it
+        throw error;
+      }
       this.hadSession = true;
       return this.current;
     });

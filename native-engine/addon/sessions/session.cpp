@@ -49,7 +49,6 @@ Napi::Function Session::define(Napi::Env env) {
                       InstanceMethod<&Session::open_scorer>("openScorer"),
                       InstanceMethod<&Session::score>("score"),
                       InstanceMethod<&Session::close_scorer>("closeScorer"),
-                      InstanceMethod<&Session::evaluate>("evaluate"),
                       InstanceMethod<&Session::generate>("generate"),
                       InstanceMethod<&Session::stop_text>("stopText"),
                       InstanceMethod<&Session::measure_speed>("measureSpeed"),

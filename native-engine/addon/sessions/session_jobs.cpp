@@ -49,12 +49,11 @@ struct RunningJob final : JobContext, ComputeWork, std::enable_shared_from_this<
       error = std::current_exception();
     }
     job = nullptr;  // the objects that the job holds are destroyed on the thread that used them
-    {
-      const std::lock_guard lock(mutex);
-      finished = true;
-    }
-    finished_signal.notify_all();
     call(&RunningJob::settle);
+    // Last, since Node may be gone as soon as a waiter is told.
+    const std::lock_guard lock(mutex);
+    finished = true;
+    finished_signal.notify_all();
   }
 
   // Queues a call of a member function on the event loop. Once the environment closes, the call is dropped, because no caller waits for the
