@@ -42,7 +42,10 @@ function openFolder(folder: string, mark: Mark): string {
   if (names.includes(mark.file)) return folder;
   const [foreign] = names.filter((name) => name !== 'lost+found');
   if (foreign !== undefined)
-    throw new Error(`it holds ${JSON.stringify(foreign)}, which no engine put there; a new or empty folder is allowed`);
+    throw new Error(
+      `it holds ${JSON.stringify(foreign)}, and no file ${mark.file}, by which engines know a folder of theirs: a new or empty folder is ` +
+        `allowed; if engines did use this one, make that file again: touch ${join(folder, mark.file)}`,
+    );
   writeFileSync(join(folder, mark.file), mark.text);
   return folder;
 }

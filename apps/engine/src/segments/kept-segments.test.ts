@@ -134,6 +134,17 @@ test.each<[string, (path: string) => void]>([
   expect(engine.files).toEqual([]);
 });
 
+test('where the folder is gone, nothing is found or kept, and the training goes on', async () => {
+  const engine = new Engine();
+  await engine.trained();
+  rmSync(engine.folder, { recursive: true });
+  expect(await engine.of().find(start())).toBeNull();
+  await engine.trained(100, start({ firstStep: 6 }));
+  await engine.segments.goesOnFrom('run', 8);
+  await engine.segments.recorded('another');
+  expect(engine.told.filter((text) => text.includes('ENOENT'))).toEqual([expect.stringContaining("the folder for segments can't be read")]);
+});
+
 test('for want of room the oldest segment of an earlier process goes, one of this process stays, and the want is told once', async () => {
   const before = new Engine();
   await before.trained(2 * MIB);
@@ -230,6 +241,8 @@ test('a folder with other files is refused', () => {
   const folder = newFolder();
   mkdirSync(folder);
   writeFileSync(join(folder, 'thesis.tex'), '');
-  expect(() => new Engine(folder)).toThrow('it holds "thesis.tex", which no engine put there');
+  expect(() => new Engine(folder)).toThrow(
+    'it holds "thesis.tex", and no file espalier-segments, by which engines know a folder of theirs',
+  );
   expect(existsSync(join(folder, 'espalier-segments'))).toBe(false);
 });

@@ -105,7 +105,11 @@ export class KeptSegments {
   /** Resolves with null if the segment is not here or is damaged: then it is trained again. Never rejects. */
   find(name: string): Promise<KeptSegment | null> {
     return this.inTurn(async () => {
-      if (!existsSync(this.file(name, 'segment'))) this.takeOver();
+      try {
+        if (!existsSync(this.file(name, 'segment'))) this.takeOver();
+      } catch (error) {
+        this.tellOnce({ err: error }, `the folder for segments can't be read, so they are trained again: ${(error as Error).message}`);
+      }
       if (!existsSync(this.file(name, 'segment'))) return null;
       try {
         return await this.read(name);

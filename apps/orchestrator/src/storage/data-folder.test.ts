@@ -9,7 +9,8 @@ test.each<[string, string, RegExp]>([
     'a folder of another user, such as a volume that a cluster has mounted, tells what would do',
     /can't be used: refused. It belongs .* --data-folder \/data\/espalier$/,
   ],
-  ['EROFS', 'another problem is told as it is', /^the data folder \/data can't be used: refused$/],
+  ['EROFS', 'a disk that is read-only is told as one', /^the data folder \/data can't be used: its disk is mounted read-only$/],
+  ['EIO', 'another problem is told as it is', /^the data folder \/data can't be used: refused$/],
 ])('%s: %s', (code, _, words) => {
   expect(unusableText('/data', Object.assign(new Error('refused'), { code }))).toMatch(words);
 });

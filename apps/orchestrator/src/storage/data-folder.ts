@@ -9,6 +9,8 @@ import {
   DATA_FOLDER_FORMAT,
   DATA_FOLDER_FORMAT_FILE,
   DATA_FOLDER_ID,
+  faultOfFolder,
+  faultWords,
   folderMark,
   foreignDataFolderText,
   foreignInDataFolder,
@@ -133,8 +135,11 @@ function idOf(path: string): string {
 }
 
 /** A volume that a cluster mounts often belongs to root, and only its owner can close it to others. */
-export function unusableText(path: string, { code, message }: NodeJS.ErrnoException): string {
-  const why = `the data folder ${path} can't be used: ${message}`;
+export function unusableText(path: string, error: NodeJS.ErrnoException): string {
+  const { code, message } = error;
+  // SQLite tells only that a file can't be opened or written.
+  const fault = code?.startsWith('SQLITE_') === true ? faultOfFolder(path) : faultWords(error);
+  const why = `the data folder ${path} can't be used: ${fault ?? message}`;
   if (code !== 'EPERM') return why;
   const below = `A new folder below it would do: --data-folder ${join(path, 'espalier')}`;
   return `${why}. It belongs to another user, so this server can't close it to others. ${below}`;

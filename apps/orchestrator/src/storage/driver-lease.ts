@@ -139,6 +139,12 @@ export class DriverLease {
 
   standby(): EspalierError {
     const { newest } = this;
+    if (newest?.instance === this.instance && newest.type !== 'DrivingReleased')
+      return new EspalierError(
+        'ORCHESTRATOR_STANDBY',
+        'this orchestrator stands by: it could not reach its event store for longer than its lease of the runs lasts, so another ' +
+          'orchestrator may drive them now; it goes on by itself once it reaches the store',
+      );
     const who =
       newest === null
         ? 'another orchestrator'

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { folderMark, hasMark, isFull, ROOM_BYTES } from '#files';
+import { faultWords, folderMark, hasMark, isFull, lacksInodes, ROOM_BYTES } from '#files';
 import { EspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { LiveProgress } from '../live/live-progress.js';
@@ -116,14 +116,16 @@ async function writeProblem(folder: string): Promise<EspalierError | null> {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC' || code === 'EDQUOT') return storageFull(folder);
-    return new EspalierError('STORAGE_UNUSABLE', `the data folder ${folder} can't be written: ${message}`, { metadata: { folder } });
+    const why = faultWords(error) ?? message;
+    return new EspalierError('STORAGE_UNUSABLE', `the data folder ${folder} can't be written: ${why}`, { metadata: { folder } });
   } finally {
     await rm(path, { force: true }).catch(() => undefined);
   }
 }
 
 function storageFull(folder: string): EspalierError {
-  return new EspalierError('STORAGE_FULL', `no room is left for the data folder ${folder}: free some, and all goes on by itself`, {
+  const what = lacksInodes(folder) ? 'no inode for another file (df -i)' : 'no room';
+  return new EspalierError('STORAGE_FULL', `${what} is left for the data folder ${folder}: free some, and all goes on by itself`, {
     metadata: { folder },
   });
 }

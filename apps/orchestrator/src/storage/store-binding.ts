@@ -98,11 +98,23 @@ async function notTheSame(config: Config, store: EventStore, bound: string, foun
     const end = (await endOf(store))?.commit ?? 0n;
     return new EspalierError('EVENTS_MISSING', `events are missing: ${position}the event store ends at ${end}; ${HOW_TO_MEND}`);
   }
+  if (found !== null && isDamagedName(bound, found))
+    return new EspalierError(
+      'ARTIFACTS_OF_ANOTHER_STORE',
+      `${placeOf(config)} names its event store in the file event-store.id, and that file is damaged: it says ${JSON.stringify(bound)}, and ` +
+        `the event store is ${found}. Write that name into the file, and look for other damage with \`espalier verify --all\``,
+    );
   return new EspalierError(
     'ARTIFACTS_OF_ANOTHER_STORE',
     `${placeOf(config)} serves event store ${bound}, and this is ${found ?? 'one that no server has worked with'}: ` +
       `use a data folder (--data-folder, or --artifacts) for each event store, or ${ACCEPTING}`,
   );
+}
+
+/** Tells whether a name is the other one with some characters changed: names of two stores have nothing in common. */
+export function isDamagedName(read: string, name: string): boolean {
+  const wrong = [...name].filter((character, at) => read[at] !== character).length;
+  return wrong > 0 && wrong <= name.length / 4;
 }
 
 const placeOf = ({ bucket, artifactFolder }: Config): string =>

@@ -2,7 +2,7 @@ import Database from 'better-sqlite3';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, ownVersion } from '#files';
+import { faultOfFolder, makeFolder, ownVersion } from '#files';
 import { isRestoreUnfinished } from './restore-steps.js';
 import { StoreError, toStoreError } from './store-error.js';
 import { DATABASE_FILE } from './store-files.js';
@@ -53,7 +53,7 @@ export class FolderLock {
     } catch (error) {
       database?.close();
       const named = toStoreError(error);
-      if (named.code !== 'STORE_LOCKED') throw named;
+      if (named.code !== 'STORE_LOCKED') throw withCause(named, folder);
       throw new StoreError('STORE_LOCKED', `another process has the event store in "${folder}" open`, { cause: error });
     }
   }
@@ -99,8 +99,14 @@ export function openForWriting(folder: string, maxDatabaseBytes?: number): Datab
     return database;
   } catch (error) {
     database?.close();
-    throw toStoreError(error);
+    throw withCause(toStoreError(error), folder);
   }
+}
+
+/** Adds the cause to an error of SQLite, which tells only that a file can't be opened. */
+function withCause(error: StoreError, folder: string): StoreError {
+  const cause = error.code === 'STORE_FOLDER_UNUSABLE' ? faultOfFolder(folder) : null;
+  return cause === null ? error : new StoreError(error.code, `the event store in ${folder} can't be opened: ${cause}`, { cause: error });
 }
 
 /**
