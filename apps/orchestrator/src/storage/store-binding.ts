@@ -101,8 +101,8 @@ async function notTheSame(config: Config, store: EventStore, bound: string, foun
   if (found !== null && isDamagedName(bound, found))
     return new EspalierError(
       'ARTIFACTS_OF_ANOTHER_STORE',
-      `${placeOf(config)} names its event store in the file event-store.id, and that file is damaged: it says ${JSON.stringify(bound)}, and ` +
-        `the event store is ${found}. Write that name into the file, and look for other damage with \`espalier verify --all\``,
+      `${placeOf(config)} names its event store in the file event-store.id, and that file is damaged: it says ${JSON.stringify(bound)}, ` +
+        `and the event store is ${found}. Write that name into the file, and look for other damage with \`espalier verify --all\``,
     );
   return new EspalierError(
     'ARTIFACTS_OF_ANOTHER_STORE',
@@ -113,7 +113,7 @@ async function notTheSame(config: Config, store: EventStore, bound: string, foun
 
 /** Tells whether a name is the other one with some characters changed: names of two stores have nothing in common. */
 export function isDamagedName(read: string, name: string): boolean {
-  const wrong = [...name].filter((character, at) => read[at] !== character).length;
+  const wrong = Array.from(name).filter((character, at) => read[at] !== character).length;
   return wrong > 0 && wrong <= name.length / 4;
 }
 

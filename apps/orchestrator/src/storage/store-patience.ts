@@ -1,5 +1,5 @@
-// Decides when an event store that does not answer is ended and started again. A store that is only slow must not be ended: the next one would
-// be as slow, and would have to start first.
+// Decides when an event store that does not answer is ended and started again. A store that is only slow must not be ended: the next one
+// would be as slow, and would have to start first.
 
 /** The silence after which a store that does nothing is ended. It doubles after each end, until the store answers. */
 const FIRST_SILENCE_MS = 6_000;

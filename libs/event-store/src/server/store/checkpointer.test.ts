@@ -41,7 +41,13 @@ test('the schema is in the file at once, a single commit after a while', async (
 
 test.each<[string, (log: string) => void]>([
   ['is removed', (log) => rmSync(log)],
-  ['is replaced', (log) => [rmSync(log), writeFileSync(log, '')]],
+  [
+    'is replaced',
+    (log) => {
+      rmSync(log);
+      writeFileSync(log, '');
+    },
+  ],
 ])('a log that %s under the store loses nothing that was committed before or after', async (_, lose) => {
   const own = mkdtempSync(join(folder, 'lost-'));
   const database = openForWriting(own);
