@@ -1,5 +1,5 @@
-// Tests that a cut shorter than the lease uses no attempt up: an engine that has dialled in is cut off for a second, in each kind of work in
-// turn. Cuts in a training are in joined-engines.long.test.ts.
+// Tests that a cut shorter than the lease uses no attempt up: a joined engine is cut off for a second, in each kind of work in turn.
+// Cuts in a training are in joined-engines.long.test.ts.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
