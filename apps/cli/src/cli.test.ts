@@ -386,7 +386,7 @@ describe('reading', () => {
       nameContains: 'x',
       orderBy: 'launched_at desc',
     });
-    expect(table.stdout.split('\n')[1]).toMatch(/^run0 +a name +training +40\/100 +40\.9% +50%/);
+    expect(table.stdout.split('\n')[1]).toMatch(/^run0 +a name +training +40\/100 +- +50% +40\.9% of prunable/);
     expect(table.stdout).toMatch(/700 of 2,000/);
     pages.length = 0;
     expect((await espalier(server, 'runs', '--limit', '0', '--page-token', '1700')).stdout.match(/^run\d+/gm)).toHaveLength(300);

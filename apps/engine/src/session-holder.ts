@@ -94,7 +94,7 @@ export class SessionHolder {
       try {
         this.current = { id: randomUUID(), owner, session, memory: await this.plan(options), text: '', state: Promise.resolve('') };
       } catch (error) {
-        await session.close(); // nobody knows this session, so nobody else would close it
+        await session.close(); // no client knows this session, so no client would close it
         throw error;
       }
       this.hadSession = true;

@@ -1,4 +1,4 @@
-// Names of files that came in a message. They become paths, so whoever sends one must not be able to choose a place outside the folder.
+// Names of files that came in a message. They become paths, so their sender must not be able to choose a place outside the folder.
 import { join } from 'node:path';
 
 const PLAIN_NAME = /^\w[\w.+-]{0,199}(\/\w[\w.+-]{0,199})*$/;

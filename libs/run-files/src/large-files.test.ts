@@ -1,4 +1,4 @@
-// Tests that the text of a study takes no longer to refuse than it takes to read, whatever is in it. A caller sends it, and the server reads
+// Tests that the text of a study takes no longer to refuse than to read, whatever is in it. A caller sends it, and the server reads
 // it on the thread of all calls.
 import { readStudy } from './study-file.js';
 

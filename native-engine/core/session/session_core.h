@@ -28,7 +28,7 @@ constexpr size_t kTeachersKeptMax = 64;
 constexpr size_t kTeachersKeptMin = 2;
 size_t teachers_kept(uint64_t teacher_bytes);  // teacher_bytes: the bytes of one teacher
 
-// What a tensor is to a budget: which types files store it in, and whether a token is multiplied by it.
+// The kind of a tensor, by which a budget counts it: which types files store it in, and whether a token is multiplied by it.
 enum class TensorKind {
   kEmbedding,   // the embedding, where it is not lm_head as well
   kLmHead,      // lm_head, or an embedding that is lm_head too

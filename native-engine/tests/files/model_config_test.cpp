@@ -52,21 +52,20 @@ TEST(ModelConfig, ReadsTheModelsOfTheRepository) {
 }
 
 TEST(ModelConfig, AnUnknownFieldIsRefusedUnlessItIsOff) {
-  for (const auto& [key, value] : json{{"use_parallel_residual", true},
-                                       {"parallel_attn", true},
-                                       {"residual_scale", 0.5},
-                                       {"position_embedding_type", "alibi"},
-                                       {"mlp_layers", {1, 2}}}
-                                      .items())
+  const json refused = {{"use_parallel_residual", true},
+                        {"parallel_attn", true},
+                        {"residual_scale", 0.5},
+                        {"position_embedding_type", "alibi"},
+                        {"mlp_layers", {1, 2}}};
+  for (const auto& [key, value] : refused.items())
     expect_error(ErrorCode::kModelUnsupported, "config." + key, "may change what the model computes",
                  [&] { parse(with(llama(), {{key, value}})); });
-  for (const auto& [key, value] : json{{"use_parallel_residual", false},
-                                       {"residual_scale", nullptr},
-                                       {"_name_or_path", "here"},
-                                       {"transformers_version", "4.50.0"},
-                                       {"num_beams", 1}}
-                                      .items())
-    EXPECT_EQ(parse(with(llama(), {{key, value}})).hidden_size, 64) << key;
+  const json taken = {{"use_parallel_residual", false},
+                      {"residual_scale", nullptr},
+                      {"_name_or_path", "here"},
+                      {"transformers_version", "4.50.0"},
+                      {"num_beams", 1}};
+  for (const auto& [key, value] : taken.items()) EXPECT_EQ(parse(with(llama(), {{key, value}})).hidden_size, 64) << key;
 }
 
 TEST(ModelConfig, DefaultsOfLlama) {

@@ -111,7 +111,7 @@ test('a pool can work while any engine is there for it', () => {
   expect(new EnginePool([named]).canWork).toBe(false); // another orchestrator drives the runs
 });
 
-test('no engine of a user answers what the server must believe: an engine of this installation does, also where none is here for runs', async () => {
+test('no engine of a user answers what the server must believe: an engine of this installation does, even if none has runs', async () => {
   const [users, ours] = [new ScriptedEngine(), new ScriptedEngine()];
   const named = new ScriptedConnector([users], true);
   const slot = new EngineSlot({

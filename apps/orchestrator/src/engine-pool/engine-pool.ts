@@ -148,7 +148,7 @@ export class EnginePool {
   }
 
   /**
-   * Asks an engine of this installation. Engines that users start are not asked, since the server believes the answer: it decides what a run
+   * Asks an engine of this installation. Engines of users are not asked, since the server believes the answer: it decides what a run
    * is, and what the files of an export are. @throws EspalierError the reason why none can be asked
    */
   async question<T>(ask: (client: EngineApi) => Promise<T>): Promise<T> {

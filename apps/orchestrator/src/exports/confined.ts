@@ -49,7 +49,7 @@ export interface Confined {
   command: string;
   args: string[];
   env: NodeJS.ProcessEnv;
-  /** What the program can reach though it should not, in words; '' where that is nothing. */
+  /** Names in words what the program can reach though it should not; '' where that is nothing. */
   inReach: string;
 }
 

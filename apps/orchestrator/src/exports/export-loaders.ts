@@ -1,4 +1,4 @@
-// Other programs that evaluate an exported model, each confined in its own process: llama.cpp, and PyTorch without the engine. They end when
+// Other programs that evaluate an export, each confined in its own process: llama.cpp, and PyTorch without the engine. They end when
 // their standard input closes, so they don't outlive this process, however it ends.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -75,7 +75,7 @@ test('each file and the manifest are pinned before they lie under their digests,
   expect(new Set(pinned)).toEqual(new Set([...files.map(({ digest }) => digest), exported.exportDigest]));
 });
 
-test('the files of an export are written by an engine of this installation; the engine that has the run is not asked for them', async () => {
+test('the files of an export are written by an engine of this installation; the engine of the run is not asked for them', async () => {
   const asked: string[] = [];
   const hostile = new Proxy({}, { get: (_, method) => asked.push(String(method)) });
   const theirs = { engine: { client: hostile } } as unknown as EngineWorkbench;

@@ -43,7 +43,7 @@ export interface ExportParts {
 
 /**
  * Exports a model. An engine of this installation writes its files, since users of an export run what is in them. The engine of the bench,
- * which may be another's, only takes part in the proof. The caller releases the pinned artifacts once the event that names them is recorded.
+ * which may be another's, only takes part in the proof. The caller releases the pinned artifacts once the event with their names is there.
  */
 export async function exportModel(
   parts: ExportParts,

@@ -12,7 +12,7 @@ test('an engine with other numerics is told by the parts of the fingerprint that
   const resumed = { resumedFromStep: 840, resumedFromStateDigest: 'a'.repeat(64) };
   const attached = { ...engine, attempt: 3, numericsFingerprint, numericsChangedFrom, ...resumed };
   const line =
-    'attempt 3: engine cpu on processor, 2 threads, numerics of sources cf786225386e, ' +
+    'attempt 3: engine local-1, cpu on processor, 2 threads, numerics of sources cf786225386e, ' +
     'changed: build of the engine (02f3d1e7032e before, cf786225386e now), threads (1 before, 2 now)';
   expect(lineOf(fact('EngineAttached', attached))).toBe(line);
   const evaluating = fact('EngineAttached', { ...attached, evaluatesOnly: true });

@@ -49,7 +49,7 @@ function lineOf(event: RecordedEvent): string {
     case 'AttemptStarted':
       return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
     case 'EngineAttached': {
-      const { attempt, engineName = '', backend, device, threads, numericsFingerprint, numericsChangedFrom, evaluatesOnly } = event.data;
+      const { attempt, engineName, backend, device, threads, numericsFingerprint, numericsChangedFrom, evaluatesOnly } = event.data;
       const name = engineName === '' ? '' : `${engineName}, `;
       const changed = numericsChangedFrom === null ? '' : `, changed: ${numericsDifference(numericsChangedFrom, numericsFingerprint)}`;
       const use = evaluatesOnly ? '; it only evaluates, since all steps are done' : '';

@@ -19,7 +19,7 @@ export function damageOrThrow(error: unknown): EspalierError {
 }
 
 /**
- * Reads the state that an engine calls damaged. Another engine tries it where this one finds fault with a whole state. @throws EspalierError
+ * Reads the state that an engine calls damaged. If it is whole, another engine tries it. @throws EspalierError
  * ENGINE_FAILED
  */
 export async function requireDamage(

@@ -1,4 +1,4 @@
-// Decides what the failures of engines mean for their next work. An engine that a user starts may be broken or hostile, and it must not fail
+// Decides what the failures of engines mean for their next work. An engine of a user may be broken or hostile, and it must not fail
 // or pause a run that another engine can train. What is known here is lost when this process ends, and then learnt again.
 import { EspalierError } from '#protocol';
 import type { EnginePool } from '../engine-pool/engine-pool.js';

@@ -155,7 +155,7 @@ test("only its own caller and an admin may cancel a ladder, which may be another
   const evaluateRun = () => new Promise(() => undefined);
   const runs = { load: () => Promise.resolve(runWith({ runId: 'run' })) };
   const log = { info: () => undefined, warn: () => undefined };
-  const ladders = new Ladders(runs as never, { evaluateRun } as never, log);
+  const ladders = new Ladders(runs, { evaluateRun } as never, log, notesIn(newFolder()));
   await ladders.start('run', { ...by, actor: 'token:ann' });
   expect([ladders.startedBy('run'), ladders.startedBy('another')]).toEqual(['token:ann', undefined]);
 });

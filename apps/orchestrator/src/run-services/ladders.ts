@@ -31,7 +31,7 @@ export interface Evaluates {
 
 interface Job {
   progress: LadderProgress;
-  /** The caller, as events name it. */
+  /** The caller, as events name it; empty for a ladder that an earlier server has lost. */
   startedBy: string;
   stop: AbortController;
 }
@@ -48,7 +48,7 @@ export class Ladders implements OnModuleDestroy {
   ) {
     for (const { runId, models, evaluated } of notes.lost('ladder')) {
       const progress: LadderProgress = { ...newProgress(models), state: 'failed', evaluated, failure: jobLost() };
-      this.jobs.set(runId, { progress, stop: new AbortController() });
+      this.jobs.set(runId, { progress, startedBy: '', stop: new AbortController() });
     }
   }
 

@@ -68,6 +68,6 @@ function measuredOf({ settings, exports, model }: Budgeted, budget: Budget, curr
   if (newest === undefined) return undefined;
   if (budget.setting === 'targetParams') return newest.parameterCount;
   const file = newest.files.find(({ name }) => name.endsWith('.gguf'));
-  const weights = isFile ? (file?.bytes ?? 0) : newest.made!.tensorBytes;
-  return weights + newest.made!.layers.reduce((sum, layer) => sum + layer.kvHeads, 0) * budget.cacheBytes;
+  const weights = isFile ? (file?.bytes ?? 0) : newest.made.tensorBytes;
+  return weights + newest.made.layers.reduce((sum, layer) => sum + layer.kvHeads, 0) * budget.cacheBytes;
 }

@@ -67,7 +67,7 @@ test.each<[string[], string]>([
   [['perplexity>=6.5'], 'b'],
   [['perplexity!=6.5'], 'a'], // a run without a perplexity is not found
   [['sparsity>10%'], 'abc'], // of all parameters, embeddings included
-  [['sparsity>20%'], ''],
+  [['sparsity>90%'], ''],
   [['step>=20', 'batch_size<=8'], 'abc'],
   [['boolq acc>0.6'], 'a'], // the last value of the masked model counts
   [['boolq acc<=0.7'], 'ab'],

@@ -74,7 +74,10 @@ export class EngineClient extends EngineCalls {
     return this.unary(this.client.planMemory, { options }, 600_000);
   }
 
-  /** @param patienceMs the time in which an engine that has the model's files opens it @param _signal ends the sending of files that must come first; only engines on other machines need them */
+  /**
+   * @param patienceMs the time in which an engine that has the model's files opens it
+   * @param _signal ends the sending of files that must come first; only engines on other machines need them
+   */
   async openSession(
     options: engineV1.SessionOptions,
     owner: string,

@@ -12,7 +12,7 @@ export interface Gates {
   units: number;
 }
 
-/** projection: queries, keys, gate and up. norm: of hidden units. vector: every other one; it alone does not shrink with the hidden units. */
+/** projection: queries, keys, gate and up. norm: of hidden units. vector: any other; it alone does not shrink with the hidden units. */
 export const TENSOR_KINDS = ['embedding', 'lm_head', 'projection', 'value', 'output', 'down', 'norm', 'vector'] as const;
 
 /** The parameters of all tensors of one kind that shrink with the same gates, as the engine counts them. */
