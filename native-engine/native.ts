@@ -139,7 +139,7 @@ export interface TeacherStretch {
 }
 
 /** A one-step pruning first closes the parts with the smallest weights, the smallest outputs on text, or the least effect on the loss. */
-export type Importance = 'magnitude' | 'wanda' | 'taylor';
+export type Importance = 'magnitude' | 'wanda' | 'taylor' | 'fisher';
 
 export interface SegmentOptions {
   firstStep: number; // must be the state's step

@@ -3,7 +3,7 @@ import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 
-const { RECIPE_MAGNITUDE, RECIPE_WANDA, RECIPE_TAYLOR, RECIPE_DISTILL } = v1.Recipe;
+const { RECIPE_MAGNITUDE, RECIPE_WANDA, RECIPE_TAYLOR, RECIPE_FISHER, RECIPE_DISTILL } = v1.Recipe;
 const AT_ONCE = { targetSparsity: 0.3, totalSteps: undefined, segmentSteps: undefined, calibrationSequences: 16 };
 
 describe('runs that prune at once', () => {
@@ -18,7 +18,7 @@ describe('runs that prune at once', () => {
 
   beforeAll(async () => {
     await server.start();
-    for (const recipe of [RECIPE_MAGNITUDE, RECIPE_WANDA, RECIPE_TAYLOR])
+    for (const recipe of [RECIPE_MAGNITUDE, RECIPE_WANDA, RECIPE_TAYLOR, RECIPE_FISHER])
       runs.set(recipe, await server.completed((await launched(recipe)).runId));
   });
   afterAll(() => server.dispose());
@@ -33,7 +33,7 @@ describe('runs that prune at once', () => {
       expect(recordProblems(events)).toEqual([]);
       expect(events.map(({ type }) => type)).toEqual(expect.arrayContaining(['TeacherAssigned', 'MasksUpdated', 'TargetSparsityReached']));
     }
-    expect(new Set([...runs.values()].map(({ stateDigest }) => stateDigest)).size).toBe(3);
+    expect(new Set([...runs.values()].map(({ stateDigest }) => stateDigest)).size).toBe(4);
   });
 
   it('end in the same bits when they are launched again', async () => {

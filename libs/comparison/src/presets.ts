@@ -5,10 +5,11 @@ export interface PresetDefaults {
   default: string;
   paper: string;
   nuteprune2: string;
+  fisher: string;
 }
 
 /** Returns the default as a text, or words that say how it is computed. */
 export function presetDefault(defaults: PresetDefaults, preset: string): string {
-  const own = preset === 'paper' ? defaults.paper : preset === 'nuteprune2' ? defaults.nuteprune2 : '';
+  const own = preset === 'paper' || preset === 'nuteprune2' || preset === 'fisher' ? defaults[preset] : '';
   return own || defaults.default;
 }

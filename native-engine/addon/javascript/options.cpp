@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kThreadsMax = 1024;
 
 constexpr std::pair<const char*, Importance> kImportances[] = {
-    {"magnitude", Importance::kMagnitude}, {"wanda", Importance::kWanda}, {"taylor", Importance::kTaylor}};
+    {"magnitude", Importance::kMagnitude}, {"wanda", Importance::kWanda}, {"taylor", Importance::kTaylor}, {"fisher", Importance::kFisher}};
 
 ComputeDType read_compute_dtype(const JsObject& options) { return options.choice("computeDtype", Words<ComputeDType>::all); }
 Importance read_importance(const JsObject& options) { return options.choice("importance", kImportances); }
@@ -59,7 +59,10 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   SegmentPlan out;
   read_training_settings(options, out);
   const JsObject losses = options.object("losses");
-  out.losses = {losses.number("layer"), losses.number("kl"), losses.number("lm"), losses.number("temperature")};
+  out.losses.layer = losses.number("layer");
+  out.losses.kl = losses.number("kl");
+  out.losses.lm = losses.number("lm");
+  out.losses.temperature = losses.number("temperature");
   if (out.losses.temperature <= 0) losses.fail("temperature", "above 0");
   out.train_masks = options.boolean("trainMasks");
   if (options.has("oneShot")) {

@@ -286,11 +286,11 @@ Napi::Value Session::measure_speed_table(const Info& info) {
 Napi::Value Session::export_model(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    return start_beside(info, [core = core_, file = options.string("stateFile"),
-                               request = read_export_request(options)](JobContext& context) {
-      const auto on_progress = [&](double share) { context.report(number_of(share)); };
-      return value_of(core->export_to(file, request, on_progress, context.cancelled()));
-    });
+    return start_beside(info,
+                        [core = core_, file = options.string("stateFile"), request = read_export_request(options)](JobContext& context) {
+                          const auto on_progress = [&](double share) { context.report(number_of(share)); };
+                          return value_of(core->export_to(file, request, on_progress, context.cancelled()));
+                        });
   });
 }
 

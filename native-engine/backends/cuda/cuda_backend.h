@@ -47,7 +47,7 @@ class CudaBackend final : public Backend {
 
  private:
   // Memory that an op needs for itself. Its contents do not survive the next op that uses the same slot.
-  enum Slot { kParts, kSums, kDelta, kDquery, kFactors, kActivations, kWorkspace, kLibrarySums, kSlotCount };
+  enum Slot { kParts, kSums, kRowWeights, kDelta, kDquery, kFactors, kActivations, kWorkspace, kLibrarySums, kSlotCount };
   template <class T>
   T* scratch(Slot slot, int64_t count) {
     const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(T);

@@ -80,18 +80,20 @@ struct SwigluBackward {
   bool scales_gate_up = false;  // true where Swiglu read gate_up with a unit_scale, so that this op multiplies gate and up by it too
 };
 
-// Compares the residual streams of student and teacher, which may have different open hidden units. diff = student - teacher in the
-// student's open units, and 0 elsewhere. Each stream counts with its factors.
+// Compares the residual streams of student and teacher, which may have different open hidden units. d = student - teacher in the student's
+// open units, and 0 elsewhere. Each stream counts with its factors. weight(n) is 1, or where `relative`, 1 over the sum of the teacher's
+// squares in the units that row n compares (0 where that sum is 0).
 struct LayerLoss {
   Tensor student, teacher;  // f32
   // For each column of the student the teacher's column; -1 where it is closed there; nullptr: the same columns.
   DevicePtr<const int32_t> teacher_cols;
   DevicePtr<const float> student_scale;  // [cols], the student's hidden mask; 0 in closed and padding columns
-  Tensor diff;                           // compute dtype
-  DevicePtr<double> sum;                 // [1] sum of diff^2
-  DevicePtr<float> mask_dot;             // [cols], sum_n diff * student
+  Tensor diff;                           // compute dtype: weight(n) * d
+  DevicePtr<double> sum;                 // [1] sum of weight(n) * d^2
+  DevicePtr<float> mask_dot;             // [cols], sum_n weight(n) * d * student
   // [cols] of either stream, factors of the stream before anything else; nullptr stands for ones.
   DevicePtr<const float> student_factor, teacher_factor;
+  bool relative = false;
 };
 
 // Computes the losses of a chunk of tokens from its logits, and their gradient.

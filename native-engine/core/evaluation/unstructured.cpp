@@ -180,7 +180,8 @@ class Calibration {
 void check(const ModelConfig& config, const TrainingText& text, const UnstructuredOptions& options) {
   const auto refuse = [](const char* field, const std::string& what) { throw Error(ErrorCode::kInvalidArgument, field, what); };
   if (!(options.sparsity >= 0 && options.sparsity < 1)) refuse("sparsity", "must be from 0 to below 1");
-  if (options.importance == Importance::kTaylor) refuse("importance", "must be magnitude or wanda for single weights");
+  if (options.importance == Importance::kTaylor || options.importance == Importance::kFisher)
+    refuse("importance", "must be magnitude or wanda for single weights");
   if (options.importance == Importance::kMagnitude) return;
   if (options.calibration_sequences < 1) refuse("calibration_sequences", "must be at least 1");
   if (text.row_count(options.sequence_length) < 1)

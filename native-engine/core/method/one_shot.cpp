@@ -130,6 +130,57 @@ std::vector<int32_t> heads_after_groups(const ModelConfig& c, int64_t layer, con
   return heads;
 }
 
+Masks all_open(const ModelConfig& c, const BlockGates& gates) {
+  Masks a{std::vector<float>(c.layer_count * c.head_count, kSure), std::vector<float>(c.layer_count * c.intermediate_size, kSure),
+          std::vector<float>(c.hidden_size, kSure)};
+  if (gates.kv_group) a.kv_group.assign(c.layer_count * c.kv_head_count, kSure);
+  if (gates.attention) a.attention.assign(c.layer_count, kSure);
+  if (gates.mlp) a.mlp.assign(c.layer_count, kSure);
+  return a;
+}
+
+double wanted_cost(const ModelConfig& c, const ShapeTarget& shape, const CostRule& rule, const PartCosts& costs, double sparsity) {
+  const double wanted = sparsity * rule.all(), most = static_cast<double>(c.layer_count) * (costs.attention + costs.mlp);
+  if (wanted <= most) return wanted;
+  throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity",
+              "is " + std::to_string(sparsity) + ": all heads and units together are " + std::to_string(most / rule.all()) + " of the " +
+                  (shape.cost ? "cost" : "prunable parameters"));
+}
+
+// Tells whether the log-alphas reach the sparsity. No gate has a probability of exactly 0 or 1, so the expected sparsity may be a millionth
+// smaller than the closed gates are.
+bool reaches(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& gates, const Masks& log_alphas, double sparsity) {
+  std::vector<float> all;
+  for (const std::vector<float>* part : kinds_of(log_alphas)) all.insert(all.end(), part->begin(), part->end());
+  return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}, gates), all, shape)) >= sparsity;
+}
+
+// A part of a layer that closes as a whole: `count` gates from `first` on, in the list of heads or of units of all layers.
+struct Part {
+  bool unit = false;
+  int64_t layer = 0, first = 0, count = 1;
+  double cost = 0, rating = 0;
+};
+
+// Returns the parts of all layers, beginning with the smallest rating for its cost; equal ones keep their order.
+std::vector<Part> ranked_parts(const ModelConfig& c, const PartCosts& costs, const GateImportance& importance) {
+  const int64_t together = c.head_count / c.kv_head_count;
+  std::vector<Part> parts;
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    for (int64_t h = 0; h < c.head_count; h += together) {
+      Part& part =
+          parts.emplace_back(Part{false, l, l * c.head_count + h, together, costs.kv + static_cast<double>(together) * costs.head});
+      for (int64_t i = 0; i < together; i++) part.rating += importance.head[part.first + i];
+    }
+    for (int64_t i = 0; i < c.intermediate_size; i++) {
+      const int64_t at = l * c.intermediate_size + i;
+      parts.push_back({true, l, at, 1, costs.unit, importance.intermediate[at]});
+    }
+  }
+  std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.rating * b.cost < b.rating * a.cost; });
+  return parts;
+}
+
 }  // namespace
 
 GateImportance magnitude_importance(const ModelWeights& model) {
@@ -180,16 +231,8 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
                           double sparsity) {
   const CostRule rule(c, shape, gates);
   const PartCosts costs(c, rule.per());
-  const double wanted = sparsity * rule.all(), most = static_cast<double>(c.layer_count) * (costs.attention + costs.mlp);
-  if (wanted > most)
-    throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity",
-                "is " + std::to_string(sparsity) + ": all heads and units together are " + std::to_string(most / rule.all()) + " of the " +
-                    (shape.cost ? "cost" : "prunable parameters"));
-  Masks a{std::vector<float>(c.layer_count * c.head_count, kSure), std::vector<float>(c.layer_count * c.intermediate_size, kSure),
-          std::vector<float>(c.hidden_size, kSure)};
-  if (gates.kv_group) a.kv_group.assign(c.layer_count * c.kv_head_count, kSure);
-  if (gates.attention) a.attention.assign(c.layer_count, kSure);
-  if (gates.mlp) a.mlp.assign(c.layer_count, kSure);
+  const double wanted = wanted_cost(c, shape, rule, costs, sparsity);
+  Masks a = all_open(c, gates);
   std::vector<KeptBlocks> kept(c.layer_count);
   const double by_blocks = close_blocks(c, gates, costs, importance, wanted, a, kept);
   const auto layers_left = static_cast<double>(std::count_if(kept.begin(), kept.end(), [](const KeptBlocks& k) { return k.any(); }));
@@ -214,15 +257,43 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
     for (int64_t i = 0; i < closed.units; i++) a.intermediate[l * c.intermediate_size + units[l][i]] = -kSure;
     units_closed[l] = closed.units;
   }
-  // No gate has a probability of exactly 0 or 1, so the expected sparsity may be a millionth too small.
-  const auto reached = [&] {
-    std::vector<float> all;
-    for (const std::vector<float>* part : kinds_of(a)) all.insert(all.end(), part->begin(), part->end());
-    return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}, gates), all, shape)) >= sparsity;
-  };
-  for (int64_t l = c.layer_count - 1; l >= 0 && !reached(); l--)
+  for (int64_t l = c.layer_count - 1; l >= 0 && !reaches(c, shape, gates, a, sparsity); l--)
     if (kept[l].mlp && units_closed[l] < c.intermediate_size)
       a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;
+  return a;
+}
+
+Masks one_shot_over_layers(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
+                           double sparsity) {
+  const CostRule rule(c, shape, gates);
+  const PartCosts costs(c, rule.per());
+  const double wanted = wanted_cost(c, shape, rule, costs, sparsity);
+  Masks a = all_open(c, gates);
+  std::vector<int64_t> heads(c.layer_count, c.head_count), units(c.layer_count, c.intermediate_size);
+  const auto close = [&](const Part& part) {
+    std::fill_n((part.unit ? a.intermediate : a.head).begin() + part.first, part.count, -kSure);
+    (part.unit ? units : heads)[part.layer] -= part.count;
+  };
+  double removed = 0;
+  std::vector<Part> open;
+  for (const Part& part : ranked_parts(c, costs, importance)) {
+    // A head that would overshoot stays, and units close in its place.
+    if (removed >= wanted * (1 - kRounding) || (!part.unit && removed + part.cost > wanted + costs.unit)) {
+      open.push_back(part);
+      continue;
+    }
+    close(part);
+    removed += part.cost;
+  }
+  for (size_t i = 0; i < open.size() && !reaches(c, shape, gates, a, sparsity); i++)
+    if (open[i].unit) close(open[i]);
+  const int64_t together = c.head_count / c.kv_head_count;
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    if (gates.kv_group)
+      for (int64_t g = 0; g < c.kv_head_count; g++) a.kv_group[l * c.kv_head_count + g] = a.head[l * c.head_count + g * together];
+    if (gates.attention && heads[l] == 0) a.attention[l] = -kSure;
+    if (gates.mlp && units[l] == 0) a.mlp[l] = -kSure;
+  }
   return a;
 }
 

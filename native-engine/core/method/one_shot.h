@@ -7,8 +7,8 @@
 
 namespace espalier {
 
-// The ratings of gates; a greater one is more important. They are compared only within one layer and one kind, but those of layers over all
-// layers.
+// The ratings of gates; a greater one is more important. Those of layers are compared over all layers. Those of gates are compared only
+// within one layer and one kind, unless they are changes of the loss, which are compared over all layers and kinds.
 struct GateImportance {
   std::vector<double> head;           // [L, H]
   std::vector<double> intermediate;   // [L, I]
@@ -35,5 +35,11 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
 // parameters. The shape target says which cost the sparsity is a share of.
 Masks one_shot_log_alphas(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
                           double sparsity);
+
+// The same for ratings that are changes of the loss. The parts of all layers compete: those with the smallest rating for their cost close,
+// until the sparsity is reached. A part is a unit, or a head with its key/value head; where several heads read one key/value head, they are
+// one part, whose rating is the sum of theirs. A block whose parts are all closed is closed as a whole.
+Masks one_shot_over_layers(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
+                           double sparsity);
 
 }  // namespace espalier

@@ -50,6 +50,7 @@ void each_training_setting(SegmentPlan& plan, Visit&& visit) {
   visit("lambdaLearningRate", plan.lambda_learning_rate);
   visit("gradientClipNorm", plan.gradient_clip_norm);
   visit("sparsityControl", plan.sparsity_control);
+  visit("layerLossScale", plan.losses.layer_scale);
 }
 
 // The words of a setting that has a few values.
@@ -68,6 +69,11 @@ template <>
 struct Words<GradientSum> {
   static constexpr std::array<std::pair<const char*, GradientSum>, 2> all = {
       {{"order", GradientSum::kOrder}, {"tree", GradientSum::kTree}}};
+};
+template <>
+struct Words<LayerLossScale> {
+  static constexpr std::array<std::pair<const char*, LayerLossScale>, 2> all = {
+      {{"relative", LayerLossScale::kRelative}, {"squared", LayerLossScale::kSquared}}};
 };
 template <>
 struct Words<SparsityControl> {

@@ -55,7 +55,7 @@ void forward_in_lock_step(PassContext& c, const StepInput& in, StepTimes& times)
       c.backend->run(LayerLoss{student, teacher, in.hidden_match, in.student->lists.hidden_mask,
                                with_room(c, ws.diffs[l], in.student->hidden_width, 1), ws.sums.layer_sums + l,
                                ws.sums.layer_dots + l * padded_width(c.config().hidden_size), in.student->lists.stream_scale,
-                               in.teacher->lists.stream_scale});
+                               in.teacher->lists.stream_scale, in.weights.layer_scale == LayerLossScale::kRelative});
     c.model->fetch(std::min(l + 1, c.config().layer_count - 1));
     watch.lap(times.losses);
   }

@@ -12,8 +12,10 @@ namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
-// Returns the number of values that the mean of each layer's loss covers: only the student's open hidden units count.
+// Returns the number by which the sums of all layers' losses are divided. A relative loss is a mean over tokens and layers, a squared one
+// over tokens and the student's open hidden units.
 double layer_loss_count(const PassContext& c, const StepInput& in) {
+  if (in.weights.layer_scale == LayerLossScale::kRelative) return static_cast<double>(in.shards * c.rows() * c.config().layer_count);
   int64_t open = 0;
   for (float z : in.student->z.hidden) open += z != 0.0f;
   return static_cast<double>(in.shards * c.rows() * open);
@@ -98,7 +100,7 @@ void read_losses(const PassContext& c, const StepInput& in, const StepResults& r
   double layer_sum = 0, kl_sum = 0, lm_sum = 0;
   if (const double count = layer_loss_count(c, in); in.teacher && count > 0)
     for (const double sum : sum_of_shards(ws, results, &ShardSums::layer_sums, c.config().layer_count)) layer_sum += sum / count;
-  if (kl) kl_sum = sum_of_rows(c, results, &ShardSums::kl_rows) * (in.weights.temperature * in.weights.temperature / batch_of(c, in));
+  if (kl) kl_sum = sum_of_rows(c, results, &ShardSums::kl_rows) * (in.weights.temperature * in.weights.temperature / tokens_of(c, in));
   if (lm && in.predictions > 0) lm_sum = sum_of_rows(c, results, &ShardSums::lm_rows) / static_cast<double>(in.predictions);
   out.layer_loss = in.teacher ? layer_sum : kNotANumber;
   out.kl_loss = kl ? kl_sum : kNotANumber;

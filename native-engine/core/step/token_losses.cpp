@@ -7,7 +7,7 @@
 
 namespace espalier {
 
-double batch_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.batch); }
+double tokens_of(const PassContext& c, const StepInput& in) { return static_cast<double>(in.shards * c.rows()); }
 
 namespace {
 
@@ -39,7 +39,7 @@ void token_losses(PassContext& c, const StepInput& in, bool gradients) {
   Workspace& ws = *c.ws;
   const int64_t n = c.rows(), vocab = c.config().vocab_size;
   const bool kl = in.teacher && in.weights.kl != 0, lm = in.weights.lm != 0;
-  const double batch = batch_of(c, in);
+  const double tokens = tokens_of(c, in);
   const Tensor dh = ws.dnorm.reshaped(n, in.student->hidden_width);
   for (int64_t first = 0; first < n; first += ws.chunk) {
     const int64_t count = std::min(ws.chunk, n - first);
@@ -52,7 +52,7 @@ void token_losses(PassContext& c, const StepInput& in, bool gradients) {
     op.lm_rows = ws.sums.lm_rows + first;
     if (kl) {
       op.teacher = ws.logits.row_range(count, count).columns(0, vocab);
-      op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / batch);
+      op.kl_gradient_scale = static_cast<float>(in.weights.kl * in.weights.temperature / tokens);
     }
     if (lm) {
       op.targets = in.targets + first;

@@ -4,8 +4,8 @@
 
 namespace espalier {
 
-// Returns the number of sequences of all shards, over which means are taken.
-double batch_of(const PassContext& c, const StepInput& in);
+// Returns the number of tokens of all shards, over which means are taken.
+double tokens_of(const PassContext& c, const StepInput& in);
 
 // Computes lm_head of both roles, both softmaxes, the gradient and its product back to the hidden state, a chunk of tokens at a time. Where
 // gradients are wanted, d loss / d (student's normed hidden state) is left in ws.dnorm.

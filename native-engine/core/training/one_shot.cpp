@@ -120,9 +120,15 @@ std::optional<std::vector<double>> TrainerImpl::layer_ratings(const SegmentPlan&
   return ratings;  // sums over the same tokens give the same order as means
 }
 
-// Rates by the slope of the loss along a mask of 1 in front of a head or unit. To first order, its absolute value is how much the loss
-// changes when the mask becomes 0. The rating is the mean over sequences, each computed by itself.
-std::optional<GateImportance> TrainerImpl::taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss) {
+// Rates by the slope of the loss along a mask of 1 in front of a head or unit: by its absolute value, or by its square. To first order the
+// absolute value is how much the loss changes when the mask becomes 0. The mean square is the diagonal of the Fisher information, half of
+// which is the change to second order. The rating is the mean over sequences, each computed by itself.
+std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss) {
+  const bool squared = plan.one_shot->importance == Importance::kFisher;
+  const auto rating = [&](float slope) {
+    const auto v = static_cast<double>(slope);
+    return squared ? v * v : std::abs(v);
+  };
   const OneShard one(workspace_, options_);
   const Masks open = open_masks(model_.config());
   GateImportance sums{std::vector<double>(open.head.size()), std::vector<double>(open.intermediate.size())};
@@ -130,8 +136,8 @@ std::optional<GateImportance> TrainerImpl::taylor_ratings(const SegmentPlan& pla
   loss = 0;
   const bool done = calibrate(plan, 1, cancel, [&](const TokenRows& text) {
     const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, text, false);
-    for (size_t i = 0; i < sums.head.size(); i++) sums.head[i] += std::abs(static_cast<double>(out.grad_z.head[i]));
-    for (size_t i = 0; i < sums.intermediate.size(); i++) sums.intermediate[i] += std::abs(static_cast<double>(out.grad_z.intermediate[i]));
+    for (size_t i = 0; i < sums.head.size(); i++) sums.head[i] += rating(out.grad_z.head[i]);
+    for (size_t i = 0; i < sums.intermediate.size(); i++) sums.intermediate[i] += rating(out.grad_z.intermediate[i]);
     loss += out.lm_loss;
     sequences++;
   });
@@ -156,7 +162,8 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
       ratings = wanda_ratings(plan, cancel);
       break;
     case Importance::kTaylor:
-      ratings = taylor_ratings(plan, cancel, report.lm_loss);
+    case Importance::kFisher:
+      ratings = slope_ratings(plan, cancel, report.lm_loss);
       report.loss = report.lm_loss;
       break;
   }
@@ -164,12 +171,14 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
   const BlockGates& gates = layout().gates();
   if (gates.kv_group && ratings->kv_group.empty())
     ratings->kv_group.assign(model_.config().layer_count * model_.config().kv_head_count, 0.0);
-  if (gates.attention || gates.mlp) {
+  const bool over_layers = plan.one_shot->importance == Importance::kFisher;
+  if ((gates.attention || gates.mlp) && !over_layers) {
     const auto layers = layer_ratings(plan, cancel);
     if (!layers) return std::nullopt;
     ratings->layer = *layers;
   }
-  const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
+  const auto choose = over_layers ? one_shot_over_layers : one_shot_log_alphas;
+  const Masks log_alphas = choose(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
   std::vector<float> all;
   for (const std::vector<float>* part : kinds_of(log_alphas)) all.insert(all.end(), part->begin(), part->end());
   state_.write_log_alphas(all);

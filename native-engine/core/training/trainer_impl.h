@@ -73,7 +73,7 @@ class TrainerImpl final : public Trainer {
   std::optional<StepReport> prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<std::vector<double>> layer_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
-  std::optional<GateImportance> taylor_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss);
+  std::optional<GateImportance> slope_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss);
   bool calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
                  const std::function<void(const TokenRows& tokens)>& pass);
 

@@ -19,7 +19,7 @@ class ElementwiseOps : public OpTest {
  protected:
   void check_norm(const Size& z, bool scales);
   void check_swiglu(const Size& z, Activation activation, bool scales);
-  void check_layer_loss(const Size& z, bool student_scales, bool teacher_scales);
+  void check_layer_loss(const Size& z, bool student_scales, bool teacher_scales, bool relative);
 };
 INSTANTIATE_TEST_SUITE_P(All, ElementwiseOps, testing::ValuesIn(op_cases()), case_name);
 
@@ -155,7 +155,7 @@ void ElementwiseOps::check_swiglu(const Size& z, Activation activation, bool sca
   for (const Buffer* b : {&out, &dgate_up, &again}) b->expect_untouched_outside();
 }
 
-void ElementwiseOps::check_layer_loss(const Size& z, bool student_scales, bool teacher_scales) {
+void ElementwiseOps::check_layer_loss(const Size& z, bool student_scales, bool teacher_scales, bool relative) {
   const int64_t teacher_width = z.width * 2 / 3 / kWidthMultiple * kWidthMultiple;
   Buffer student(device, DType::kF32, z.rows, z.width, z.open, Random(8)),
       teacher(device, DType::kF32, z.rows, teacher_width, teacher_width, Random(9)), diff(device, type(), z.rows, z.width);
@@ -173,16 +173,23 @@ void ElementwiseOps::check_layer_loss(const Size& z, bool student_scales, bool t
   const auto in_student = [&](int64_t n, int64_t j) { return student.get(n, j) * (student_scales ? of_student[j] : 1.0); };
   const auto in_teacher = [&](const Buffer& b, int64_t n, int64_t j) { return b.get(n, j) * (teacher_scales ? of_teacher[j] : 1.0); };
   device.run(LayerLoss{student.tensor(), teacher.tensor(), match.data(), scale.data(), diff.tensor(), sum.data(), dot.data(),
-                       student_factor, teacher_factor});
+                       student_factor, teacher_factor, relative});
+  const auto weight = [&](int64_t n, auto&& teacher_at) {
+    double energy = 0;
+    for (int64_t j = 0; j < z.width; j++)
+      if (scale[j] != 0.0f) energy += teacher_at(n, j) * teacher_at(n, j);
+    return !relative ? 1.0 : energy > 0 ? 1 / energy : 0.0;
+  };
+  const auto matched = [&](int64_t n, int64_t j) { return match[j] < 0 ? 0.0 : in_teacher(teacher, n, match[j]); };
   double expected = 0;
   ErrorSum differences, dots;
   std::vector<double> expected_dot(z.width, 0.0);
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
-      const double d = scale[j] == 0.0f ? 0.0 : in_student(n, j) - (match[j] < 0 ? 0.0 : in_teacher(teacher, n, match[j]));
-      expected += d * d;
-      differences.add(diff.get(n, j), d);
-      expected_dot[j] += d * in_student(n, j);
+      const double d = scale[j] == 0.0f ? 0.0 : in_student(n, j) - matched(n, j), weighted = d * weight(n, matched);
+      expected += d * weighted;
+      differences.add(diff.get(n, j), weighted);
+      expected_dot[j] += weighted * in_student(n, j);
     }
   for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
   EXPECT_NEAR(sum[0], expected, 2e-6 * expected);
@@ -192,14 +199,15 @@ void ElementwiseOps::check_layer_loss(const Size& z, bool student_scales, bool t
   // A teacher that has the same units open.
   const Buffer same(device, DType::kF32, z.rows, z.width, z.open, Random(19));
   device.run(LayerLoss{student.tensor(), same.tensor(), nullptr, scale.data(), diff.tensor(), sum.data(), dot.data(), student_factor,
-                       teacher_factor});
+                       teacher_factor, relative});
+  const auto at_same_place = [&](int64_t n, int64_t j) { return in_teacher(same, n, j); };
   double squares = 0;
   ErrorSum of_same;
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
-      const double d = scale[j] == 0.0f ? 0.0 : in_student(n, j) - in_teacher(same, n, j);
-      squares += d * d;
-      of_same.add(diff.get(n, j), d);
+      const double d = scale[j] == 0.0f ? 0.0 : in_student(n, j) - in_teacher(same, n, j), weighted = d * weight(n, at_same_place);
+      squares += d * weighted;
+      of_same.add(diff.get(n, j), weighted);
     }
   EXPECT_NEAR(sum[0], squares, 2e-6 * squares);
   EXPECT_LT(of_same.relative(), tolerance());
@@ -222,8 +230,14 @@ TEST_P(ElementwiseOps, GegluAndItsGradient) {
   }
 }
 TEST_P(ElementwiseOps, LayerLossOverDifferentOpenUnits) {
-  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z, false, false);
-  for (const auto& [student, teacher] : {std::pair{true, false}, {false, true}, {true, true}}) check_layer_loss(kSmall, student, teacher);
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps, kLarge}) check_layer_loss(z, false, false, false);
+  for (const auto& [student, teacher] : {std::pair{true, false}, {false, true}, {true, true}})
+    check_layer_loss(kSmall, student, teacher, false);
+}
+TEST_P(ElementwiseOps, LayerLossOfEachTokenOverTheTeachersSquares) {
+  for (const Size& z : {kOneRow, kSmall, kTwoWarps}) check_layer_loss(z, false, false, true);
+  for (const auto& [student, teacher] : {std::pair{true, false}, {false, true}, {true, true}})
+    check_layer_loss(kSmall, student, teacher, true);
 }
 
 void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance) {

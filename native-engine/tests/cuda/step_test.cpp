@@ -316,7 +316,8 @@ TEST(CudaStep, PassesTakeTheBytesOfTheirTensors) {
   expect("attention_operands", 2 * kLayers, 2 * kLayers * kRows * 2 * kHidden * (kF32 + kBf16 + kList));
   expect("swiglu", 2 * kLayers, 2 * kLayers * kRows * kUnits * (3 * kBf16 + kList));
   expect("swiglu_backward", kLayers, kLayers * kRows * kUnits * (6 * kBf16 + kList + kPart));
-  expect("layer_loss", kLayers, kLayers * kRows * (kHidden * (2 * kF32 + kBf16 + 3 * kList + kPart) + sizeof(double)));
+  // A thread has four columns of a row, and reads the row's weight once.
+  expect("layer_loss", kLayers, kLayers * kRows * (kHidden * (2 * kF32 + kBf16 + 3 * kList + kPart) + kHidden / 4 * kF32 + sizeof(double)));
   // The logits of both roles are read twice. The gradient's rows are padded to 128 columns.
   expect("token_loss", 1, kRows * (kVocab * 4 * kF32 + 128 * kBf16 + sizeof(double)));
   expect("copy_rows", kLayers, kLayers * kRows * kRank * 2 * kBf16);  // the narrow products of the units, and no gradient
@@ -353,6 +354,7 @@ TEST(CudaStep, LaunchesNoMoreThanIsSaidHere) {
                                                  {"product_bf16", 2 * 29 + 2},
                                                  {"rmsnorm", 10},
                                                  {"rmsnorm_backward", 5},
+                                                 {"row_weight", 2},
                                                  {"square_sum", 1},
                                                  {"swiglu", 4},
                                                  {"swiglu_backward", 2},

@@ -221,6 +221,48 @@ TEST_F(OneShotPruning, TaylorClosesWhatTheLossDependsOnLeast) {
   expect_least_closed(ratings.intermediate, closed.intermediate.data(), 0, kUnits, 1e-3);
 }
 
+// Rates all units of layer 0 far below those of the other layers, and one group of heads of layer 1 lowest of all.
+TEST_F(OneShotPruning, PartsOfAllLayersCompeteAndHeadsOfOneKeyCloseTogether) {
+  const int64_t together = config.head_count / config.kv_head_count;
+  ASSERT_GT(together, 1);
+  GateImportance ratings{std::vector<double>(config.layer_count * config.head_count, 1e6),
+                         std::vector<double>(config.layer_count * config.intermediate_size, 1e3)};
+  for (int64_t i = 0; i < config.intermediate_size; i++) ratings.intermediate[i] = 1.0 + 1e-3 * static_cast<double>(i);
+  std::fill_n(ratings.head.begin() + config.head_count, together, 1e-6);
+  const BlockGates gates{true, false, true};
+  const PrunableSizes sizes = prunable_sizes(config, gates);
+  const double all = sizes.prunable + sizes.stable, group = static_cast<double>(together) * sizes.head + sizes.kv,
+               mlp = static_cast<double>(config.intermediate_size) * sizes.intermediate;
+  const auto closed_at = [&](double cost) { return one_shot_over_layers(config, {}, gates, ratings, cost / all); };
+  const Masks whole = closed_at(group + mlp);
+  for (int64_t h = 0; h < config.layer_count * config.head_count; h++)
+    EXPECT_EQ(whole.head[h] < 0, h >= config.head_count && h < config.head_count + together) << h;
+  EXPECT_LT(whole.kv_group[config.kv_head_count], 0);
+  EXPECT_EQ(std::count_if(whole.kv_group.begin(), whole.kv_group.end(), [](float a) { return a < 0; }), 1);
+  for (int64_t i = 0; i < config.intermediate_size; i++) EXPECT_LT(whole.intermediate[i], 0);
+  EXPECT_LT(whole.mlp[0], 0);  // a block that has lost all of its parts is closed as a whole
+  EXPECT_GT(whole.mlp[1], 0);
+  const Masks some = closed_at(group + 10 * sizes.intermediate);
+  for (int64_t i = 0; i < config.intermediate_size; i++)
+    if (i < 10 || i > 10) EXPECT_EQ(some.intermediate[i] < 0, i < 10) << i;  // one more may close, for the rounding of probabilities
+  EXPECT_GT(some.mlp[0], 0);
+  const Masks units = closed_at(group / 2);  // a group that would overshoot stays
+  EXPECT_EQ(std::count_if(units.head.begin(), units.head.end(), [](float a) { return a < 0; }), 0);
+}
+
+TEST_F(OneShotPruning, FisherReachesEverySparsityByLessThanTwoUnits) {
+  const PrunableSizes sizes = prunable_sizes(config);
+  const double unit = sizes.intermediate / (sizes.prunable + sizes.stable);
+  for (const double sparsity : {0.1, 0.5, 0.7}) {
+    const auto trainer = pruned(at_once(Importance::kFisher, sparsity));
+    const HardSparsity hard = hard_sparsity(config, trainer->log_alphas());
+    EXPECT_GE(hard.sparsity, sparsity - 1e-5);
+    EXPECT_LT(hard.sparsity, sparsity + 2 * unit);
+    const int64_t together = config.head_count / config.kv_head_count;
+    for (const int32_t open : hard.heads_open) EXPECT_EQ(open % together, 0);
+  }
+}
+
 TEST_F(OneShotPruning, TellsOfItsProgressAndIsTheSameEveryTime) {
   std::vector<double> shares;
   SegmentPlan plan = at_once(Importance::kTaylor, 0.5, 1000);
@@ -270,7 +312,7 @@ TEST_F(OneShotPruning, RefusesWhatHeadsAndUnitsCannotGive) {
 }
 
 TEST_F(OneShotPruning, SeesEachSequenceByItselfWhateverTheShardsOfAStepAre) {
-  for (const Importance importance : {Importance::kWanda, Importance::kTaylor}) {
+  for (const Importance importance : {Importance::kWanda, Importance::kTaylor, Importance::kFisher}) {
     std::vector<std::string> digests;
     for (const int64_t shards : {1, 2}) {
       TrainerOptions options;

@@ -65,15 +65,10 @@ class Gradients : public testing::TestWithParam<LossCase> {
   }
 
   double layer_loss(const std::vector<Rows>& layers, const std::vector<Rows>& teacher_rows) const {
-    double total = 0, open = 0;
-    for (const float m : z.hidden) open += m != 0.0f;
-    for (size_t l = 0; l < layers.size(); l++)
-      for (size_t t = 0; t < layers[l].size(); t++)
-        for (size_t j = 0; j < z.hidden.size(); j++) {
-          const double d = z.hidden[j] == 0.0f ? 0.0 : layers[l][t][j] - teacher_rows[l][t][j];
-          total += d * d;
-        }
-    return total / (open * kTokens * static_cast<double>(sequences));
+    std::vector<size_t> open;
+    for (size_t j = 0; j < z.hidden.size(); j++)
+      if (z.hidden[j] != 0.0f) open.push_back(j);
+    return mean_layer_loss(GetParam().weights.layer_scale, layers, teacher_rows, open, open) / static_cast<double>(sequences);
   }
 
   static std::vector<double> log_softmax(const std::vector<double>& logits) {
@@ -90,7 +85,7 @@ class Gradients : public testing::TestWithParam<LossCase> {
       const std::vector<double> q = log_softmax(logits[t]), p = log_softmax(teacher_rows[t]);
       for (size_t j = 0; j < p.size(); j++) total += std::exp(p[j]) * (p[j] - q[j]);
     }
-    return total * kTemperature * kTemperature / static_cast<double>(sequences);
+    return total * kTemperature * kTemperature / static_cast<double>(kTokens * sequences);
   }
 
   double loss() const {
@@ -145,9 +140,10 @@ TEST_P(Gradients, OfEveryKindOfMask) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Gradients,
-                         testing::Values(LossCase{"layer", {1.0, 0.0, 0.0, kTemperature}}, LossCase{"kl", {0.0, 1.0, 0.0, kTemperature}},
-                                         LossCase{"lm", {0.0, 0.0, 1.0, kTemperature}},
-                                         LossCase{"the_method", {0.9, 0.1, 0.0, kTemperature}},
+                         testing::Values(LossCase{"layer", {1.0, 0.0, 0.0, kTemperature}},
+                                         LossCase{"squared_layer", {1.0, 0.0, 0.0, kTemperature, LayerLossScale::kSquared}},
+                                         LossCase{"kl", {0.0, 1.0, 0.0, kTemperature}}, LossCase{"lm", {0.0, 0.0, 1.0, kTemperature}},
+                                         LossCase{"the_method", published_losses(kTokens)},
                                          LossCase{"the_method_in_shards", {0.9, 0.1, 0.0, kTemperature}, 3, 3},
                                          LossCase{"lm_in_shards", {0.0, 0.0, 1.0, kTemperature}, 4, 2}),
                          [](const auto& info) { return std::string(info.param.name); });

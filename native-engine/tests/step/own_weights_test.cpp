@@ -1,6 +1,9 @@
 // A student's own weights compute the same as its LoRA did, have the gradients of a plain forward pass in double, and end in the same bits
 // wherever their training is cut.
 #include "training/own_weights.h"
+
+#include <numeric>
+
 #include "cuda_emulator/emulated_kind.h"
 #include "espalier/evaluation/evaluate.h"
 #include "export/compacted_model.h"
@@ -110,12 +113,9 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
       total += w.lm * ReferenceForward::negative_log_likelihood(logits, sequence(s)) / kShortSequences;
       if (w.layer == 0 && w.kl == 0) continue;
       const auto& [teacher_logits, teacher_layers] = of_teacher()[static_cast<size_t>(s)];
-      for (size_t l = 0; l < layers.size(); l++)
-        for (size_t t = 0; t < layers[l].size(); t++)
-          for (size_t j = 0; j < open.size(); j++) {
-            const double d = layers[l][t][j] - teacher_layers[l][t][open[j]];
-            total += w.layer * d * d / static_cast<double>(open.size() * kShortTokens * kShortSequences);
-          }
+      std::vector<size_t> columns(open.size());
+      std::iota(columns.begin(), columns.end(), size_t{0});
+      total += w.layer * mean_layer_loss(w.layer_scale, layers, teacher_layers, columns, open) / kShortSequences;
       for (size_t t = 0; t < logits.size(); t++) total += w.kl * divergence(teacher_logits[t], logits[t]);
     }
     return total;
@@ -132,7 +132,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     const std::vector<double> p = log_softmax(teacher), q = log_softmax(student);
     double sum = 0;
     for (size_t j = 0; j < p.size(); j++) sum += std::exp(p[j]) * (p[j] - q[j]);
-    return sum * kTemperature * kTemperature / kShortSequences;
+    return sum * kTemperature * kTemperature / (kShortTokens * kShortSequences);
   }
 };
 

@@ -25,6 +25,30 @@ inline BackendSpec on_threads(int threads) {
   return spec;
 }
 
+// The losses as published, for sequences of this length: the divergence was a sum over the tokens of a sequence.
+inline LossWeights published_losses(int64_t sequence_length) {
+  return {0.9, 0.1 * static_cast<double>(sequence_length), 0.0, 2.0 / 3.0, LayerLossScale::kSquared};
+}
+
+// Returns the layer loss of one sequence: its layers' outputs against the teacher's, in the columns that each has of the same units.
+template <class Rows>
+double mean_layer_loss(LayerLossScale scale, const std::vector<Rows>& layers, const std::vector<Rows>& teacher,
+                       const std::vector<size_t>& columns, const std::vector<size_t>& teacher_columns) {
+  double total = 0;
+  for (size_t l = 0; l < layers.size(); l++)
+    for (size_t t = 0; t < layers[l].size(); t++) {
+      double squares = 0, energy = 0;
+      for (size_t j = 0; j < columns.size(); j++) {
+        const double of_teacher = teacher[l][t][teacher_columns[j]], d = layers[l][t][columns[j]] - of_teacher;
+        squares += d * d;
+        energy += of_teacher * of_teacher;
+      }
+      total += scale == LayerLossScale::kRelative ? squares / energy / static_cast<double>(layers.size())
+                                                  : squares / static_cast<double>(columns.size());
+    }
+  return total / static_cast<double>(layers.front().size());
+}
+
 // Takes the state off the device, changes it and puts it back.
 template <class F>
 void change_state(Trainer& trainer, F&& change) {

@@ -32,7 +32,8 @@ StepProbe probe_vectors(const VectorCase& c, const VectorFile& file, TrainState*
   probe.student = file.masks("z");
   probe.teacher = file.masks("teacher_z");
   trainer->import_state(state);
-  trainer->probe(probe, LossWeights{});
+  trainer->probe(probe, published_losses(64));
+  probe.kl_loss *= 64;  // the file has the sum over a sequence
   if (layout) *layout = state;
   return probe;
 }

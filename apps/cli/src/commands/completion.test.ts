@@ -31,7 +31,7 @@ test('studies by name and id where a study is asked for', async () => {
 });
 
 test('the words that an option takes, once each', async () => {
-  expect(await complete('launch', '--preset', '')).toEqual(['short', 'paper', 'nuteprune2']);
+  expect(await complete('launch', '--preset', '')).toEqual(['short', 'paper', 'nuteprune2', 'fisher']);
   expect(await complete('runs', '--status', 'queued,pa')).toEqual(['queued,paused']);
   expect(await complete('metrics', 'k3f9', '--export', 'c')).toEqual(['csv']);
   expect(await complete('eval', 'k3f9', '--export', '')).toEqual([]);

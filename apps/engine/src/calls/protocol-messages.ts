@@ -43,9 +43,11 @@ function importanceOf(value: engineV1.Importance, field: string): Importance {
       return 'wanda';
     case engineV1.Importance.IMPORTANCE_TAYLOR:
       return 'taylor';
+    case engineV1.Importance.IMPORTANCE_FISHER:
+      return 'fisher';
     case engineV1.Importance.IMPORTANCE_UNSPECIFIED:
     case engineV1.Importance.UNRECOGNIZED:
-      throw invalidField('FIELD_UNKNOWN_VALUE', field, 'must be MAGNITUDE, WANDA or TAYLOR');
+      throw invalidField('FIELD_UNKNOWN_VALUE', field, 'must be MAGNITUDE, WANDA, TAYLOR or FISHER');
   }
 }
 
@@ -56,7 +58,7 @@ function oneShotOf({ importance, calibrationSequences }: engineV1.OneShot): NonN
 export function unstructuredOf(pruning: engineV1.Unstructured): NonNullable<EvaluateOptions['unstructured']> {
   const { sparsity, calibrationSequences, seed } = pruning;
   const importance = importanceOf(pruning.importance, 'unstructured.importance');
-  if (importance === 'taylor')
+  if (importance === 'taylor' || importance === 'fisher')
     throw invalidField('FIELD_UNKNOWN_VALUE', 'unstructured.importance', 'must be MAGNITUDE or WANDA for single weights');
   return { importance, sparsity, calibrationSequences, seed };
 }

@@ -10,7 +10,7 @@ import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { NamedCard } from '../pruning-run/planning/cards.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
-import { rateAdvice, recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
+import { recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
 import { estimatedSize, resultSize, resultWarnings, type ResultSize } from '../pruning-run/planning/result-size.js';
 import { targetWarnings, type SettingsWarning } from '../pruning-run/planning/target-sparsity.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
@@ -131,7 +131,6 @@ function launchAdvice({ model, settings, budget }: RunPlan, asked: RequestedSett
   return [
     ...recipeAdvice(settings),
     ...(budget === null ? smallModelAdvice(settings, model.parameterCount) : []),
-    ...rateAdvice(settings, model),
     ...recoveryRateAdvice(settings, model, asked, budget),
     ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),
   ];

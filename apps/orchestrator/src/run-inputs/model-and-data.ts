@@ -28,7 +28,7 @@ import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
 import { amountViolations, budgetOf, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
-import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { resolveSettings, withGroupGates, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
 import { readTable } from './read-speed-table.js';
 import type { RunPlan } from './run-plan.js';
@@ -59,20 +59,20 @@ export class ModelAndData {
   async plan(modelPath: string, requested: RequestedSettings, card: Card | null = null): Promise<RunPlan> {
     const early = settingsViolations(resolveSettings(requested));
     if (early.length > 0) throw invalidRequest(early);
-    const { model, shape } = await this.describe(modelPath, requested);
-    const read = await readTable(requested, shape, this.artifacts);
-    const budget = requestedBudget(requested, shape, read);
+    const { model, shape, asked } = await this.describe(modelPath, requested);
+    const read = await readTable(asked, shape, this.artifacts);
+    const budget = requestedBudget(asked, shape, read);
     // A digest that was cut short is recorded whole.
-    const table = read === null || namesTableFile(requested.speedTable!) ? {} : { speedTable: read.digest };
-    const settings = resolveSettings({ ...requested, ...table }, model, budget);
+    const table = read === null || namesTableFile(asked.speedTable!) ? {} : { speedTable: read.digest };
+    const settings = resolveSettings({ ...asked, ...table }, model, budget);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
     const run = { model, budget: budget ?? undefined };
     const planned = (tried: RunSettings): Promise<PlaceForRun> => this.place({ ...run, settings: tried }, card);
-    const asked = await planned(settings);
-    const about = { model, settings, budget, speedTable: read && read.bytes, shape, ...asked };
-    if (fits(asked.memory)) return { ...about, change: null };
-    const found = await fittingSettings(settings, asked.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
+    const place = await planned(settings);
+    const about = { model, settings, budget, speedTable: read && read.bytes, shape, ...place };
+    if (fits(place.memory)) return { ...about, change: null };
+    const found = await fittingSettings(settings, place.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
     return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
   }
 
@@ -91,15 +91,21 @@ export class ModelAndData {
     return { ...place, memory: card === null ? place.memory : memoryOnCard(place.memory, run.model, run.settings, card) };
   }
 
-  private async describe(modelPath: string, requested: RequestedSettings): Promise<{ model: ModelIdentity; shape: ModelShape }> {
+  /** Describes the model, and returns the request with the settings that follow from its kind. */
+  private async describe(
+    modelPath: string,
+    requested: RequestedSettings,
+  ): Promise<{ model: ModelIdentity; shape: ModelShape; asked: RequestedSettings }> {
     const path = resolve(modelPath);
     const described = await this.ask((engine) => engine.inspectModel(path, { skipWeights: true }));
     await requireTokenizer(path);
-    const [settings, shape] = [resolveSettings(requested), modelShape(described)];
+    const shape = modelShape(described);
+    const asked = withGroupGates(requested, shape);
+    const settings = resolveSettings(asked);
     const violations = typeViolations(settings, shape, prunesAtOnce(settings.recipe));
     if (violations.length > 0) throw invalidRequest(violations);
     const header = typeInBlocks(settings) === null ? 0 : await ggufHeaderBytes(path, shape.vocabularySize, shape.layers);
-    return { model: modelIdentity(path, described, settings), shape: { ...shape, ggufHeaderBytes: header } };
+    return { model: modelIdentity(path, described, settings), shape: { ...shape, ggufHeaderBytes: header }, asked };
   }
 
   /**
@@ -111,8 +117,8 @@ export class ModelAndData {
     const withTable = { ...requested, speedTable: TABLE_TO_COME };
     const early = settingsViolations(resolveSettings(withTable));
     if (early.length > 0) throw invalidRequest(early);
-    const { model, shape } = await this.describe(modelPath, withTable);
-    const settings = resolveSettings(withTable, model);
+    const { model, shape, asked } = await this.describe(modelPath, withTable);
+    const settings = resolveSettings(asked, model);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
     if (source !== null) await this.namedData(source, { model, settings }, signal);
@@ -142,8 +148,8 @@ export class ModelAndData {
     const trained = trainTexts(named).map((one) => one.text);
     for (const text of [...trained, ...(validation === null ? [] : [validation])]) {
       const bytes = await requireSources({ modelPath: model.path, text, signal });
-      requireEnoughBytes(text, bytes, text === validation ? windowTaken(settings) : trainingTaken(settings, trained.length));
       await requireGoodStart({ modelPath: model.path, text, signal });
+      requireEnoughBytes(text, bytes, text === validation ? windowTaken(settings) : trainingTaken(settings, trained.length));
     }
     return named;
   }

@@ -31,7 +31,9 @@ type Stored<T> = T extends string | boolean | readonly string[]
                       ? Word<keyof typeof v1.RecoverWeights, 'RECOVER_WEIGHTS_'>
                       : T extends v1.GradientSum
                         ? Word<keyof typeof v1.GradientSum, 'GRADIENT_SUM_'>
-                        : never;
+                        : T extends v1.LayerLossScale
+                          ? Word<keyof typeof v1.LayerLossScale, 'LAYER_LOSS_SCALE_'>
+                          : never;
 
 /** The values of all settings, as events hold them. */
 export type SettingValues = { [K in SettingName]-?: Stored<NonNullable<v1.RunSettings[K]>> };

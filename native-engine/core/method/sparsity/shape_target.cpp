@@ -109,7 +109,8 @@ class Shaper {
       const OpenGates others = gates_of(out, config_, rule, settled_.head());
       out.units = rule.per().straight() ? unit_counts(rule.units_for(expected, others)) : unit_counts_within(rule, cost, others);
       const double step = rule.of_a_unit(others) * static_cast<double>(target_.multiple_of * (target_.uniform ? config_.layer_count : 1));
-      if (out.units != unit_counts(0) || cost_with_units(rule, others, out.units) <= cost + (rule.per().straight() ? step / 2 : 0)) return out;
+      if (out.units != unit_counts(0) || cost_with_units(rule, others, out.units) <= cost + (rule.per().straight() ? step / 2 : 0))
+        return out;
       std::vector<int64_t> heads = head_counts(fewer);
       if (heads == out.heads) {
         if (out.hidden <= target_.multiple_of) return out;

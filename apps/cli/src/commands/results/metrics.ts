@@ -33,7 +33,7 @@ export function registerMetrics(program: Command): void {
     .summary('losses, sparsity and teachers by step; as a table or a file')
     .description(
       'Shows the metrics of a run. Long runs are thinned out with their extremes kept; --export gives every step. Losses are distances ' +
-        'to the teacher of their step: layer is the mean square of what the layers differ by, kl and lm are in nats a token.',
+        'to the teacher of their step: layer is a share of what the layers of the teacher put out, kl and lm are in nats a token.',
     )
     .option('--from-step <n>', 'first step', bigNumber)
     .option('--to-step <n>', 'last step', bigNumber)

@@ -42,7 +42,7 @@ function rangeWords(name: string, option: Setting): string {
 export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((field) => {
   if (!hasOption(field, setting)) return [];
   const option = getOption(field, setting);
-  const { help, unit, flag, share, default: usual, paper, nuteprune2, forkMayChange, allowed } = option;
+  const { help, unit, flag, share, default: usual, paper, nuteprune2, fisher, forkMayChange, allowed } = option;
   const range = rangeWords(field.name, option);
   return [
     {
@@ -51,7 +51,7 @@ export const SETTING_FIELDS: SettingField[] = RunSettingsSchema.fields.flatMap((
       help,
       range,
       unit,
-      defaults: { default: usual, paper, nuteprune2 },
+      defaults: { default: usual, paper, nuteprune2, fisher },
       share,
       mayFork: forkMayChange,
       choices: choicesOf(field, allowed),

@@ -46,6 +46,7 @@ const importances = {
   magnitude: engineV1.Importance.IMPORTANCE_MAGNITUDE,
   wanda: engineV1.Importance.IMPORTANCE_WANDA,
   taylor: engineV1.Importance.IMPORTANCE_TAYLOR,
+  fisher: engineV1.Importance.IMPORTANCE_FISHER,
 };
 
 function oneShotOf({ recipe, calibrationSequences }: RunSettings): engineV1.OneShot | undefined {

@@ -57,7 +57,7 @@ describe('a run of two phases', () => {
   });
   it('plans no segment across the phases, by the losses and the rate of each', () => {
     const pruning = new Story(launched({ ...asked, segmentSteps: 13 })).start().train(stateAt(13, 0.01)).state;
-    expect(planSegment(pruning)).toMatchObject({ firstStep: 13, endStep: 20, losses: { layerWeight: 0.9, lmWeight: 0 } });
+    expect(planSegment(pruning)).toMatchObject({ firstStep: 13, endStep: 20, losses: { layerWeight: 1, lmWeight: 0 } });
     expect(planTraining(pruning, engine).endStep).toBe(20);
     const run = recovering().state;
     expect(planSegment(run)).toMatchObject({

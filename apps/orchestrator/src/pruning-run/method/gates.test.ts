@@ -10,7 +10,7 @@ describe('gates of a run', () => {
     settingsViolations(resolveSettings(settings)).map(({ field, description }) => `${field} ${description}`);
 
   it('are the published set where a request and its preset name none', () => {
-    for (const preset of ['short', 'paper', 'nuteprune2']) {
+    for (const preset of ['short', 'paper', 'nuteprune2', 'fisher']) {
       expect(resolveSettings({ preset }).gates).toEqual(['head', 'unit', 'hidden']);
       expect(blockGatesOf(resolveSettings({ preset }))).toEqual({ kvGroup: false, attention: false, mlp: false });
     }

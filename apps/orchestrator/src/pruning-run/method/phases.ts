@@ -2,9 +2,9 @@
 import type { PhaseKind, RunSettings } from '../record/pruning-run.events.js';
 
 /** The baselines: recipes that prune in one step and train nothing while they prune. */
-export type OneShotRecipe = 'magnitude' | 'wanda' | 'taylor';
+export type OneShotRecipe = 'magnitude' | 'wanda' | 'taylor' | 'fisher';
 export const prunesAtOnce = (recipe: RunSettings['recipe']): recipe is OneShotRecipe =>
-  recipe === 'magnitude' || recipe === 'wanda' || recipe === 'taylor';
+  recipe === 'magnitude' || recipe === 'wanda' || recipe === 'taylor' || recipe === 'fisher';
 
 export interface Phase {
   kind: PhaseKind;

@@ -1,5 +1,5 @@
 import { settingsTable } from '#protocol';
-import { isComputed, resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
+import { isComputed, resolveSettings, settingsViolations, withGroupGates, type RequestedSettings } from './run-settings.js';
 import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
 
 describe('settings', () => {
@@ -57,7 +57,7 @@ describe('settings', () => {
       recipe: 'distill',
       recoverKlLossWeight: 1,
       recoverLmLossWeight: 0,
-      recoverLayerLossWeight: 1,
+      recoverLayerLossWeight: 0.1,
       targetSparsity: 0.5,
     });
     const pruned = resolveSettings({ preset: 'nuteprune2', recoverSteps: 0 });
@@ -95,6 +95,35 @@ describe('settings', () => {
       expect(rateAt(64, settings)).toBe(0.001);
     }
     expect(rateAt(64, { recoverLearningRate: 0.002 })).toBe(0.002);
+  });
+  it('of the preset fisher prune at once and recover with all weights, at the rate of half the parameters', () => {
+    const settings = resolveSettings({ preset: 'fisher', targetSparsity: 0.2 }, { hiddenSize: 576, maxPositions: 8192 });
+    expect(settings).toMatchObject({
+      recipe: 'fisher',
+      totalSteps: 1,
+      batchSize: 2,
+      sequenceLength: 256,
+      calibrationSequences: 64,
+      recoverSteps: 5400,
+      recoverWeights: 'all',
+      recoverSchedule: 'linear',
+      recoverLearningRate: 0.00033,
+    });
+    expect(settingsViolations(settings)).toEqual([]);
+  });
+  it('close key and value heads with their groups where recipe fisher prunes a model that has groups', () => {
+    const gatesOf = (requested: RequestedSettings, kvHeads: number) => withGroupGates(requested, { heads: 9, kvHeads }).gates;
+    expect(gatesOf({ preset: 'fisher' }, 3)).toEqual(['head', 'unit', 'hidden', 'kv-group']);
+    expect(gatesOf({ preset: 'fisher' }, 9)).toBeUndefined();
+    expect(gatesOf({ preset: 'fisher', gates: ['head', 'unit', 'hidden'] }, 3)).toEqual(['head', 'unit', 'hidden']);
+    expect(gatesOf({}, 3)).toBeUndefined();
+  });
+  it('have a rate of LoRA that falls with the square of the hidden size to the published one', () => {
+    const rateAt = (hiddenSize: number, settings: RequestedSettings = {}): number =>
+      resolveSettings(settings, { hiddenSize, maxPositions: 512 }).loraLearningRate;
+    expect([64, 192, 384, 576, 4096].map((hiddenSize) => rateAt(hiddenSize))).toEqual([0.01, 0.01, 0.0025, 0.0011, 0.001]);
+    expect(rateAt(64, { preset: 'paper' })).toBe(0.001);
+    expect(rateAt(4096, { loraLearningRate: 0.005 })).toBe(0.005);
   });
   it('are one step for recipes that prune at once', () => {
     const { totalSteps, warmupSteps, ...settings } = resolveSettings({ recipe: 'wanda', targetSparsity: 0.3 });
@@ -162,7 +191,7 @@ describe('settings', () => {
 });
 
 test('a default is in the table or computed here, never both or neither', () => {
-  for (const preset of ['short', 'paper', 'nuteprune2']) {
+  for (const preset of ['short', 'paper', 'nuteprune2', 'fisher']) {
     const settings = resolveSettings({ preset });
     for (const setting of settingsTable()) {
       expect([setting.field, settings[setting.name]]).not.toEqual([setting.field, undefined]);

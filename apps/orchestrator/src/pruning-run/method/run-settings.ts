@@ -19,19 +19,23 @@ import type { Budget, ModelIdentity, RunSettings, SparsityControl } from '../rec
 export type RequestedSettings = RequestedValues;
 
 /**
- * In the preset nuteprune2, the number of steps of recovery for each step of pruning (docs/recipes.md). A baseline shows the
- * worth of its own pruning, so it recovers only if a request asks for recovery.
+ * In the preset nuteprune2, the number of steps of recovery for each step of pruning, and in the preset fisher the number of steps of
+ * recovery (docs/recipes.md). A baseline shows the worth of its own pruning, so it recovers only if a request asks for recovery.
  */
 const RECOVERY_PER_PRUNING = 8;
+const RECOVERY_AFTER_FISHER = 5400;
+
+/** Tells whether the preset recovers all weights. */
+const recoversAll = ({ preset }: RunSettings): boolean => preset === 'nuteprune2' || preset === 'fisher';
 
 /** The sizes of a model from which defaults follow. */
 type ModelSizes = Pick<ModelIdentity, 'maxPositions' | 'hiddenSize'>;
 
 /** Defaults that follow from other settings, in the order in which they are computed. */
 const computed: { [K in SettingName]?: (settings: RunSettings, model: ModelSizes | undefined, budget: Budget | null) => RunSettings[K] } = {
-  recoverSteps: ({ preset, recipe, totalSteps }) =>
-    preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0,
+  recoverSteps: defaultRecoverSteps,
   warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
+  loraLearningRate: ({ preset }, model) => loraLearningRate(preset, model?.hiddenSize),
   maskLearningRate,
   maskNoise: (settings, _, budget) => maskNoise(settings, budget),
   lambdaLearningRate: ({ preset, sparsityControl }) => lambdaLearningRateOf(sparsityControl, preset),
@@ -59,6 +63,21 @@ export function resolveSettings(requested: RequestedSettings, model?: ModelSizes
   settings['recoverWeights'] = requested.recoverWeights ?? recoverWeights(settings as RunSettings);
   for (const { name, kind, allowed } of table) if (kind === 'words') settings[name] = inOrder(settings[name] as string[], allowed);
   return { ...(settings as RunSettings), preset };
+}
+
+function defaultRecoverSteps({ preset, recipe, totalSteps }: RunSettings): number {
+  if (preset === 'fisher') return RECOVERY_AFTER_FISHER;
+  return preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0;
+}
+
+/**
+ * Returns the request with gates of key/value heads where it names no gates, its recipe closes whole groups of heads, and the model has
+ * such groups. So a group's key and value head counts as removed with its heads.
+ */
+export function withGroupGates(requested: RequestedSettings, { heads, kvHeads }: { heads: number; kvHeads: number }): RequestedSettings {
+  const { recipe, gates, shapeTarget } = resolveSettings(requested);
+  if (recipe !== 'fisher' || shapeTarget !== 'free' || requested.gates !== undefined || heads === kvHeads) return requested;
+  return { ...requested, gates: [...gates, 'kv-group'] };
 }
 
 /**
@@ -121,7 +140,7 @@ function shareToPrune(settings: RunSettings, budget: Budget | null): number {
  * had learned: a baseline damages the model more, and LoRA needs larger steps.
  */
 const hasRateOfTarget = (settings: RunSettings): boolean =>
-  settings.preset === 'nuteprune2' && !prunesAtOnce(settings.recipe) && recoverWeights(settings) === 'all';
+  recoversAll(settings) && !prunesAtOnce(settings.recipe) && recoverWeights(settings) === 'all';
 
 /**
  * The share of the prunable cost that a plan shows, and the settings that have their default by it. @returns null where no default follows
@@ -148,7 +167,7 @@ export function shareOfDefaults(
 function rateOfRecovery(settings: RunSettings, budget: Budget | null): number {
   const { preset, recoverSchedule } = settings;
   if (preset === 'paper') return 0.0001;
-  if (preset !== 'nuteprune2') return 0.001;
+  if (!recoversAll(settings)) return 0.001;
   const share = hasRateOfTarget(settings) ? shareToPrune(settings, budget) : HALF_PRUNED.share;
   return defaultAt(share, LITTLE_PRUNED.rate, HALF_PRUNED.rate) * (recoverSchedule === 'linear' ? LINEAR_RATE : 1);
 }
@@ -156,8 +175,7 @@ function rateOfRecovery(settings: RunSettings, budget: Budget | null): number {
 const HIDDEN_SIZE_OF_RATES = 192;
 
 /** Tells whether the default rate of recovery follows from the hidden size. */
-export const followsFromHiddenSize = (settings: RunSettings): boolean =>
-  settings.preset === 'nuteprune2' && recoverWeights(settings) === 'all';
+export const followsFromHiddenSize = (settings: RunSettings): boolean => recoversAll(settings) && recoverWeights(settings) === 'all';
 
 /**
  * The default rate of recovery. In the preset nuteprune2 all weights learn at rates that are inverse to the hidden size: where each weight
@@ -167,6 +185,17 @@ export const followsFromHiddenSize = (settings: RunSettings): boolean =>
 export function recoverLearningRate(settings: RunSettings, budget: Budget | null = null, hiddenSize = HIDDEN_SIZE_OF_RATES): number {
   const rate = rateOfRecovery(settings, budget);
   return toTwoDigits(followsFromHiddenSize(settings) ? (rate * HIDDEN_SIZE_OF_RATES) / hiddenSize : rate);
+}
+
+const PUBLISHED_LORA_RATE = 0.001;
+
+/**
+ * The default rate of LoRA while pruning. It falls with the square of the hidden size, down to the published rate: 0.01 was best at 192 and
+ * 0.001 at 576 (docs/recipes.md).
+ */
+function loraLearningRate(preset: string, hiddenSize = HIDDEN_SIZE_OF_RATES): number {
+  if (preset === 'paper') return PUBLISHED_LORA_RATE;
+  return toTwoDigits(Math.min(0.01, Math.max(PUBLISHED_LORA_RATE, 0.01 * (HIDDEN_SIZE_OF_RATES / hiddenSize) ** 2)));
 }
 
 export const recoverWarmupSteps = (recoverSteps: number): number => Math.floor(recoverSteps / 20);

@@ -45,6 +45,7 @@ export function teacherAt(input: PolicyInput, step: number): Assignment {
     case 'magnitude':
     case 'wanda':
     case 'taylor':
+    case 'fisher':
       return { teacher: { kind: 'none' }, reason: 'recipe', explanation: `recipe ${input.settings.recipe} prunes at once, untaught` };
     case 'distill':
       return { teacher: { kind: 'intact' }, reason: 'recipe', explanation: 'recipe distill has the intact model as its only teacher' };

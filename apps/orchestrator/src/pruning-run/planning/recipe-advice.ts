@@ -90,23 +90,7 @@ export function targetAdvice({ recipe, targetSparsity, gates }: Targeted, sizes:
 }
 
 /** Trials had these hidden sizes. Beyond half the least and twice the most, a rate that was chosen by them needs a trial. */
-const TRIED = { least: 64, most: 384 };
-const PUBLISHED_LORA_RATE = 0.001;
-
-type Trained = Pick<RunSettings, 'recipe' | 'loraLearningRate'>;
-
-/**
- * Warns of a high rate of LoRA for a model that is far wider than those on which it was chosen. The rate of all weights follows from the
- * hidden size, and that of LoRA does not.
- */
-export function rateAdvice({ recipe, loraLearningRate }: Trained, { hiddenSize }: Pick<ModelIdentity, 'hiddenSize'>): SettingsWarning[] {
-  if (prunesAtOnce(recipe) || hiddenSize <= 2 * TRIED.most || loraLearningRate <= PUBLISHED_LORA_RATE) return [];
-  const message =
-    `lora_learning_rate is ${loraLearningRate}, which was tried on models up to hidden size ${TRIED.most}; this one has ${hiddenSize}. ` +
-    `For models of 7B ${PUBLISHED_LORA_RATE} is published (preset paper): compare both in a short run`;
-  return [{ code: 'NOT_MEASURED', field: 'settings.lora_learning_rate', message }];
-}
-
+const TRIED = { least: 64, most: 576 };
 /** Warns of a rate of recovery that follows from a hidden size far from those at which the rule was tried. */
 export function recoveryRateAdvice(
   settings: RunSettings,

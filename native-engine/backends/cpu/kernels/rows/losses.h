@@ -21,15 +21,29 @@ static double layer_loss_of(const LayerLoss& op, int64_t begin, int64_t end, flo
     const float* s = row_ptr<float>(op.student, n);
     const float* t = row_ptr<float>(op.teacher, n);
     T* diff = row_ptr<T>(op.diff, n);
+    const auto teacher_at = [&](int64_t j) {
+      vf b = teacher_cols ? take(t, teacher_cols + j) : load(t + j);
+      if (scales && teacher_factor) b *= teacher_cols ? take(teacher_factor, teacher_cols + j) : load(teacher_factor + j);
+      return b;
+    };
+    float weight = 1;
+    if (op.relative) {
+      vf energies = {};
+      for (int64_t j = 0; j < op.student.cols; j += W) {
+        const vf b = load(student_scale + j) != zero ? teacher_at(j) : zero;
+        energies += b * b;
+      }
+      const float energy = sum_lanes(energies);
+      weight = energy > 0 ? 1 / energy : 0;
+    }
     vf squares = {};
     for (int64_t j = 0; j < op.student.cols; j += W) {
-      vf a = load(s + j), b = teacher_cols ? take(t, teacher_cols + j) : load(t + j);
+      vf a = load(s + j);
       if (scales && student_factor) a *= load(student_factor + j);
-      if (scales && teacher_factor) b *= teacher_cols ? take(teacher_factor, teacher_cols + j) : load(teacher_factor + j);
-      const vf d = load(student_scale + j) != zero ? a - b : zero;
-      squares += d * d;
-      store(mask_dot + j, load(mask_dot + j) + d * a);
-      store(diff + j, d);
+      const vf d = load(student_scale + j) != zero ? a - teacher_at(j) : zero, weighted = d * weight;
+      squares += d * weighted;
+      store(mask_dot + j, load(mask_dot + j) + weighted * a);
+      store(diff + j, weighted);
     }
     sum += sum_lanes(squares);
   }

@@ -1,5 +1,6 @@
 // Computes the difference of two residual streams [N, cols] f32 where the student's hidden unit is open, the sum of its squares, and the
-// column sums of the difference times the student.
+// column sums of the difference times the student. A relative loss weighs each row by the teacher's squares in it, which a kernel of one
+// block a row adds up first.
 //
 // A thread has four columns and goes down the rows of its block's part. It reads its lists once and keeps its column sums in registers. The
 // squares are added in double, first by thread, then by block, then over the blocks. The teacher's columns are gathered where it has other
@@ -17,11 +18,36 @@ struct LayerLossArguments {
   const int32_t* teacher_cols;  // nullptr where the teacher has the same columns
   const float* student_scale;
   const float *student_factor, *teacher_factor;  // nullptr stands for ones
+  const float* weights;                          // [rows]; nullptr stands for ones
   Matrix<T> diff;
   double* sums;  // [row parts, column blocks]
   float* parts;  // [row parts, cols]
   int64_t rows, cols;
 };
+
+struct RowWeightArguments {
+  Matrix<float> teacher;
+  const int32_t* teacher_cols;
+  const float *student_scale, *teacher_factor;
+  float* weights;  // [rows]
+  int64_t cols;
+};
+
+// Writes 1 over the sum of the teacher's squares in the columns that the student has open, or 0 where that sum is 0.
+__global__ void __launch_bounds__(256) row_weight_kernel(RowWeightArguments a) {
+  SIMT_SHARED(float, space, kMostWarps);
+  const int64_t n = blockIdx.x;
+  const float* t = a.teacher.row(n);
+  float squares = 0;
+  for (int64_t j = threadIdx.x; j < a.cols; j += blockDim.x) {
+    const int64_t column = a.teacher_cols ? load(a.teacher_cols + j) : j;
+    if (column < 0 || load(a.student_scale + j) == 0) continue;
+    const float v = a.teacher_factor ? load(t + column) * load(a.teacher_factor + column) : load(t + column);
+    squares += v * v;
+  }
+  squares = block_sum(squares, space);
+  if (threadIdx.x == 0) store(a.weights + n, squares > 0 ? 1.0f / squares : 0.0f);
+}
 
 template <class T>
 __global__ void __launch_bounds__(kColumnThreads) layer_loss_kernel(LayerLossArguments<T> a) {
@@ -46,9 +72,10 @@ __global__ void __launch_bounds__(kColumnThreads) layer_loss_kernel(LayerLossArg
       const Four other = a.teacher_cols ? Four{value(c0), value(c1), value(c2), value(c3)} : load4(t + j);
       const Four difference = each(s, other * teacher_factor, [](float x, float y) { return x - y; });
       const Four d = each(open, difference, [](float o, float v) { return o != 0 ? v : 0.0f; });
-      store4(a.diff.row(n) + j, d);
-      dots = fma4(d, s, dots);
-      squares += sum4(d * d);
+      const Four weighted = a.weights ? d * all4(load(a.weights + n)) : d;
+      store4(a.diff.row(n) + j, weighted);
+      dots = fma4(weighted, s, dots);
+      squares += sum4(d * weighted);
     }
     store4(a.parts + blockIdx.y * a.cols + j, dots);
   }
@@ -63,6 +90,11 @@ void CudaBackend::launch(const LayerLoss& op) {
   auto* sums = scratch<double>(kSums, std::max<int64_t>(count * blocks, 1));
   if (rows > 0) {
     auto* parts = scratch<float>(kParts, count * cols);
+    float* weights = op.relative ? scratch<float>(kRowWeights, rows) : nullptr;
+    if (op.relative)
+      launch_kernel("row_weight", row_weight_kernel, dim3(static_cast<unsigned>(rows)), dim3(threads_for_row(cols)), 0, stream_.handle(),
+                    RowWeightArguments{matrix<float>(op.teacher), list(op.teacher_cols, cols), list(op.student_scale, cols),
+                                       list(op.teacher_factor, op.teacher.cols), weights, cols});
     with_compute_type(op.diff.dtype, [&](auto t) {
       using T = decltype(t);
       const LayerLossArguments<T> a{matrix<float>(op.student),
@@ -71,6 +103,7 @@ void CudaBackend::launch(const LayerLoss& op) {
                                     list(op.student_scale, cols),
                                     list(op.student_factor, cols),
                                     list(op.teacher_factor, op.teacher.cols),
+                                    weights,
                                     matrix<T>(op.diff),
                                     sums,
                                     parts,

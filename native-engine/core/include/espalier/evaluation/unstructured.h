@@ -15,7 +15,7 @@
 namespace espalier {
 
 struct UnstructuredOptions {
-  Importance importance = Importance::kMagnitude;  // kTaylor is refused
+  Importance importance = Importance::kMagnitude;  // kTaylor and kFisher are refused
   double sparsity = 0.5;                           // the share of the weights of each projection, in [0, 1)
   // Rows of the text, each read once, in the seed's order; if the text has fewer, all of them.
   int64_t calibration_sequences = 128;

@@ -8,11 +8,17 @@
 
 namespace espalier {
 
+// How the layers' outputs of student and teacher are compared. kRelative: each token's squared difference over the teacher's squares, the
+// mean over tokens and layers; so no token or unit of large values decides alone. kSquared: the mean squared difference over tokens and
+// units, summed over layers, as published.
+enum class LayerLossScale { kRelative, kSquared };
+
 struct LossWeights {
-  double layer = 0.9;
-  double kl = 0.1;
+  double layer = 1;
+  double kl = 1;    // the divergence of the predictions, the mean over tokens
   double lm = 0.0;  // next-token cross-entropy, the mean over the predictions
-  double temperature = 2.0 / 3.0;
+  double temperature = 1;
+  LayerLossScale layer_scale = LayerLossScale::kRelative;
 };
 
 // How the expected sparsity follows the scheduled one. kMultipliers: by Lagrange multipliers that learn, as published. kTracking: by the
@@ -20,7 +26,7 @@ struct LossWeights {
 enum class SparsityControl { kMultipliers, kTracking };
 
 // How pruning at once rates heads and units of the unpruned model (core/method/one_shot.h).
-enum class Importance { kMagnitude, kWanda, kTaylor };
+enum class Importance { kMagnitude, kWanda, kTaylor, kFisher };
 
 struct OneShot {
   Importance importance = Importance::kMagnitude;
