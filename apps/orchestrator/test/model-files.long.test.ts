@@ -117,7 +117,9 @@ it('a cache without room says so, the engine stays joined, and the run goes on o
   await listedUntil(server, isIdle('small'));
   writeFileSync(join(here, 'added.txt'), Buffer.alloc(1_000_000, 'x')); // the same weights in a larger model
   const { runId } = await launch();
-  await server.until(runId, ({ waitingFor }) => waitingFor?.code === 'MODEL_CACHE_FULL');
+  await server.until(runId, ({ restarts }) => restarts > 0);
+  const lost = (await server.events(runId)).find(({ type }) => type === 'EngineLost')!;
+  expect(lost.dataJson).toContain('MODEL_CACHE_FULL');
   expect((await server.engines())[0]!.joined!.connected).toBe(true);
   const engine = joining('large');
   await listedUntil(server, isIdle('large'));

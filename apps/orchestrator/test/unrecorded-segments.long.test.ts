@@ -116,7 +116,9 @@ describe('segments that wait to be recorded', () => {
       return true;
     });
     const facts = factsOf(await late.events(runId));
-    expect(facts.at(-1)).toBe(expected.at(-1));
+    // The pause may cut the last segment, which changes its first step and none of its bits.
+    const stateOf = (fact: string): unknown => (JSON.parse(fact.slice(fact.indexOf('{'))) as { state: unknown }).state;
+    expect(stateOf(facts.at(-1)!)).toEqual(stateOf(expected.at(-1)!));
     expect(facts.filter((one) => one.startsWith('TeacherSnapshotted'))).toEqual(
       expected.filter((one) => one.startsWith('TeacherSnapshotted')),
     );

@@ -61,8 +61,7 @@ function measuredOf({ settings, exports, model }: Budgeted, budget: Budget, curr
   const counts = ({ made, dtype, stateDigest, parameterCount }: RecordedExport): boolean => {
     if (stateDigest !== current.stateDigest || made === undefined) return false;
     if (budget.setting === 'targetBytes' && !hasType(dtype.toLowerCase())) return false;
-    if (isFile) return made.format === 'gguf' && made.multipleOf === 1;
-    return made.format !== 'gguf' && parameterCount === current.size?.parameterCount;
+    return (made.format === 'gguf') === isFile && parameterCount === current.size?.parameterCount;
   };
   const newest = exports.findLast(counts);
   if (newest === undefined) return undefined;
