@@ -40,7 +40,7 @@ writeFileSync(file, `# Espalier ${version}\n\n${notes}\n`);
 git('tag', '--annotate', tag, '--cleanup=verbatim', '--file', file);
 console.log(`${release} has the package, the images' context and the notes. The tag is ${tag}: git push origin ${tag}`);
 
-/** Returns the section of this version, without its title; null where there is none. */
+/** Returns the section of this version, without its title; null where the changelog lacks it. */
 function notesOf(changelog) {
   const sections = changelog.split(/^## /m).slice(1);
   const title = new RegExp(`^\\[${version.replaceAll('.', '\\.')}\\] - \\d{4}-\\d{2}-\\d{2}\\n`);

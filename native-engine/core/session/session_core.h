@@ -138,8 +138,8 @@ struct MeasureResult {
   std::vector<ExportSize> sizes;  // the same models' sizes: the first in the container's dense form, the second in the form of the request
 };
 
-// Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
 std::vector<TensorCount> count_tensors(const ModelWeights& model);
+// Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
 MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
 

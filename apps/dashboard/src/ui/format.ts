@@ -6,7 +6,7 @@ import { RunStatus, type TeacherRef } from '../generated/espalier/v1/common_pb.j
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 
 const whole = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
-/** Stands for a value that there is none of. */
+/** Stands for a missing value. */
 export const NONE = '–';
 /** Stands for a value that is not loaded yet. */
 export const LOADING = '…';

@@ -46,7 +46,7 @@ export class WebAccess {
 
   /**
    * The refusal of a request with a foreign Host, or undefined. Another site can let its own name lead to this server; the Host is then
-   * that name. Programs differ in which of several Hosts they read, so only one is taken.
+   * that name. Programs differ in which of several Hosts they read, so a request may have only one.
    */
   foreignHost({ headers, headersDistinct }: IncomingMessage): EspalierError | undefined {
     const host = headers.host ?? '';

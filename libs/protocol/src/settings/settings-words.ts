@@ -80,8 +80,8 @@ const HEAD = `# Settings
 
 With the model and the data, the settings of a run determine every bit of its result. \`espalier launch\`, \`plan\` and \`fork\` take settings as
 options, and \`LaunchRun\` takes them as fields of \`RunSettings\`. A setting that is left out takes the default of the preset: \`nuteprune2\`,
-or of the one that is named: \`fisher\` for a real model ([recipes.md](recipes.md)), \`short\`, or \`paper\`, the published scale. \`espalier plan\` shows all settings for a
-model.
+or of the one that is named: \`fisher\` for a real model ([recipes.md](recipes.md)), \`short\`, or \`paper\`, the published scale.
+\`espalier plan\` shows all settings for a model.
 
 This page is made from the table in \`proto/espalier/v1/common.proto\` (\`npm run settings-page\`). [HACKING.md](../HACKING.md#add-a-setting)
 says how to add a setting.

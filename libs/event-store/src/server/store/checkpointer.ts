@@ -133,7 +133,7 @@ export class Checkpointer {
     }
   }
 
-  /** The file in the log's place; undefined: there is none, or it can't be looked at. */
+  /** The file in the log's place; undefined where the file is missing or can't be looked at. */
   private logNow(): Stats | undefined {
     try {
       return statSync(this.walFile, { throwIfNoEntry: false });
