@@ -2,6 +2,7 @@
 // end with the bits of an undisturbed one. No job may be left over or asked for twice.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError, v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
 import { CLOSELY_MS, isEmpty, isOver, TestServer, unary } from './harness/server.js';
@@ -148,8 +149,22 @@ if (why !== null) process.stderr.write(`${why}\n`);
   it('has as many engines as it may, and no more', async () => {
     const before = slurm.submitted();
     const runs = await Promise.all([1, 2, 3].map(() => server.launch(SHORT)));
-    for (const { runId } of runs) expect((await server.completed(runId)).stateDigest).toBe(shortAlone);
-    expect(slurm.submitted() - before).toBeLessThanOrEqual(2);
+    const all = Promise.all(runs.map(({ runId }) => server.completed(runId)));
+    let over = false;
+    const look = async (): Promise<number> => {
+      let most = 0;
+      while (!over) {
+        most = Math.max(most, slurm.jobs().filter(({ state }) => state === 'PENDING' || state === 'RUNNING').length);
+        await sleep(100);
+      }
+      return most;
+    };
+    const most = look();
+    const completed = await all.finally(() => (over = true));
+    expect(completed.map(({ stateDigest }) => stateDigest)).toEqual(runs.map(() => shortAlone));
+    expect(await most).toBeLessThanOrEqual(2);
+    // An idle engine may leave while the runs are launched, and then one more job takes its place.
+    expect(slurm.submitted() - before).toBeLessThanOrEqual(3);
     await server.fleetUntil(isEmpty);
   });
 

@@ -77,8 +77,8 @@ describe('the npm package', () => {
         ([, target]) => [page, normalize(join(dirname(page), target!))] as const,
       ),
     );
-    // Pages about building from the sources go with the sources.
-    const ofSources = /^(HACKING\.md|apps\/|libs\/|native-engine\/|testdata\/|proto\/|examples\/README\.md)/;
+    // Pages about building from the sources, and about measuring, go with the sources.
+    const ofSources = /^(HACKING\.md|benchmarks\/|apps\/|libs\/|native-engine\/|testdata\/|proto\/|examples\/README\.md)/;
     expect(linked.filter(([, target]) => !has(target) && !ofSources.test(target))).toEqual([]);
   });
 
