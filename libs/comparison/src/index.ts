@@ -18,7 +18,7 @@ export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, 
 export { csvCell } from './csv.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target-check.js';
 export { reachedWords, shareGone } from './share-gone.js';
-export { axisRange, LEAST_SPARSITY_POINTS } from './axis-range.js';
+export { axis, LEAST_SPARSITY_POINTS, linearTicks, logTicks, spansMuch, type Axis } from './axis.js';
 export { presetDefault, type PresetDefaults } from './presets.js';
 export { BUDGET_NAMES, BUDGETS, leastAsked, otherTargets, TARGET_NAMES, type BudgetName, type Targets } from './target-settings.js';
 export { hasSuffixes, typedNumber } from './typed-numbers.js';

@@ -1,8 +1,7 @@
-// Tests which models of a ladder are on the front, and their drawing.
+// Tests which models of a ladder are on the front.
 import { onFront } from '#comparison';
 import { v1 } from '#protocol';
 import { candidatesOf } from './measured-candidates.js';
-import { ladderSvg, isLadderSvg } from './ladder-svg.js';
 import { smallestWithin, type Candidate } from './candidate.js';
 
 function model(mark: Candidate['mark'], parameters: number, perplexity: number): Candidate {
@@ -33,24 +32,6 @@ test('the smallest that is good enough is chosen, never the model before pruning
   expect(smallestWithin(all, 9)).toBe(small);
   expect(smallestWithin(all, 11)).toBe(last);
   expect(smallestWithin(all, 5.2)).toBeUndefined();
-});
-
-test('a drawing has every model, names those on the front and knows itself again', () => {
-  const svg = ladderSvg(all);
-  expect(svg.match(/<circle /g)).toHaveLength(6);
-  expect([...svg.matchAll(/>(intact|last|#\d)<\/text>/g)].map(([, name]) => name)).toEqual(['intact', '#1', '#4', 'last']);
-  expect(isLadderSvg(Buffer.from(svg).subarray(0, 4096))).toBe(true);
-  expect(isLadderSvg(Buffer.from('<svg></svg>'))).toBe(false);
-  for (const [, x, y] of svg.matchAll(/<circle cx="([\d.]+)" cy="([\d.]+)"/g)) {
-    expect(Number(x)).toBeGreaterThanOrEqual(0);
-    expect(Number(x)).toBeLessThanOrEqual(720);
-    expect(Number(y)).toBeGreaterThanOrEqual(0);
-    expect(Number(y)).toBeLessThanOrEqual(440);
-  }
-});
-
-test('models that are all alike can be drawn', () => {
-  expect(ladderSvg([intact, model(1, 100, 5)])).not.toContain('NaN');
 });
 
 test('a machine that slows down between two measurements changes no order of speeds', () => {

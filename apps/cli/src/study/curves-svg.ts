@@ -1,7 +1,7 @@
 // Draws a study's curves over the steps. Each group has a line for the mean over its seeds, in a band of their standard deviation.
 import { decimal } from '../output/format.js';
-import { logScale, scale } from '../output/svg-scale.js';
-import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendText, RIGHT, spansMuch, TOP, WIDTH } from './plot-frame.js';
+import { axis, spansMuch } from '#comparison';
+import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendText, RIGHT, TOP, WIDTH } from './plot-frame.js';
 
 export interface BandPoint {
   step: number;
@@ -41,12 +41,12 @@ export function curvesSvg({ title, quantity, lines }: { title: string; quantity:
   const points = lines.flatMap((line) => line.points);
   const heights = points.flatMap(({ mean, spread }) => [mean - spread, mean + spread]);
   const isLog = spansMuch(heights);
-  const x = scale(
+  const x = axis(
     points.map(({ step }) => step),
     LEFT,
     WIDTH - RIGHT,
   );
-  const y = (isLog ? logScale : scale)(heights, HEIGHT - BOTTOM, TOP);
+  const y = axis(heights, HEIGHT - BOTTOM, TOP, { isLog });
   const drawn = lines.map(({ name, points: own }, index) => {
     const colour = colourOf(index);
     const along = (value: (point: BandPoint) => number): string[] => own.map((point) => `${x.at(point.step)},${y.at(value(point))}`);

@@ -1,5 +1,5 @@
 // The frame of a study's drawings: the axes and the legend.
-import type { Scale } from '../output/svg-scale.js';
+import type { Axis } from '#comparison';
 
 export const WIDTH = 760;
 export const HEIGHT = 460;
@@ -7,8 +7,6 @@ export const LEFT = 70;
 export const RIGHT = 200;
 export const TOP = 40;
 export const BOTTOM = 60;
-/** If the ratio of the largest to the smallest value is above this, the axis is logarithmic. */
-const LARGEST_LINEAR_RATIO = 8;
 const OURS = '<!-- espalier study -->';
 const COLOURS = ['#1b6ca8', '#b5490f', '#2e7d32', '#7b3fa0', '#00796b', '#a31545', '#5d4037', '#37474f'];
 const LONGEST_LABEL = 26;
@@ -21,10 +19,6 @@ const shortened = (name: string): string =>
 export const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
-/** Tells whether the values span so much that a logarithmic axis is needed. */
-export const spansMuch = (values: readonly number[]): boolean =>
-  values.every((value) => value > 0) && Math.max(...values) / Math.min(...values) > LARGEST_LINEAR_RATIO;
-
 export const legendPlace = (index: number): [number, number] => [WIDTH - RIGHT + 20, TOP + 10 + 20 * index];
 
 export function legendText(index: number, name: string): string {
@@ -35,8 +29,8 @@ export function legendText(index: number, name: string): string {
 export interface Frame {
   title: string;
   heading: string;
-  x: Scale;
-  y: Scale;
+  x: Axis;
+  y: Axis;
   xText: string;
   xUnit: string;
 }

@@ -1,8 +1,7 @@
 // Draws a study: quality against sparsity, with a line for each variant and the spread of its seeds.
 import { decimal } from '../output/format.js';
-import { logScale, scale } from '../output/svg-scale.js';
-import { LEAST_SPARSITY_POINTS, type StudyLine } from '#comparison';
-import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendText, RIGHT, spansMuch, TOP, WIDTH } from './plot-frame.js';
+import { axis, LEAST_SPARSITY_POINTS, spansMuch, type StudyLine } from '#comparison';
+import { BOTTOM, colourOf, escaped, framed, HEIGHT, LEFT, legendPlace, legendText, RIGHT, TOP, WIDTH } from './plot-frame.js';
 
 type Point = StudyLine['points'][number];
 
@@ -21,13 +20,13 @@ export function studySvg({ title, measure, lines, intact }: StudyPlot): string {
     ...(intact === undefined ? [] : [intact]),
   ];
   const isLog = spansMuch(heights);
-  const x = scale(
+  const x = axis(
     points.map(({ sparsity }) => sparsity * 100),
     LEFT,
     WIDTH - RIGHT,
-    LEAST_SPARSITY_POINTS,
+    { least: LEAST_SPARSITY_POINTS },
   );
-  const y = (isLog ? logScale : scale)(heights, HEIGHT - BOTTOM, TOP);
+  const y = axis(heights, HEIGHT - BOTTOM, TOP, { isLog });
   const at = ({ sparsity, figure }: Point): [number, number] => [x.at(sparsity * 100), y.at(figure.mean)];
   const drawn = lines.map(({ name, points: own }, index) => {
     const colour = colourOf(index);

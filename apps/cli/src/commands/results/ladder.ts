@@ -4,13 +4,11 @@ import { InvalidArgumentError, type Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
-import { requireFilePlace, writeFileWhole } from '../../output/result-files.js';
 import type { Connection } from '../../connection/connection.js';
 import { aimOption, aimWords, amountsOf, bytesByBudget, bytesCounted } from '../../ladder/budget-rungs.js';
 import { markWithin, type Aim, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
 import { candidatesOf, type Rated } from '../../ladder/measured-candidates.js';
 import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
-import { ladderSvg, isLadderSvg } from '../../ladder/ladder-svg.js';
 import { nameOf, smallestWithin, type Candidate } from '../../ladder/candidate.js';
 import { benchRun, evaluateRun } from '../../engine-calls.js';
 import { absolutePath, exportFormat, number, wholeNumber } from '../../options/parse.js';
@@ -23,7 +21,6 @@ import { exportInto } from './export.js';
 interface LadderOptions {
   every?: number;
   dtype?: string;
-  svg?: string;
   force?: boolean;
   choose?: number | 'last';
   maxPerplexity?: number;
@@ -52,7 +49,6 @@ export function registerLadder(program: Command): void {
     )
     .option('--every <n>', 'only each n-th teacher, and the last state', wholeNumber)
     .option('--dtype <type>', 'bf16 or f32, for measuring speed (default: as "espalier bench")')
-    .option('--svg <file>', 'also as a drawing', absolutePath)
     .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
     .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
     .option('--target-params <amounts>', 'only the largest model within each, e.g. 1M,1.5M,2M', amounts('targetParams'))
@@ -68,10 +64,10 @@ export function registerLadder(program: Command): void {
       'format of the exports whose parameters are shown and compared, and of --export (default: hf-remote)',
       exportFormat,
     )
-    .option('--force', 'replace an earlier drawing or export there; anything else is left alone');
+    .option('--force', 'replace an earlier export there; anything else is left alone');
   examples(
     ladder,
-    ['espalier ladder k3f9 --svg ladder.svg'],
+    ['espalier ladder k3f9'],
     ['espalier ladder k3f9 --every 5 --max-perplexity 6.5 --export pruned.gguf'],
     ['espalier ladder k3f9 --target-params 1M,1.5M,2M', 'one model for each budget'],
   );
@@ -79,10 +75,7 @@ export function registerLadder(program: Command): void {
     const { output, signal } = context;
     requireSense(options);
     const force = options.force === true;
-    if (options.svg !== undefined)
-      await requireFilePlace(options.svg, { option: '--svg', force, what: 'a drawing of "espalier ladder"', isOurs: isLadderSvg });
     const { candidates, chosen, missing } = await climb(context, runId!, options, signal);
-    if (options.svg !== undefined) await writeFileWhole(options.svg, once(Buffer.from(ladderSvg(candidates))));
     if (options.export === undefined || chosen === undefined) {
       output.result({ candidates: shown(candidates, chosen), missing }, () => writeLadder(output, candidates, options, chosen, missing));
       return;
@@ -273,7 +266,7 @@ function choose(
 function writeLadder(
   output: Output,
   candidates: readonly Candidate[],
-  { svg, format = 'hf-remote' }: LadderOptions,
+  { format = 'hf-remote' }: LadderOptions,
   chosen: Candidate | undefined,
   missing: readonly Missing[],
 ): void {
@@ -297,14 +290,8 @@ function writeLadder(
   for (const { message } of missing) output.text(message);
   output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);
   output.text('a speed is the ratio to the intact model, measured in turns, multiplied by the speed of the intact model');
-  if (svg !== undefined) output.text(`drawn in ${svg}`);
 }
 
 function shown(candidates: readonly Candidate[], chosen: Candidate | undefined): unknown[] {
   return candidates.map((one) => ({ ...one, front: onFront(one, candidates), chosen: one === chosen }));
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  await Promise.resolve();
-  yield bytes;
 }

@@ -1,15 +1,12 @@
 // Draws points with lines between them, with a bar for the spread of each. It is for few values, and each has a title.
 import { useRef, useState } from 'preact/hooks';
-import { axisRange } from '../../../../../libs/comparison/src/index.js';
+import { axis, spansMuch, type Axis } from '../../../../../libs/comparison/src/index.js';
 import { download } from '../save-file.js';
 import { tick } from '../format.js';
 import { Scroll } from '../scroll.js';
 import { lookOf, TONES } from './line-looks.js';
-import { linearTicks, logTicks } from './ticks.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
-/** If the ratio of the largest to the smallest value is above this, the axis is logarithmic. */
-const LARGEST_LINEAR_RATIO = 8;
 const LIGHT: Record<string, string> = {
   surface: '#ffffff',
   text: '#17201c',
@@ -39,11 +36,6 @@ export interface ScatterLine {
   points: ScatterPoint[];
 }
 
-interface Axis {
-  at: (value: number) => number;
-  ticks: number[];
-}
-
 interface Props {
   title: string;
   about?: string;
@@ -59,15 +51,14 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
   const [hidden, setHidden] = useState<string[]>([]);
   const points = lines.flatMap((line) => line.points);
   const heights = [...points.flatMap(({ y, spread = 0 }) => [y - spread, y + spread]), ...(reference === undefined ? [] : [reference.y])];
-  const isLog = Math.min(...heights) > 0 && Math.max(...heights) / Math.min(...heights) > LARGEST_LINEAR_RATIO;
+  const isLog = spansMuch(heights);
   const x = axis(
     points.map((point) => point.x),
     LEFT,
     WIDTH - RIGHT,
-    false,
-    xAxis.least,
+    { least: xAxis.least },
   );
-  const y = axis(heights, HEIGHT - BOTTOM, TOP, isLog);
+  const y = axis(heights, HEIGHT - BOTTOM, TOP, { isLog });
   const csv = (): string =>
     [
       `line,${xAxis.name},${yAxis.name},spread`,
@@ -226,15 +217,6 @@ function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: 
       {inside}
     </circle>
   );
-}
-
-/** Returns an axis: round values, and the place of each value. */
-function axis(values: number[], from: number, to: number, log: boolean, least = 0): Axis {
-  const scaled = (value: number): number => (log ? Math.log10(value) : value);
-  const [low, high] = values.length === 0 ? [0, 1] : axisRange(values, least);
-  const ticks = log ? logTicks(low, high) : linearTicks(low, high);
-  const [first, last] = [scaled(ticks[0]!), scaled(ticks.at(-1)!)];
-  return { ticks, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };
 }
 
 /** Returns the drawing as a file of its own, in the light theme's colours. */

@@ -1,23 +1,5 @@
-// Finds round values for an axis, in steps of 1, 2 or 5 times a power of ten.
-
-export function linearTicks(low: number, high: number, about = 5): number[] {
-  const step = stepOf(low, high, about);
-  const first = Math.floor(low / step + ROUNDING);
-  const last = Math.max(first + 1, Math.ceil(high / step - ROUNDING));
-  return Array.from({ length: last - first + 1 }, (_, index) => multiple(first + index, step));
-}
-
-export function logTicks(low: number, high: number): number[] {
-  const all = Array.from({ length: 41 }, (_, index) => index - 20).flatMap((power) =>
-    [1, 2, 5].map((factor) => Number(`${factor}e${power}`)),
-  );
-  const first = Math.max(
-    0,
-    all.findLastIndex((value) => value <= low),
-  );
-  const last = all.findIndex((value) => value >= high);
-  return all.slice(first, (last < 0 ? all.length - 1 : Math.max(last, first + 1)) + 1);
-}
+// Finds the round values that lie within an axis.
+import { linearTicks, logTicks } from '../../../../../libs/comparison/src/index.js';
 
 /** Returns the ticks between two values. On a logarithmic axis these are only powers of ten, if other values would be too dense. */
 export function ticksWithin(low: number, high: number, isLog: boolean): number[] {
@@ -27,19 +9,6 @@ export function ticksWithin(low: number, high: number, isLog: boolean): number[]
   const powers = all.filter((value) => /^1e/.test(value.toExponential()));
   if (all.length < 2) return linearTicks(low, high).filter((value) => value > 0 && isInside(value));
   return all.length > 8 && powers.length > 1 ? powers : all;
-}
-
-const ROUNDING = 1e-9;
-
-function stepOf(low: number, high: number, about: number): number {
-  const rough = (high - low || Math.abs(high) || 1) / about;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough * (1 - ROUNDING))!;
-}
-
-/** Multiplies without the noise of binary fractions: 3 times 0.1 is 0.3. */
-function multiple(times: number, step: number): number {
-  return Number((times * step).toPrecision(12));
 }
 
 const MINUTE = 60;
