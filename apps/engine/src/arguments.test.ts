@@ -31,7 +31,7 @@ test('two cards of a machine give their engines different names', () => {
 
 test('reads where to dial in', () => {
   const { at } = parseArguments(['--join', 'https://lab.example.org:7433', '--token-file', 't', '--tls-ca', 'a.pem', '--name', 'node7']);
-  const usual = { modelCacheBytes: 200 * 1024 ** 3, spoolBytes: 50 * 1024 ** 3 };
+  const usual = { modelCacheBytes: 200 * 1024 ** 3 };
   expect(at).toEqual({ join: { address: 'lab.example.org:7433', tls: true, tokenFile: 't', tlsCa: 'a.pem', name: 'node7', ...usual } });
   const cache = ['--join', '127.0.0.1:7433', '--token-file', 't', '--model-cache', '/models', '--model-cache-limit', '500GB'];
   expect(parseArguments(cache).at).toMatchObject({ join: { modelCache: '/models', modelCacheBytes: 5e11 } });
@@ -54,7 +54,7 @@ test.each([
   [['--listen', '127.0.0.1:0', '--token-file', 't'], '--token-file goes with --join'],
   [['--join', '127.0.0.1:7433', '--token-file', 't', '--idle-timeout', '0'], 'a whole number of seconds from 1 to 86400'],
   [['--listen', '127.0.0.1:0', '--idle-timeout', '9'], '--idle-timeout goes with --join'],
-  [['--join', '127.0.0.1:7433', '--token-file', 't', '--spool', ''], '--spool is empty: leave it out, or give it a value'],
+  [['--join', '127.0.0.1:7433', '--token-file', 't', '--name', ''], '--name is empty: leave it out, or give it a value'],
   [[], '--listen or --join is required'],
   [['--listen', 'nonsense'], 'HOST:PORT'],
   [['--listen', 'localhost:99999'], 'HOST:PORT'],

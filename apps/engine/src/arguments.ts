@@ -14,8 +14,6 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --idle-timeout N      with --join: end after N seconds without work, before the first run after a minute or more; default: stay
   --model-cache DIR     with --join: models that come from the orchestrator; default: ~/.cache/espalier/models
   --model-cache-limit BYTES  with --join: such as 500GB; models not used lately go first; default: 200GiB
-  --spool DIR           with --join: segments, until the orchestrator has recorded them; default: ~/.cache/espalier/spool
-  --spool-limit BYTES   with --join: such as 100GB; the oldest go first; default: 50GiB
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used. Several alike, joined by +,
                         compute the steps of a run together: cuda:0+cuda:1
   --threads N           processor threads of each device; default 0: all, shared out among them
@@ -37,9 +35,6 @@ export interface JoinArguments {
   /** undefined: the usual folder. */
   modelCache: string | undefined;
   modelCacheBytes: number;
-  /** undefined: the usual folder. */
-  spool: string | undefined;
-  spoolBytes: number;
 }
 
 export interface EngineArguments {
@@ -53,7 +48,6 @@ export interface EngineArguments {
 
 const IDLE_SECONDS_MAX = 86_400;
 const MODEL_CACHE_LIMIT = '200GiB';
-const SPOOL_LIMIT = '50GiB';
 /** Smaller limits are refused, since no model is smaller. */
 const FOLDER_BYTES_MIN = 1 << 20;
 
@@ -102,8 +96,6 @@ function parsed(args: string[]) {
         'idle-timeout': { type: 'string' },
         'model-cache': { type: 'string' },
         'model-cache-limit': { type: 'string' },
-        spool: { type: 'string' },
-        'spool-limit': { type: 'string' },
         device: { type: 'string' },
         threads: { type: 'string' },
         scratch: { type: 'string' },
@@ -120,16 +112,7 @@ function parsed(args: string[]) {
 type Values = ReturnType<typeof parsed>;
 
 function listenAddress(values: Values): string {
-  for (const option of [
-    'token-file',
-    'tls-ca',
-    'name',
-    'idle-timeout',
-    'model-cache',
-    'model-cache-limit',
-    'spool',
-    'spool-limit',
-  ] as const)
+  for (const option of ['token-file', 'tls-ca', 'name', 'idle-timeout', 'model-cache', 'model-cache-limit'] as const)
     if (values[option] !== undefined) throw new UsageError(`--${option} goes with --join`, 2);
   return checkedAddress(values.listen, values['allow-insecure-remote'] ?? false);
 }
@@ -159,8 +142,6 @@ function joinArguments(join: string, values: Values): JoinArguments {
     idleTimeout,
     modelCache: values['model-cache'],
     modelCacheBytes: limitOf('model-cache-limit', values['model-cache-limit'] ?? MODEL_CACHE_LIMIT),
-    spool: values.spool,
-    spoolBytes: limitOf('spool-limit', values['spool-limit'] ?? SPOOL_LIMIT),
   };
 }
 

@@ -206,7 +206,6 @@ const segment = (
   reportIntervalMs: 200,
   trainingId: '',
   messagesTaken: 0n,
-  keepFor: '',
   holdInPartsOf: 0,
   ...changes,
 });

@@ -1,7 +1,7 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
 import { engineV1, invalidField, releaseOf } from '#protocol';
-import { chosenDevice, describeEngine, inspectModel, numericsFingerprint, type StateSummary } from '#native-engine';
+import { chosenDevice, describeEngine, inspectModel, numericsFingerprint } from '#native-engine';
 import { receive } from './calls/chunks.js';
 import { evaluate } from './calls/evaluate.js';
 import { exportModel } from './calls/export-model.js';
@@ -69,16 +69,15 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     ...uploadHandlers(parts),
     initialiseState: unary(async ({ sessionId, seed, shape }: engineV1.InitialiseStateRequest, signal) => {
       const { session } = holder.require(sessionId);
-      return { state: await newState(holder, sessionId, 'InitialiseState', () => session.initialise(seed, shape), signal) };
+      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed, shape), signal)) };
     }),
     train: serverStreaming((request: engineV1.TrainRequest, signal) => {
       const begin = (stop: AbortSignal) => trainSegments(parts, training, request, stop);
       return request.trainingId === '' ? begin(signal) : kept.messages(request, signal, begin);
     }),
-    confirmTraining: unary(async ({ trainingId, messagesTaken, recordedState }: engineV1.ConfirmTrainingRequest) => {
+    confirmTraining: unary(({ trainingId, messagesTaken }: engineV1.ConfirmTrainingRequest) => {
       kept.taken(trainingId, Number(messagesTaken));
-      if (recordedState !== '') await parts.segments?.recorded(recordedState);
-      return {};
+      return Promise.resolve({});
     }),
     ...stateHandlers(held),
     stopTraining: unary(async ({ sessionId, finishSegment }: engineV1.StopTrainingRequest) => {
@@ -193,14 +192,9 @@ async function loadTokens(
   requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
   signal: AbortSignal,
 ): Promise<engineV1.LoadTrainingTokensResponse> {
-  const { sessionId, sources, digest } = await receiveText(requests, (message) => void holder.require(message.sessionId));
-  const open = holder.require(sessionId);
-  const setData = (): Promise<number> => {
-    open.text = '';
-    return open.session.setData(sources);
-  };
-  const rows = await holder.exclusive('LoadTrainingTokens', setData, signal);
-  open.text = digest;
+  const { sessionId, sources } = await receiveText(requests, (message) => void holder.require(message.sessionId));
+  const { session } = holder.require(sessionId);
+  const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(sources), signal);
   const tokens = sources.map((one) => ('ids' in one ? one.ids.length : one.files.reduce((sum, file) => sum + file.tokens, 0)));
   return { tokenCount: BigInt(tokens.reduce((sum, count) => sum + count, 0)), rowCount: BigInt(rows) };
 }
@@ -216,24 +210,7 @@ async function importState(
     (message) => void holder.require(message.sessionId),
   );
   const { session } = holder.require(first.sessionId);
-  return { state: await newState(holder, first.sessionId, 'ImportState', () => session.importState(bytes), signal) };
-}
-
-async function newState(
-  holder: SessionHolder,
-  sessionId: string,
-  name: string,
-  make: () => Promise<StateSummary>,
-  signal: AbortSignal,
-): Promise<engineV1.StateSummary> {
-  const open = holder.require(sessionId);
-  const replace = (): Promise<StateSummary> => {
-    open.state = Promise.resolve('');
-    return make();
-  };
-  const state = await holder.exclusive(name, replace, signal);
-  open.state = Promise.resolve(state.digest);
-  return stateMessage(state);
+  return { state: stateMessage(await holder.exclusive('ImportState', () => session.importState(bytes), signal)) };
 }
 
 async function loadTeacher(

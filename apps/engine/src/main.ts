@@ -11,7 +11,6 @@ import { idleLimitMs } from './idle-limit.js';
 import { OrchestratorStream } from './orchestrator-stream.js';
 import { usualCacheFolder } from './models/model-cache.js';
 import { OfferedModels } from './models/offered-models.js';
-import { KeptSegments, usualSegmentFolder } from './segments/kept-segments.js';
 import { ScratchFolder } from './scratch-folder.js';
 import { SessionHolder } from './session-holder.js';
 import { HeldStates } from './states/held-states.js';
@@ -55,14 +54,12 @@ async function main(): Promise<void> {
   onHandlerError(onFailure);
   const lease = new EngineLease();
   const models = offeredModels(args, scratch);
-  const segments = keptSegments(args);
   const held = new HeldStates();
   const service = engineService({
     holder,
     lease,
     models,
     held,
-    segments,
     version,
     device: args.device,
     threads: args.threads,
@@ -80,7 +77,6 @@ async function main(): Promise<void> {
     await server.stop(
       async () => {
         await holder.shutDown();
-        await segments?.settled();
         await held.handedIn(HAND_IN_MS);
       },
       () => joining?.leave(),
@@ -134,21 +130,6 @@ function offeredModels({ at }: EngineArguments, scratch: ScratchFolder): Offered
     refuse('--model-cache', error);
   }
   return models;
-}
-
-/** Segments are kept only where they go to a server elsewhere. The engine also starts without this folder, unless the user named it. */
-function keptSegments({ at }: EngineArguments): KeptSegments | null {
-  if (!('join' in at)) return null;
-  const { spool, spoolBytes } = at.join;
-  try {
-    return KeptSegments.open(spool ?? usualSegmentFolder(), spoolBytes, log);
-  } catch (error) {
-    if (spool === undefined) {
-      log.warn(`segments are kept in memory only: ${(error as Error).message}`);
-      return null;
-    }
-    refuse('--spool', error);
-  }
 }
 
 function parsedArguments(): EngineArguments {

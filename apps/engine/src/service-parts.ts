@@ -1,6 +1,5 @@
 import type { FailureListener } from './calls/stream-handlers.js';
 import type { Logger } from 'pino';
-import type { KeptSegments } from './segments/kept-segments.js';
 import type { HeldStates } from './states/held-states.js';
 import type { OfferedModels } from './models/offered-models.js';
 import type { SessionHolder } from './session-holder.js';
@@ -12,8 +11,6 @@ export interface EngineServiceParts {
   lease: EngineLease;
   models: OfferedModels;
   held: HeldStates;
-  /** null: they are kept in memory only. */
-  segments: KeptSegments | null;
   version: string;
   device: string; // "auto", or the name of one
   threads: number; // 0: all

@@ -14,10 +14,6 @@ export interface OpenSession {
   readonly owner: string;
   readonly session: Session;
   readonly memory: ProcessMemoryPlan;
-  /** The digest of the training text, or '' before a text is loaded. */
-  text: string;
-  /** The digest of the state; '': not known. */
-  state: Promise<string>;
 }
 
 export class SessionHolder {
@@ -92,7 +88,7 @@ export class SessionHolder {
       await before?.session.close(); // first, so that two models are never in memory at once
       const session = await this.openSession(options);
       try {
-        this.current = { id: randomUUID(), owner, session, memory: await this.plan(options), text: '', state: Promise.resolve('') };
+        this.current = { id: randomUUID(), owner, session, memory: await this.plan(options) };
       } catch (error) {
         await session.close(); // no client knows this session, so no client would close it
         throw error;

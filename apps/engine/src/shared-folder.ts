@@ -17,8 +17,6 @@ export interface Mark {
   file: string;
   /** The text of that file, which says what the folder is for. */
   text: string;
-  /** Throws an error that says why the folder may not be used. */
-  require?: (folder: string) => void;
 }
 
 /** Makes the folder if it is not there. Returns its absolute path. @throws Error that says why it can't be used */
@@ -37,7 +35,6 @@ function openFolder(folder: string, mark: Mark): string {
   const isLink = lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
   if (isLink && !existsSync(folder)) throw new Error(`it is a link to ${readlinkSync(folder)}, which is not there`);
   makeFolder(folder);
-  mark.require?.(folder);
   const names = readdirSync(folder);
   if (names.includes(mark.file)) return folder;
   const [foreign] = names.filter((name) => name !== 'lost+found');

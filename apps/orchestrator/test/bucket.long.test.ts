@@ -101,7 +101,6 @@ describeBucket(() => {
     let token: string;
     let engine: JoiningEngine;
     const folder = mkdtempSync(join(tmpdir(), 'espalier-far-'));
-    const spool = join(folder, 'spool');
 
     beforeAll(async () => {
       server = TestServer.inNewFolder({ ...environment('far'), ESPALIER_ENGINES: '0', ESPALIER_LEASE_SECONDS: '3' });
@@ -120,7 +119,7 @@ describeBucket(() => {
     });
 
     const joined = async (): Promise<void> => {
-      engine = new JoiningEngine(['--join', server.listenAddress, '--token-file', token, '--name', 'far', '--spool', spool]);
+      engine = new JoiningEngine(['--join', server.listenAddress, '--token-file', token, '--name', 'far']);
       await listedUntil(server, isIdle('far'));
     };
     /** The states that the run's record names. */

@@ -117,7 +117,6 @@ const errorStatuses = {
   STATE_NOT_HELD: precondition, // the engine holds no state of this digest: it was handed in, or its session has ended
   BUCKET_UNREACHABLE: status.UNAVAILABLE, // the engine gets no answer from the bucket, or an error of its server
   BUCKET_ADDRESS_REFUSED: precondition, // the bucket refuses an address that was signed for the engine: it has expired, for example
-  SPOOL_UNUSABLE: precondition, // the folder of an engine's segments can't be written, or holds other files
   TEACHER_NOT_LOADED: precondition, // the session has not loaded the teacher: load it, then train
   IO_ERROR: precondition, // the operating system refused a read or a write
   STATE_CORRUPT: status.DATA_LOSS,

@@ -1,12 +1,10 @@
 // Sends a training's reports and segments as messages. Its states go the way that the client asked for: in files, in the stream, or they
 // are held until the client says where they go.
 import { rm } from 'node:fs/promises';
-import { describeEngine } from '#native-engine';
 import type { engineV1 } from '#protocol';
 import { Batches } from '../calls/batches.js';
 import { chunksOf } from '../calls/chunks.js';
 import { outcomeMessage, trainingOptions } from '../calls/protocol-messages.js';
-import { SegmentsOfRun } from '../segments/segments-of-run.js';
 import type { EngineServiceParts } from '../service-parts.js';
 import { sumsOfParts } from '../states/held-states.js';
 import { located, train, type LocatedSegment, type Progress } from './training.js';
@@ -20,12 +18,12 @@ export interface Training {
 }
 
 export async function* trainSegments(
-  { holder, held, segments, version, log }: EngineServiceParts,
+  { holder, held }: EngineServiceParts,
   training: Training,
   request: engineV1.TrainRequest,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.TrainResponse> {
-  const open = holder.require(request.sessionId);
+  const { session } = holder.require(request.sessionId);
   const options = trainingOptions(request);
   const progress = new Batches<Progress>(request.reportIntervalMs);
   const files = new StateFiles();
@@ -35,19 +33,7 @@ export async function* trainSegments(
     progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
   };
   const running = holder
-    .exclusive(
-      TRAINING,
-      (stop, mayGoOn) => {
-        const ofRun =
-          segments === null || request.keepFor === ''
-            ? null
-            : new SegmentsOfRun(segments, open, request, { version, build: describeEngine().build }, log);
-        void segments?.goesOnFrom(request.keepFor, options.steps.firstStep);
-        if (ofRun === null) open.state = Promise.resolve(''); // not followed
-        return train(open.session, options, stop, mayGoOn, take, ofRun);
-      },
-      signal,
-    )
+    .exclusive(TRAINING, (stop, mayGoOn) => train(session, options, stop, mayGoOn, take), signal)
     .finally(() => progress.end());
   // Awaited below, after the last report.
   void running.catch(() => undefined).then(() => (signal.aborted ? files.removeUntold() : undefined));

@@ -10,7 +10,6 @@ import {
   type TrainJob,
   writeBytes,
 } from '#native-engine';
-import type { SegmentsOfRun, SegmentStart } from '../segments/segments-of-run.js';
 import { noteStepTimes } from './step-times.js';
 
 export interface TrainingOptions {
@@ -69,26 +68,20 @@ export interface TrainingEnd {
   teachers: string[];
 }
 
-/**
- * @param mayGoOn asked after each segment
- * @param kept the run's segments on the disk; null: none is kept, and each is trained
- */
+/** @param mayGoOn asked after each segment */
 export async function train(
-  session: Pick<Session, 'train' | 'importState' | 'loadTeacher' | 'nameTeacher'>,
+  session: Pick<Session, 'train' | 'nameTeacher'>,
   options: TrainingOptions,
   signal: AbortSignal,
   mayGoOn: () => boolean,
   onProgress: (progress: Progress[]) => void,
-  kept: SegmentsOfRun | null = null,
 ): Promise<TrainingEnd> {
   const { steps, segmentSteps, segmentSeconds, maxSegments } = options;
   const endStep = steps.firstStep + steps.loraLearningRate.length;
-  let reported: StepReport[] = [];
   const job: TrainJob = {
     signal,
     onReports: (reports) => {
       noteStepTimes(reports);
-      if (kept !== null) for (const report of reports) reported.push(report);
       onProgress(reports.map((step) => ({ step })));
     },
     onCalibrated: (calibratedShare) => onProgress([{ calibratedShare }]),
@@ -101,29 +94,20 @@ export async function train(
   const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   for (let firstStep = steps.firstStep, segments = 1; ; segments += 1) {
     const next = Math.min(endStep, firstStep + segmentSteps);
-    const start: SegmentStart = {
-      firstStep,
-      loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
-      scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
-      stopAtExpectedSparsity: marks[0]?.expectedSparsity,
-      teachers: within(teachers, firstStep, next),
-    };
-    reported = [];
-    const found = signal.aborted ? null : ((await kept?.find(start)) ?? null);
-    if (found !== null) onProgress(found.steps.map((step) => ({ step })));
-    const result =
-      found === null
-        ? await session.train(
-            {
-              ...steps,
-              ...start,
-              digestLater: true,
-              secondsAtMost: longest,
-              nextTeacher: knownDigest(marks[0]?.teacher, atMarks) ?? teachers.find((one) => one.firstStep >= next)?.digest,
-            },
-            job,
-          )
-        : await continued(session, found.result, marks);
+    const result = await session.train(
+      {
+        ...steps,
+        firstStep,
+        loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
+        scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
+        stopAtExpectedSparsity: marks[0]?.expectedSparsity,
+        teachers: within(teachers, firstStep, next),
+        digestLater: true,
+        secondsAtMost: longest,
+        nextTeacher: knownDigest(marks[0]?.teacher, atMarks) ?? teachers.find((one) => one.firstStep >= next)?.digest,
+      },
+      job,
+    );
     await Promise.race([before, aborted]); // the bytes of two states are in memory at most
     const reached = marks.filter(({ expectedSparsity }) => result.state.expectedSparsity >= expectedSparsity);
     if (result.stepsDone > 0) {
@@ -135,8 +119,7 @@ export async function train(
         const state = keptAtMark(digest);
         atMarks.push(...reached.map(() => state));
       }
-      const isKept = found === null ? kept?.keep(start, reported, ended) : kept?.goOnFrom(ended.digest);
-      before = Promise.all([gone, isKept]).then(() => undefined);
+      before = gone;
       void Promise.all([ended.stateFile, ended.digest]).then(([file]) => {
         if (segmentSeconds === undefined || file === '') return;
         longest = Math.max(segmentSeconds, (performance.now() - began) / 1000 / WRITING_SHARE);
@@ -190,19 +173,6 @@ async function nameWhenKnown(session: Pick<Session, 'nameTeacher'>, keptAs: stri
   const digest = await known;
   session.nameTeacher(keptAs, digest);
   return digest;
-}
-
-/** Brings the session to where a segment of the disk has ended, as if it had trained that. */
-async function continued(
-  session: Pick<Session, 'importState' | 'loadTeacher'>,
-  result: SegmentResult,
-  [mark]: readonly Mark[],
-): Promise<SegmentResult> {
-  const { state, stateBytes } = result;
-  await session.importState(stateBytes!);
-  const isTeacher = mark !== undefined && state.expectedSparsity >= mark.expectedSparsity;
-  // The name that it waited under belongs to the session that trained it.
-  return { ...result, keptAs: '', teachers: isTeacher ? await session.loadTeacher(state.digest, stateBytes!) : [] };
 }
 
 /** The teachers of these steps; the first one starts with the first step. */

@@ -154,10 +154,8 @@ export class EngineWorkbench {
     const file = this.engine.sharesFiles ? this.artifacts.incoming.newPath() : undefined;
     if (file !== undefined) this.statePaths.push(file);
     const request = trainRequest(this.sessionId, run.settings, plan, file === undefined ? 'return' : { file }, reportIntervalMs);
-    // An engine that shares our files has written each state into our store before it is recorded.
-    const keepFor = this.engine.sharesFiles ? '' : run.runId;
     const holdInPartsOf = this.carrier.partBytes;
-    for await (const progress of this.engine.client.train({ ...request, keepFor, holdInPartsOf }, signal)) {
+    for await (const progress of this.engine.client.train({ ...request, holdInPartsOf }, signal)) {
       if (progress.kind === 'segment') {
         const { segment } = progress;
         if (segment.outcome.partSums.length > 0) segment.state = this.carrier.underWay(segment.outcome);

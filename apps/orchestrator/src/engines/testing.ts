@@ -62,7 +62,6 @@ export class ScriptedEngine {
       return this.note('loadTeacher', this.teachers);
     },
     train: (request, signal) => this.train(request, signal),
-    stateRecorded: () => undefined,
     putState: () => Promise.reject(new Error('not in the script')),
     heldState: () => Promise.reject(new Error('not in the script')),
     releaseState: () => this.note('releaseState', undefined),

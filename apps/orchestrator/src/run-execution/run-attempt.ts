@@ -51,10 +51,10 @@ export class RunAttempt {
     this.number = run.attempt + 1;
     this.run = this.ahead = run;
     this.firstStep = stepOf(run);
-    this.recordings = new RecordingQueue(async (segments) => {
-      this.advance(await parts.recorder.record(this.run, segments, this.patience));
-      this.bench?.engine.client.stateRecorded(segments.at(-1)!.report.state.stateDigest);
-    }, parts.recordIntervalMs);
+    this.recordings = new RecordingQueue(
+      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.patience)),
+      parts.recordIntervalMs,
+    );
   }
 
   /** Whether the attempt recorded steps. */

@@ -1,9 +1,8 @@
 // Engines that dial in to a server under test, and the connection between the two, which can delay, hold back, lose and cut.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { programFile } from '#files';
@@ -12,12 +11,6 @@ import { TestServer, unary } from './server.js';
 
 const ENGINE = programFile(new URL('../../../engine/src/main.js', import.meta.url));
 const HANGS_AFTER_MS = 240_000;
-
-const folders: string[] = [];
-function ownFolder(): string {
-  folders.push(mkdtempSync(join(tmpdir(), 'espalier-spool-')));
-  return folders.at(-1)!;
-}
 
 interface Start {
   /** The command line before the engine's own. */
@@ -33,8 +26,7 @@ export class JoiningEngine {
   private readonly child: ChildProcess;
 
   constructor(args: string[], { prefix = [], cwd }: Start = {}) {
-    const kept = args.includes('--spool') ? [] : ['--spool', ownFolder()];
-    const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...kept, ...args] as [string, ...string[]];
+    const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...args] as [string, ...string[]];
     this.child = spawn(program, more, { stdio: ['ignore', 'ignore', 'pipe'], ...(cwd === undefined ? {} : { cwd }) });
     this.child.stderr!.on('data', (text: Buffer) => (this.log += text.toString()));
     JoiningEngine.all.push(this);
@@ -42,7 +34,6 @@ export class JoiningEngine {
 
   static async endAll(): Promise<void> {
     for (const engine of JoiningEngine.all) await engine.end('SIGKILL');
-    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   }
 
   get isOver(): boolean {

@@ -24,8 +24,6 @@ interface EngineOptions {
   idleTimeout?: number;
   modelCache?: string;
   modelCacheLimit?: string;
-  spool?: string;
-  spoolLimit?: string;
 }
 
 export function registerEngine(program: Command): void {
@@ -45,8 +43,6 @@ export function registerEngine(program: Command): void {
     .option('--threads <n>', 'number of threads of each device (default: the cores divided by the devices)', threadCount)
     .option('--model-cache <dir>', 'models that come from the server (default: ~/.cache/espalier/models)')
     .option('--model-cache-limit <bytes>', 'such as 500GB; models that were not used lately go first (default: 200GiB)')
-    .option('--spool <dir>', 'segments, until the server has recorded them (default: ~/.cache/espalier/spool)')
-    .option('--spool-limit <bytes>', 'such as 100GB; the oldest segments go first (default: 50GiB)')
     .option(
       '--idle-timeout <seconds>',
       'end after this time without work, but wait a minute at least for the first run (default: stay)',
@@ -60,9 +56,8 @@ export function registerEngine(program: Command): void {
     const device = deviceOf(given);
     const options = { '--join': join, '--name': name, '--device': device, '--threads': threads, '--idle-timeout': idleTimeout?.toString() };
     const cache = { '--model-cache': given.modelCache, '--model-cache-limit': given.modelCacheLimit };
-    const spool = { '--spool': given.spool, '--spool-limit': given.spoolLimit };
     const files = { '--token-file': tokenFile ?? (process.env['ESPALIER_TOKEN_FILE'] || undefined), '--tls-ca': tlsCa };
-    const all = Object.entries({ ...options, ...cache, ...spool, ...files });
+    const all = Object.entries({ ...options, ...cache, ...files });
     const args = all.flatMap(([option, value]) => (value === undefined ? [] : [option, value]));
     await buildEngineOnce(context.signal);
     // The engine ends when this process does, however that ends.

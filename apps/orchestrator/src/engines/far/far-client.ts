@@ -76,7 +76,7 @@ export class FarEngineClient extends EngineClient {
     let [taken, confirmedAtMs, isOver] = [0, 0, false];
     const confirm = (): void => {
       confirmedAtMs = performance.now();
-      const request = { trainingId, messagesTaken: BigInt(taken), recordedState: '' };
+      const request = { trainingId, messagesTaken: BigInt(taken) };
       void this.confirmTraining(request).catch(() => undefined); // a later confirmation covers this one
     };
     try {
@@ -124,11 +124,6 @@ export class FarEngineClient extends EngineClient {
         if (signal?.aborted === true || !isOfConnection(error) || !(await this.isBackSince(connection, signal))) throw error;
       }
     }
-  }
-
-  /** Where the word does not arrive, the engine keeps a segment for longer. */
-  override stateRecorded(recordedState: string): void {
-    void this.confirmTraining({ trainingId: '', messagesTaken: 0n, recordedState }).catch(() => undefined);
   }
 
   /**

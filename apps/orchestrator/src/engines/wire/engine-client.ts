@@ -168,11 +168,6 @@ export class EngineClient extends EngineCalls {
     await this.unary(this.client.confirmTraining, request, 10_000);
   }
 
-  /** Tells the engine that the segments up to the one which ends in this state are recorded, so that it keeps them no longer. */
-  stateRecorded(_stateDigest: string): void {
-    // An engine that shares the server's files keeps no segments; a joined engine does.
-  }
-
   async trainSegment(
     request: engineV1.TrainRequest,
     signal: AbortSignal,

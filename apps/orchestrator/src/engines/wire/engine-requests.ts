@@ -111,7 +111,6 @@ export function trainRequest(
     reportIntervalMs,
     trainingId: '',
     messagesTaken: 0n,
-    keepFor: '',
     holdInPartsOf: 0,
   };
 }
