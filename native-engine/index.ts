@@ -245,8 +245,8 @@ export class Session {
     return this.job(() => this.native.setData({ sources: text instanceof Uint32Array ? [{ parts: 1, ids: text }] : text }));
   }
 
-  initialise(seed: bigint, shape?: ShapeTarget): Promise<StateSummary> {
-    return this.job(() => this.native.initialise(shape === undefined ? { seed } : { seed, shape }));
+  initialise(seed: bigint, shape?: ShapeTarget, closed = 0): Promise<StateSummary> {
+    return this.job(() => this.native.initialise({ seed, closed, ...(shape === undefined ? {} : { shape }) }));
   }
 
   importState(bytes: Uint8Array): Promise<StateSummary> {

@@ -279,7 +279,7 @@ export interface NativeSession {
   open(options: TrainerOptions): Promise<number>; // called after load; returns the number of teachers that stay in memory
   release(): Promise<void>;
   setData(options: { sources: TokenSource[] }): Promise<number>; // returns the number of rows
-  initialise(options: { seed: bigint; shape?: ShapeTarget }): Promise<StateSummary>;
+  initialise(options: { seed: bigint; closed: number; shape?: ShapeTarget }): Promise<StateSummary>;
   importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   nameTeacher(options: { keptAs: string; digest: string }): void; // may be called while a job runs

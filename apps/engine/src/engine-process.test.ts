@@ -177,6 +177,7 @@ function initialise({ client }: Engine, sessionId: string): Promise<engineV1.Ini
     sessionId,
     seed: 7n,
     shape: undefined,
+    closed: 0,
   });
 }
 

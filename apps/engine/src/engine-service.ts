@@ -67,9 +67,9 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       return {};
     }),
     ...uploadHandlers(parts),
-    initialiseState: unary(async ({ sessionId, seed, shape }: engineV1.InitialiseStateRequest, signal) => {
+    initialiseState: unary(async ({ sessionId, seed, shape, closed }: engineV1.InitialiseStateRequest, signal) => {
       const { session } = holder.require(sessionId);
-      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed, shape), signal)) };
+      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed, shape, closed), signal)) };
     }),
     train: serverStreaming((request: engineV1.TrainRequest, signal) => {
       const begin = (stop: AbortSignal) => trainSegments(parts, training, request, stop);

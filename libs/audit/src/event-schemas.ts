@@ -1,7 +1,7 @@
 // The schema of each event, field by field. An event may have no other fields.
 import { z } from 'zod';
 import type { SettingValues } from '#protocol';
-import { budget, count, settings, settingShapes, text } from './settings-schema.js';
+import { budget, count, settingName, settings, settingShapes, text } from './settings-schema.js';
 
 export { count, text } from './settings-schema.js';
 export const NEWEST_VERSION = 1;
@@ -109,6 +109,7 @@ const launch = {
   model: launchedModel,
   data: launchedData,
   settings,
+  following: z.array(settingName).exactOptional(),
   budget: budget.exactOptional(),
 };
 
@@ -157,8 +158,25 @@ const facts = {
     inheritedTeachers: z.array(z.strictObject({ mark: count, threshold: z.number(), state, ownerRunId: runId })),
     targetReachedStep: count.nullable(),
   },
-  RunPrepared: { model, data },
+  RunPrepared: { model, data, seconds: z.number().nonnegative() },
   AttemptStarted: { attempt: count, fromStep: count, stateDigest: digest.nullable() },
+  StepsChosen: {
+    attempt: count,
+    settings: z.strictObject(allOptional(settingShapes)) as unknown as z.ZodType<Partial<SettingValues>>,
+    rates: z.strictObject({
+      stepOpen: z.number(),
+      stepAtTarget: z.number(),
+      closing: z.number(),
+      recoveryStart: z.number(),
+      recoveryStep: z.number(),
+      segmentEnd: z.number(),
+      evaluationStart: z.number(),
+      evaluatedToken: z.number(),
+      evaluatedTokenAtTarget: z.number(),
+    }),
+    spentSeconds: z.number(),
+    expectedSeconds: z.number(),
+  },
   EngineAttached: {
     attempt: count,
     engineVersion: text,

@@ -19,6 +19,7 @@ function settingSchema({ kind, share, allowed }: Setting): z.ZodType {
   }[kind];
 }
 export const settingShapes = Object.fromEntries(settingsTable().map((setting) => [setting.name, settingSchema(setting)]));
+export const settingName = z.enum(settingsTable().map(({ name }) => name));
 export const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;
 
 export const budget = z.strictObject({

@@ -54,6 +54,7 @@ test('a repeated run leaves out all targets but its own', () => {
     'target_macs',
     'target_speedup',
     'speed_table',
+    'time',
   ]);
   expect(otherTargets({ targetSparsity: 0.4, targetMacs: 0.6 })).toEqual([
     'target_sparsity',
@@ -61,12 +62,14 @@ test('a repeated run leaves out all targets but its own', () => {
     'target_bytes',
     'target_speedup',
     'speed_table',
+    'time',
   ]);
   expect(otherTargets({ targetSparsity: 0.4, targetSpeedup: 1.6 })).toEqual([
     'target_sparsity',
     'target_params',
     'target_bytes',
     'target_macs',
+    'time',
   ]);
 });
 

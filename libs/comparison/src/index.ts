@@ -21,4 +21,4 @@ export { reachedWords, shareGone } from './share-gone.js';
 export { axis, LEAST_SPARSITY_POINTS, linearTicks, logTicks, spansMuch, type Axis } from './axis.js';
 export { presetDefault, type PresetDefaults } from './presets.js';
 export { BUDGET_NAMES, BUDGETS, leastAsked, otherTargets, TARGET_NAMES, type BudgetName, type Targets } from './target-settings.js';
-export { hasSuffixes, typedNumber } from './typed-numbers.js';
+export { hasSuffixes, timeWords, typedNumber } from './typed-numbers.js';

@@ -6,6 +6,7 @@ const measured = (more: object) => ({
   subject: 'masked',
   stateDigest: 's1',
   window: 64,
+  convention: 'windows of 64 tokens',
   dataDigest: 'own',
   dataPath: '/own.txt',
   headline: false,
@@ -21,7 +22,7 @@ const run = (...evaluations: ReturnType<typeof measured>[]) => ({
 test.each([
   ['another state', { stateDigest: 's2' }],
   ['an export of the state', { subject: 'export:abc' }],
-  ['another window', { window: 32 }],
+  ['another window', { window: 32, convention: 'windows of 32 tokens' }],
   ['another text', { dataDigest: 'another', dataPath: '/another.txt' }],
   ['a task', { task: 'boolq', metric: 'acc' }],
 ])('the perplexity of a state is not that of %s', (_name, more) => {

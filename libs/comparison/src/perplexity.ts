@@ -4,6 +4,7 @@ interface Evaluation {
   subject: string;
   stateDigest: string;
   window: number;
+  convention: string;
   dataDigest: string;
   dataPath: string;
   headline: boolean;
@@ -29,8 +30,9 @@ export function perplexityOf({ evaluations, settings, data }: Evaluated, stateDi
     (one) =>
       one.task === 'text' &&
       one.metric === 'perplexity' &&
-      one.window === settings?.evaluationWindow &&
-      (headline === undefined ? one.dataPath === '' || one.dataPath === data?.validationPath : one.dataDigest === headline.dataDigest) &&
+      (headline === undefined
+        ? one.window === settings?.evaluationWindow && (one.dataPath === '' || one.dataPath === data?.validationPath)
+        : one.convention === headline.convention && one.dataDigest === headline.dataDigest) &&
       one.subject === (stateDigest === '' ? 'intact' : 'masked') &&
       one.stateDigest === stateDigest,
   )?.perplexity;

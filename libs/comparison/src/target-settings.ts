@@ -18,7 +18,8 @@ export interface Targets extends Partial<Record<BudgetName, number | undefined>>
 
 /**
  * Returns the settings, by their names in the protocol, that a repetition of the run leaves out: a run has one target, and a budget
- * determines the sparsity. The speed table is left out too, unless the target is a speedup, which needs it.
+ * determines the sparsity. The speed table is left out too, unless the target is a speedup, which needs it. So is the time, which has
+ * chosen the steps.
  */
 export function otherTargets(targets: Targets): string[] {
   const isAsked = (name: BudgetName): boolean => (targets[name] ?? 0) > 0;
@@ -27,6 +28,7 @@ export function otherTargets(targets: Targets): string[] {
     ...(unasked.length < BUDGET_NAMES.length ? ['target_sparsity'] : []),
     ...unasked,
     ...(isAsked('targetSpeedup') ? [] : ['speed_table']),
+    'time',
   ];
 }
 

@@ -1,4 +1,4 @@
-import { hasSuffixes, typedNumber } from '#comparison';
+import { hasSuffixes, timeWords, typedNumber } from '#comparison';
 
 const number = (unit: string, text: string, share = false): unknown => {
   try {
@@ -29,4 +29,11 @@ test('a share may be in percent, other numbers may not', () => {
   expect(number('', 'half', true)).toBe('A number is allowed, e.g. 0.5 or 50%.');
   expect(number('', '50', true)).toBe('A share from 0 to 1 is allowed, e.g. 0.5 or 50%: 50 percent is written 50%.');
   expect(number('', '50')).toBe(50);
+});
+
+test('a time names its unit', () => {
+  expect(['90s', '10m', '1.5h', '0'].map((text) => number('time', text))).toEqual([90, 600, 5_400, 0]);
+  const refused = 'A time is allowed, e.g. 90s, 10m or 2h.';
+  expect(['90', '10 min', '2d', '-5s'].map((text) => number('time', text))).toEqual(Array(4).fill(refused));
+  expect([90, 600, 5_400, 7_200, 0.5].map(timeWords)).toEqual(['90s', '10m', '90m', '2h', '0.5s']);
 });

@@ -11,8 +11,30 @@ const SCALES: Record<string, Record<string, number>> = {
   bytes: { '': 1, ...scalesOf(DECIMAL_BYTES), ...scalesOf(BINARY_UNITS) },
 };
 
+/** The unit of times, which people write as 90s, 10m or 2h. */
+const TIME = 'time';
+const TIMES: readonly (readonly [number, string])[] = [
+  [3600, 'h'],
+  [60, 'm'],
+  [1, 's'],
+];
+
 /** Tells whether a number of this unit may have a suffix, as in 2.1M. */
-export const hasSuffixes = (unit: string): boolean => SCALES[unit] !== undefined;
+export const hasSuffixes = (unit: string): boolean => SCALES[unit] !== undefined || unit === TIME;
+
+/** Only 0 is written without a suffix, since a bare number could be seconds or minutes. */
+function timeOf(text: string): number {
+  const [, digits = '', suffix = ''] = /^(\d+(?:\.\d+)?) ?([smh])$/.exec(text.trim()) ?? [];
+  const scale = TIMES.find(([, name]) => name === suffix)?.[0];
+  if (scale === undefined && text.trim() !== '0') throw new RangeError('A time is allowed, e.g. 90s, 10m or 2h.');
+  return Number(digits) * (scale ?? 0);
+}
+
+/** Returns a time as people write it: 90s, 10m, 2h. */
+export function timeWords(seconds: number): string {
+  const [scale, name] = TIMES.find(([one]) => seconds >= one && seconds % one === 0) ?? TIMES.at(-1)!;
+  return `${seconds / scale}${name}`;
+}
 
 /** An amount is a count. One with a suffix is rounded to it, since 0.3GiB is not a whole number of bytes. */
 function amountOf(unit: string, scales: Record<string, number>, text: string): number {
@@ -29,6 +51,7 @@ function amountOf(unit: string, scales: Record<string, number>, text: string): n
  * says what is allowed
  */
 export function typedNumber({ share, unit }: { share: boolean; unit: string }, text: string): number {
+  if (unit === TIME) return timeOf(text);
   const scales = SCALES[unit];
   if (scales !== undefined) return amountOf(unit, scales, text);
   const match = /^([^/%]+?)(?:\/([^/%]+)|(%))?$/.exec(text.trim());

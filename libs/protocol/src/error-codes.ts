@@ -12,6 +12,7 @@ const errorStatuses = {
   FIELD_REQUIRED: invalid,
   FIELD_OUT_OF_RANGE: invalid,
   BUDGET_OUT_OF_REACH: invalid, // more than masks can remove, or more than the intact model has
+  TIME_TOO_SHORT: invalid, // the message names the shortest that works
   BUDGETS_CONFLICT: invalid, // two targets at once
   SPEED_TABLE_INVALID: invalid, // malformed, not monotone, or measured for another model
   REQUEST_TOO_LARGE: status.RESOURCE_EXHAUSTED,

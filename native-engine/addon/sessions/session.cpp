@@ -128,8 +128,9 @@ Napi::Value Session::initialise(const Info& info) {
     const JsObject options(info[0], "");
     const uint64_t seed = options.unsigned64("seed");
     const ShapeTarget shape = read_shape_target(options);
-    return start(info, [core = core_, seed, shape](JobContext&) {
-      core->initialise(seed, shape);
+    const double closed = options.number("closed");
+    return start(info, [core = core_, seed, shape, closed](JobContext&) {
+      core->initialise(seed, shape, closed);
       return value_of(core->summary());
     });
   });

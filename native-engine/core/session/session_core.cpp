@@ -12,6 +12,7 @@
 #include "method/masks/masks_digest.h"
 #include "method/masks/open_units.h"
 #include "model/weights_digest.h"
+#include "session/state_on_the_way.h"
 
 namespace espalier {
 namespace {
@@ -80,11 +81,12 @@ int64_t SessionCore::set_data(TrainingText text) {
   return data_.row_count(sequence_length_);
 }
 
-void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape) {
+void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape, double closed) {
+  if (!(closed >= 0 && closed < 1)) throw Error(ErrorCode::kInvalidArgument, "closed", "must be from 0 to below 1");
   const StateLayout& here = trainer().layout();
   if (here.lora().rank != lora_.rank || here.has_own_weights()) reopen(StateLayout(model_->config(), lora_, options_.gates));
-  TrainState state(trainer().layout());
-  state.initialise(seed);
+  TrainState state = closed > 0 ? state_on_the_way(trainer().layout(), closed, seed) : TrainState(trainer().layout());
+  if (closed == 0) state.initialise(seed);
   state.shape = shape;
   state_changes();
   trainer().import_state(state);

@@ -154,7 +154,8 @@ class SessionCore {
   void close();
 
   int64_t set_data(TrainingText text);  // returns the number of rows
-  void initialise(uint64_t seed, const ShapeTarget& shape = {});
+  // closed: 0, or for measurements the share of heads and units that a state on its way has closed
+  void initialise(uint64_t seed, const ShapeTarget& shape = {}, double closed = 0);
   void import_state(const std::vector<uint8_t>& bytes);
   FileBytes export_state() const;
   StateSummary summary() const;

@@ -11,7 +11,7 @@ export function stepsInAll({ phases, settings }: Pick<v1.Run, 'phases' | 'settin
 }
 
 /** Returns a text like "400 steps" or "400 steps, then 1,000 of recovery". */
-export function stepsInWords({ totalSteps, recoverSteps }: Pick<v1.RunSettings, 'totalSteps' | 'recoverSteps'>): string {
+export function stepsInWords({ totalSteps, recoverSteps }: Partial<Pick<v1.RunSettings, 'totalSteps' | 'recoverSteps'>>): string {
   return howMany(totalSteps ?? 0, 'step') + (recoverSteps ? `, then ${count(recoverSteps)} of recovery` : '');
 }
 

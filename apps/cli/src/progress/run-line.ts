@@ -1,5 +1,5 @@
 // One line that says how a run is going. In a narrow terminal the least important parts are left out.
-import { targetWithBudget } from '#comparison';
+import { targetWithBudget, timeWords } from '#comparison';
 import { v1 } from '#protocol';
 import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord } from '../output/format.js';
 import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
@@ -39,6 +39,7 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   const expected = latest?.expectedSparsity ?? run.expectedSparsity;
   const scheduled = latest?.scheduledSparsity ?? run.scheduledSparsity;
   if (run.preparation !== undefined) return preparationParts(run, run.preparation, terminal);
+  if (run.stepsToChoose) return preparationParts(run, { doing: choiceWords(run), doneShare: 0 }, terminal);
   const shown: Part[] = [
     { text: statusText(run), style: statusStyle(run), expendable: 0 },
     { text: `${step}/${total}`, style: 'bold', expendable: 0 },
@@ -57,6 +58,10 @@ function parts(progress: RunProgress, terminal: Terminal): Part[] {
   if (run.tokensPerSecond > 0) shown.push({ text: `${shortCount(run.tokensPerSecond)} tok/s`, expendable: 4 });
   return shown;
 }
+
+/** The words in place of the steps that are not chosen yet. */
+export const choiceWords = ({ settings }: v1.Run): string =>
+  `as many steps as fit ${timeWords(settings?.time ?? 0)}, once they are measured`;
 
 function preparationParts(run: v1.Run, { doing, doneShare }: v1.Preparation, terminal: Terminal): Part[] {
   return [

@@ -105,6 +105,12 @@ export class EngineWorkbench {
     return state.stateDigest;
   }
 
+  /** Gives the engine a state that no run has: the run's first one, or one with a share of its heads and units closed. */
+  async bringStateToMeasure(run: PruningRunState, closed: number): Promise<engineV1.StateSummary> {
+    Object.assign(this.session, { state: null, teachers: new Set() });
+    return this.engine.client.initialiseState({ ...initialStateRequest(this.sessionId, run), closed });
+  }
+
   /** Tells whether the engine can train the run's next step as it is. */
   holds(run: PruningRunState): boolean {
     return this.held?.state != null && this.holdsState(run, run.current);

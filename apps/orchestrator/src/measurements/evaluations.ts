@@ -15,6 +15,8 @@ export interface EvaluationRequest {
   run: PruningRunState;
   subject: MeasuredSubject;
   window: number;
+  /** The tokens at the beginning of the text that are measured; 0: all. */
+  firstTokens: number;
   /** The artifact of the tokens. */
   dataDigest: string;
 }
@@ -26,8 +28,8 @@ export async function evaluate(
   onProgress: (doneShare: number) => void,
   signal: AbortSignal,
 ): Promise<RecordEvaluation> {
-  const { run, subject, window, dataDigest } = request;
-  const tokens = artifacts.open(dataDigest);
+  const { run, subject, window, firstTokens, dataDigest } = request;
+  const tokens = firstOf(artifacts.open(dataDigest), firstTokens);
   const computeDtype = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
   const unstructured = subject.kind === 'unstructured' ? unstructuredRequest(run.settings, subject) : undefined;
   const closings = subject.kind === 'closings' ? closingsRequest(subject) : undefined;
@@ -37,7 +39,18 @@ export async function evaluate(
   return { ...recorded(request, outcome), ...numericsOf(bench, subject) };
 }
 
-function recorded({ subject, window, dataDigest }: EvaluationRequest, outcome: engineV1.EvaluationOutcome): RecordEvaluation {
+const TOKEN_BYTES = 4;
+
+/** The first tokens; 0: all. The rest is read too, since the end of the reading checks the digest of the whole. */
+export async function* firstOf(bytes: AsyncIterable<Uint8Array>, tokens: number): AsyncGenerator<Uint8Array> {
+  let left = tokens === 0 ? Infinity : tokens * TOKEN_BYTES;
+  for await (const chunk of bytes) {
+    if (left > 0) yield chunk.length <= left ? chunk : chunk.subarray(0, left);
+    left -= chunk.length;
+  }
+}
+
+function recorded({ subject, window, firstTokens, dataDigest }: EvaluationRequest, outcome: engineV1.EvaluationOutcome): RecordEvaluation {
   const { perplexity, negativeLogLikelihood } = outcome;
   if (!Number.isFinite(perplexity) || !Number.isFinite(negativeLogLikelihood)) {
     throw new EspalierError('EVALUATION_NOT_FINITE', `the negative log-likelihood is ${negativeLogLikelihood}: the model is broken`);
@@ -45,7 +58,7 @@ function recorded({ subject, window, dataDigest }: EvaluationRequest, outcome: e
   return {
     kind: 'recordEvaluation',
     ...recordedSubject(subject),
-    ...perplexityOver(window),
+    ...perplexityOver(window, firstTokens),
     value: perplexity,
     stderr: null,
     n: Number(outcome.predictions),

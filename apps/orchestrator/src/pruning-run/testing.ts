@@ -94,7 +94,10 @@ export function stateAt(step: number, expectedSparsity: number, branch = ''): St
 export const sparsities = (sparsity: number) => ({ hardSparsity: sparsity, expectedSparsity: sparsity, targetSparsity: sparsity });
 
 export function launched(requested: RequestedSettings = {}, runId = 'aaaabbbbcccc'): NewFact {
-  const settings: RunSettings = resolveSettings({ preset: 'short', totalSteps: 100, segmentSteps: 10, ...requested }, model);
+  const settings: RunSettings = resolveSettings(
+    { preset: 'short', totalSteps: 100, segmentSteps: 10, evaluationTokens: 0, ...requested },
+    model,
+  );
   return fact('RunLaunched', { runId, name: 'tiny', requestId: 'r1', requestDigest: digest('request'), model, data, settings });
 }
 

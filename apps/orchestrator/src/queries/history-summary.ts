@@ -1,6 +1,6 @@
 // The line that people see for each event.
-import { isOffTarget, numericsDifference, targetWords } from '#comparison';
-import { counted, stepsFrom } from '#protocol';
+import { isOffTarget, numericsDifference, targetWords, timeWords } from '#comparison';
+import { counted, settingOfName, stepsFrom, type SettingName } from '#protocol';
 import type { DiscardedArtifact, RecordedEvent, RefitOutcome, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
 
@@ -30,10 +30,8 @@ function lineOf(event: RecordedEvent): string {
     case 'RunLaunched': {
       const { model, settings } = event.data;
       const then = settings.recoverSteps > 0 ? `, then ${counted(settings.recoverSteps, 'step')} of recovery` : '';
-      return (
-        `launched ${event.data.name}: ${model.path} to ${targetWords(settings, 1)} ` +
-        `in ${counted(settings.totalSteps, 'step')}, recipe ${settings.recipe}${then}`
-      );
+      const steps = settings.time > 0 ? `in ${timeWords(settings.time)}` : `in ${counted(settings.totalSteps, 'step')}${then}`;
+      return `launched ${event.data.name}: ${model.path} to ${targetWords(settings, 1)} ${steps}, recipe ${settings.recipe}`;
     }
     case 'RunForked': {
       const { parentRunId, teacherMark, from } = event.data;
@@ -48,6 +46,13 @@ function lineOf(event: RecordedEvent): string {
     }
     case 'AttemptStarted':
       return `attempt ${event.data.attempt} started from step ${event.data.fromStep}`;
+    case 'StepsChosen': {
+      const { settings, rates, spentSeconds, expectedSeconds } = event.data;
+      const steps = Object.entries(settings).map(([name, value]) => `${settingOfName(name as SettingName).field} ${String(value)}`);
+      const each = Object.entries({ ...rates } as Record<string, number>);
+      const measured = each.flatMap(([name, value]) => (value === 0 ? [] : [`${name} ${number(value)} s`])).join(', ');
+      return `${steps.join(', ')} fit ${number(expectedSeconds)} s, ${number(spentSeconds)} s of them spent; measured ${measured}`;
+    }
     case 'EngineAttached': {
       const { attempt, engineName, backend, device, threads, numericsFingerprint, numericsChangedFrom, evaluatesOnly } = event.data;
       const name = engineName === '' ? '' : `${engineName}, `;
@@ -99,6 +104,7 @@ type Outcome = Exclude<
       | 'RunForked'
       | 'RunPrepared'
       | 'AttemptStarted'
+      | 'StepsChosen'
       | 'EngineAttached'
       | 'TeacherAssigned'
       | 'PhaseStarted'

@@ -41,7 +41,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     this.views.requireOwnName(name);
     const plan = await this.sources.plan(modelPath, request.settings);
     requireMemory(plan);
-    const { model, settings, budget } = plan;
+    const { model, settings, following, budget } = plan;
     const data = await this.sources.namedData(source, { model, settings }, signal);
     signal.throwIfAborted(); // a request whose client has gone launches nothing
     if (plan.speedTable !== null) await this.artifacts.put(plan.speedTable);
@@ -57,6 +57,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
       model,
       data,
       settings,
+      ...(following === undefined ? {} : { following }),
       ...(budget === null ? {} : { budget }),
     } as const;
     const { run, facts } = await this.runs.change(runId, launch, { by });

@@ -1,14 +1,16 @@
 // One attempt to bring a run to its end on one engine. It claims the run, gives the engine the run's state, then trains until the recorded
 // facts say something else. The engine trains one segment after another, and the attempt records the finished ones meanwhile.
 import { EspalierError, toEspalierError } from '#protocol';
-import { decide, isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { decide, isFinished, stepOf, waitsForSteps, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
+import { firstTokensOf } from '../pruning-run/record/measures.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import type { RunChange } from '../pruning-run/aggregate/run-change.js';
 import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';
 import { attachEngine } from './attach-engine.js';
+import { chooseSteps } from './choose-steps.js';
 import { planWithTeachers } from './teachers-at-hand.js';
 import { requireToStay, runToBeLoaded, type AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, requireDamage, wholeStateBefore, withTokens } from './damaged-artifacts.js';
@@ -25,6 +27,7 @@ import { watchProgress, type StepWatchdog } from '../engines/step-watchdog.js';
 export class RunAttempt {
   private readonly runId: string;
   private readonly number: number;
+  private readonly beganMs = performance.now();
   /** The run as it is recorded. */
   private run: PruningRunState;
   /** The run as it will be when the segments trained so far are recorded. */
@@ -82,7 +85,11 @@ export class RunAttempt {
   }
 
   private async attach(bench: EngineWorkbench): Promise<void> {
-    if (['pause', 'leave'].includes(this.next().kind)) return; // a command came while the engine started
+    const isLeft = (): boolean => ['pause', 'leave'].includes(this.next().kind);
+    if (isLeft()) return; // a command came while the engine started
+    if (waitsForSteps(this.run))
+      await this.change(await chooseSteps(this.parts, bench, this.run, { number: this.number, beganMs: this.beganMs }, this.patience));
+    if (isLeft()) return;
     const { parts, run, number } = this;
     await this.change(await attachEngine(parts, bench, run, number, (step, damage) => this.fallBack(step, damage), this.patience));
     parts.slot.promisedBytes = 0; // the run has taken them
@@ -244,6 +251,7 @@ export class RunAttempt {
       run,
       subject: what,
       window: run.settings.evaluationWindow,
+      firstTokens: firstTokensOf(run),
       dataDigest: run.data.validationDigest!,
     };
     const watchdog = watchProgress(bench.engine);

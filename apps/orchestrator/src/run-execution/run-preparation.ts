@@ -117,9 +117,14 @@ export class RunPreparation {
     const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');
     const endless = { by: BY_SERVER, patienceMs: Infinity, signal, onWait };
     try {
+      const beganMs = performance.now();
       const prepared = await this.sources.prepare(run, (progress) => this.live.prepares(runId, progress), signal);
       signal.throwIfAborted();
-      const { run: after } = await this.runs.change(runId, { kind: 'prepare', ...prepared }, endless);
+      const { run: after } = await this.runs.change(
+        runId,
+        { kind: 'prepare', ...prepared, seconds: (performance.now() - beganMs) / 1_000 },
+        endless,
+      );
       await this.feed.seen(runId, after.revision);
       return 'over';
     } catch (error) {

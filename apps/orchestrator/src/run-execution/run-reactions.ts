@@ -2,7 +2,7 @@
 import { numericsChanged } from '../pruning-run/aggregate/engine-decisions.js';
 import { isFinished, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
-import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
+import { ownPerplexity, sameMeasure } from '../pruning-run/record/measures.js';
 import type { PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 
 /** A run fails for skipped steps only after this number of steps, or at its end. */
@@ -66,12 +66,8 @@ function isEvaluated(
   subject: PruningRunEventData<'EvaluationRecorded'>['subject'],
   stateDigest: string | null,
 ): boolean {
-  return run.evaluations.some(
-    (one) =>
-      one.subject === subject &&
-      one.stateDigest === stateDigest &&
-      sameMeasure(one, { ...perplexityOver(run.settings.evaluationWindow), dataDigest: run.data.validationDigest! }),
-  );
+  const own = ownPerplexity(run)!;
+  return run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, own));
 }
 
 /** Sorts runs into the order of their turns, which is the order of their launches. A run that waits for its restart keeps its turn. */

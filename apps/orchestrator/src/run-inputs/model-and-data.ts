@@ -28,7 +28,14 @@ import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
 import { amountViolations, budgetOf, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
-import { resolveSettings, withGroupGates, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
+import {
+  followingSteps,
+  resolveSettings,
+  settingsViolations,
+  timeViolations,
+  withGroupGates,
+  type RequestedSettings,
+} from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
 import { readTable } from './read-speed-table.js';
 import type { RunPlan } from './run-plan.js';
@@ -57,7 +64,7 @@ export class ModelAndData {
    * @throws EspalierError with all that is wrong with the settings, or with the engine's code
    */
   async plan(modelPath: string, requested: RequestedSettings, card: Card | null = null): Promise<RunPlan> {
-    const early = settingsViolations(resolveSettings(requested));
+    const early = [...timeViolations(requested), ...settingsViolations(resolveSettings(requested))];
     if (early.length > 0) throw invalidRequest(early);
     const { model, shape, asked } = await this.describe(modelPath, requested);
     const read = await readTable(asked, shape, this.artifacts);
@@ -70,7 +77,8 @@ export class ModelAndData {
     const run = { model, budget: budget ?? undefined };
     const planned = (tried: RunSettings): Promise<PlaceForRun> => this.place({ ...run, settings: tried }, card);
     const place = await planned(settings);
-    const about = { model, settings, budget, speedTable: read && read.bytes, shape, ...place };
+    const following = settings.time === 0 ? {} : { following: followingSteps(requested) };
+    const about = { model, settings, ...following, budget, speedTable: read && read.bytes, shape, ...place };
     if (fits(place.memory)) return { ...about, change: null };
     const found = await fittingSettings(settings, place.memory.hostBytes > 0n, async (tried) => (await planned(tried)).memory);
     return { ...about, change: found && { settings: found.settings, totalBytes: found.plan.totalBytes } };
@@ -115,7 +123,7 @@ export class ModelAndData {
    */
   async requireLaunchable(modelPath: string, requested: RequestedSettings, source: DataSource | null, signal: AbortSignal): Promise<void> {
     const withTable = { ...requested, speedTable: TABLE_TO_COME };
-    const early = settingsViolations(resolveSettings(withTable));
+    const early = [...timeViolations(requested), ...settingsViolations(resolveSettings(withTable))];
     if (early.length > 0) throw invalidRequest(early);
     const { model, shape, asked } = await this.describe(modelPath, withTable);
     const settings = resolveSettings(asked, model);
@@ -249,17 +257,17 @@ export class ModelAndData {
     { model, data }: Pick<PruningRunState, 'model' | 'data'>,
     window: number,
     signal: AbortSignal,
-  ): Promise<string> {
+  ): Promise<{ digest: string; tokenCount: number }> {
     const column = textColumn === '' ? data.textColumn : textColumn;
-    const { digest, tokenCount } = await prepareTokens({
+    const tokens = await prepareTokens({
       modelPath: model.path,
       text: { paths: [resolve(path)], fields: ['data_path'], ...(column === undefined ? {} : { textColumn: column }) },
       vocabularySize: model.vocabularySize,
       store: this.artifacts,
       signal,
     });
-    requireTokens(tokenCount, 'data_path', { what: 'a window', needed: window });
-    return digest;
+    requireTokens(tokens.tokenCount, 'data_path', { what: 'a window', needed: window });
+    return tokens;
   }
 }
 

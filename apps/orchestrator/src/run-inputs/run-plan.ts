@@ -1,6 +1,6 @@
 // The plan of a run, and the refusal of a run that does not fit.
 import { byteWords } from '#comparison';
-import { EspalierError, settingsTable } from '#protocol';
+import { EspalierError, settingsTable, type SettingName } from '#protocol';
 import type { PlaceForRun } from '../engine-pool/placement.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import { fits } from '../pruning-run/planning/fitting-settings.js';
@@ -10,6 +10,8 @@ import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/p
 export interface RunPlan extends PlaceForRun {
   model: ModelIdentity;
   settings: RunSettings; // with all defaults
+  /** Only with a time: the settings that follow from the steps, which are chosen at the run's start. */
+  following?: SettingName[];
   budget: Budget | null;
   /** The bytes of the speed table for a target in seconds, or null for other targets. */
   speedTable: Uint8Array | null;

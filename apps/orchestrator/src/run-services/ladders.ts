@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { EspalierError, invalidField, toEspalierError, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { perplexityOver, sameMeasure } from '../pruning-run/record/measures.js';
+import { ownPerplexity, sameMeasure } from '../pruning-run/record/measures.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { LOGGER } from '../provider-names.js';
 import { endsWithServer, jobLost, JobNotes } from './job-notes.js';
@@ -149,9 +149,8 @@ type Ladder = Pick<PruningRunState, 'runId' | 'teachers' | 'current' | 'evaluati
  * teachers are rungs of the parent's ladder.
  */
 export function missingRungs(run: Ladder, every = 1): Rung[] {
-  const dataDigest = run.data.validationDigest;
-  if (dataDigest === null) return [];
-  const measure = { ...perplexityOver(run.settings.evaluationWindow), dataDigest };
+  const measure = ownPerplexity(run);
+  if (measure === null) return [];
   const isKnown = (subject: 'intact' | 'masked', stateDigest: string | null): boolean =>
     run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, measure));
   const isLast = (stateDigest: string): boolean => stateDigest === run.current?.stateDigest;

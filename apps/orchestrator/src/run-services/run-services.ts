@@ -8,7 +8,7 @@ import type { OrchestratorConfig } from '../config.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
-import { sameMeasure } from '../pruning-run/record/measures.js';
+import { firstTokensOf, sameMeasure } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
@@ -73,13 +73,17 @@ export class RunServices implements OnModuleInit {
     const { dataPath: path, textColumn } = request;
     if (path === '' && textColumn !== '')
       throw invalidField('REQUEST_INVALID', 'text_column', `is "${textColumn}": it is for data_path, which is empty`);
-    const dataDigest =
-      path === '' ? run.data.validationDigest : await this.sources.prepareEvaluationData(path, textColumn, run, window, signal);
+    const text = path === '' ? null : await this.sources.prepareEvaluationData(path, textColumn, run, window, signal);
+    const [dataDigest, validationTokens] =
+      text === null ? [run.data.validationDigest, run.data.validationTokens] : [text.digest, text.tokenCount];
     if (dataDigest === null) throw invalidField('FIELD_REQUIRED', 'data_path', `is needed: run ${runId} has no validation data`);
+    const isOwn = dataDigest === run.data.validationDigest;
+    const evaluationTokens = request.tokens ?? (isOwn ? run.settings.evaluationTokens : 0);
+    const settings = { evaluationWindow: window, evaluationTokens };
+    const firstTokens = firstTokensOf({ settings, data: { validationTokens } });
     const { wish, pinned } = jobOn(subject, run, 'an evaluation');
     yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
-      const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, dataDigest }, onProgress, both);
-      const isOwn = dataDigest === run.data.validationDigest;
+      const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, firstTokens, dataDigest }, onProgress, both);
       if (!isOwn) await this.keepNamed(dataDigest, pinned);
       const dataPath = isOwn ? {} : { dataPath: resolve(path) };
       const after = (await this.runs.change(runId, { ...evaluated, ...dataPath }, { by })).run;

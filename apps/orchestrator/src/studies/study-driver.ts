@@ -201,7 +201,7 @@ export class StudyDriver {
           tags: [studyTag(studyId)],
           modelPath,
           data,
-          settings: run.settings,
+          settings: { evaluationTokens: 0, ...run.settings }, // a study compares runs of any length, so all measure the whole text
         };
         await this.commands.execute(new LaunchRun(request, launchContext ?? BY_SERVER, this.shutdown.signal));
       }

@@ -6,7 +6,13 @@ import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pru
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { commandToGoOn } from '../pruning-run/record/obstacles.js';
-import { isFinished, isPrepared, type RecordedEvaluation, type RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
+import {
+  isFinished,
+  isPrepared,
+  waitsForSteps,
+  type RecordedEvaluation,
+  type RecordedExport,
+} from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
 import { sizeOf, type ResultSize } from '../pruning-run/planning/result-size.js';
 import type { LivePreparation, LiveWait } from '../live/live-steps.js';
@@ -65,6 +71,7 @@ export function runMessage(
     settings: startIsLost(extras) ? undefined : settingsMessageOfRun(run.settings),
     phases: run.phases.map(({ kind, firstStep, endStep }) => ({ kind, firstStep: BigInt(firstStep), endStep: BigInt(endStep) })),
     phase: run.phase,
+    stepsToChoose: waitsForSteps(run),
     step: BigInt(current?.step ?? 0),
     scheduledSparsity: run.scheduledSparsity,
     expectedSparsity: current?.expectedSparsity ?? 0,

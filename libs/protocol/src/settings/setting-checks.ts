@@ -1,5 +1,5 @@
 // Checks the value of a setting against its entry in the table alone. The server checks rules that involve several settings.
-import { leastAsked } from '#comparison';
+import { leastAsked, timeWords } from '#comparison';
 import type { FieldViolation } from '../espalier-error.js';
 import { settingOfField, settingsTable, type Setting } from './settings-table.js';
 import type { SettingValues } from './setting-values.js';
@@ -54,6 +54,8 @@ function rangeViolations(setting: Setting, value: number, values: SettingValues)
     (max === undefined || value <= max);
   if (fits) return divisionViolations(setting, value, values);
   const { least, isExcluded } = leastAsked(field, setting);
+  if (setting.unit === 'time')
+    return [outOfRange(setting, `must be from ${timeWords(least)} to ${timeWords(max!)}, is ${timeWords(value)}`)];
   const range = isExcluded ? `above ${least} and at most ${max}` : `in [${least}, ${max}]`;
   const why = other === undefined ? '' : ` (at most ${atMost})`;
   return [outOfRange(setting, `must be ${whole ? 'a whole number ' : ''}${range}${why}, is ${value}`)];

@@ -78,11 +78,11 @@ export function settingsMessage(values: RequestedValues): v1.RunSettings {
 }
 
 /**
- * Returns the settings of a run as a message. The budgets that the run does not have are left out, since requests with a budget of 0 are
- * refused: a client may launch another run with these settings.
+ * Returns the settings of a run as a message. The budgets and the time that the run does not have are left out, since requests with a 0
+ * there are refused: a client may launch another run with these settings.
  */
 export function settingsMessageOfRun(settings: RequestedValues): v1.RunSettings {
-  const unasked = BUDGET_NAMES.filter((name) => settings[name] === 0);
+  const unasked = [...BUDGET_NAMES, 'time' as const].filter((name) => settings[name] === 0);
   return settingsMessage({ ...settings, ...Object.fromEntries(unasked.map((name) => [name, undefined])) });
 }
 

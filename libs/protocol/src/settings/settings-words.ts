@@ -1,5 +1,5 @@
 // Describes the table of settings in words, for the help of the command line and for a page of the documentation.
-import { leastAsked, presetDefault } from '#comparison';
+import { leastAsked, presetDefault, timeWords } from '#comparison';
 import { defaultPreset, isAmount, valueOfText, type SettingValues } from './setting-values.js';
 import { settingOfField, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
@@ -14,6 +14,7 @@ export function allowedWords(setting: Setting): string {
   if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
   const most = mostWords(setting, max);
   const { least, isExcluded } = leastAsked(field, setting);
+  if (setting.unit === 'time') return `${timeWords(least)} to ${timeWords(max)}`;
   const range = isExcluded ? `above ${least}, to ${most}` : `${grouped(least)} to ${most}`;
   return setting.share ? `${range}, or in percent` : range;
 }

@@ -28,6 +28,7 @@ interface EvaluateOptions {
   data?: string;
   textColumn?: string;
   window?: number;
+  tokens?: number;
   tasks?: string[];
   taskData?: string;
   limit?: number;
@@ -66,6 +67,9 @@ export function registerEvaluate(program: Command): void {
     .option('--data <path>', 'perplexity on other text', dataPath)
     .option('--text-column <name>', "the field or column of --data that holds the text (default: that of the run's own text)")
     .option('--window <tokens>', 'length of the windows that perplexity is taken over', windowTokens)
+    .addOption(
+      typedOption(new Option('--tokens <n>', 'the first N tokens of the text; 0: all (default: as the run measured itself)'), wholeNumber),
+    )
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
     .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)
     .option('--limit <n>', 'only the first N questions of each task (each subject of mmlu, each part of bbh)', atLeastOne)
@@ -84,8 +88,8 @@ export function registerEvaluate(program: Command): void {
   action<EvaluateOptions>(evaluate, async (context, [runId], options) => {
     requireFitting(options);
     if (options.closings === true) {
-      const { layer: layers, teacher, data: dataPath = '', textColumn = '', window = 0 } = options;
-      return showClosings(context, runId!, { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window } });
+      const { layer: layers, teacher, data: dataPath = '', textColumn = '', window = 0, tokens } = options;
+      return showClosings(context, runId!, { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window, tokens } });
     }
     const subjects = subjectsOf(options);
     if (options.tasks !== undefined) return byTasks(context, runId!, subjects, options);
@@ -125,6 +129,7 @@ function requireFitting(options: EvaluateOptions): void {
   if (options.data !== undefined) refuse('--data', '--data is text for perplexity; the data of tasks are in --task-data');
   if (options.unstructured !== undefined) refuse('--unstructured', '--unstructured is for perplexity only');
   if (options.window !== undefined) refuse('--window', '--window is for perplexity; tasks have none');
+  if (options.tokens !== undefined) refuse('--tokens', '--tokens is for perplexity; tasks have --limit');
   if (options.taskData === undefined) refuse('--task-data', '--tasks needs --task-data, a folder with a folder for each task');
   if (options.force === true && options.samples === undefined) refuse('--force', '--force is for --samples, which is not given');
 }
@@ -157,8 +162,8 @@ async function byPerplexity(
   const line = new ShareLine(output, 'evaluating');
   try {
     for (const [index, subject] of subjects.entries()) {
-      const { data: dataPath = '', textColumn = '', window = 0 } = options;
-      const request = { runId, ...subject, dataPath, textColumn, window };
+      const { data: dataPath = '', textColumn = '', window = 0, tokens } = options;
+      const request = { runId, ...subject, dataPath, textColumn, window, tokens };
       const onProgress = (share: number, waitingFor: string): void => line.update((index + share) / subjects.length, waitingFor);
       evaluations.push(await evaluateRun(connection, request, onProgress, signal));
     }

@@ -15,6 +15,7 @@ import { addTableOptions, settingsWithTable } from '../../options/table-options.
 import { recipeWord } from '../../output/format.js';
 import { stepsInWords } from '../../output/run-status.js';
 import { printWarnings } from '../../output/warnings.js';
+import { choiceWords } from '../../progress/run-line.js';
 import { action, examples } from '../command.js';
 import { untilPrepared } from './preparation-progress.js';
 import { watchToEnd } from './run-watch.js';
@@ -90,7 +91,8 @@ export async function endOfLaunch(context: Context, launched: v1.Run, { watch }:
 
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
   const { settings } = run;
-  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${stepsInWords(settings)}`;
+  const steps = run.stepsToChoose ? choiceWords(run) : stepsInWords(settings ?? {});
+  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${steps}`;
   output.text(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );

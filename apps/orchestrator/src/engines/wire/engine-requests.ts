@@ -39,7 +39,7 @@ export function initialStateRequest(
   { settings, model, budget }: { settings: RunSettings; model: Pick<ModelIdentity, 'hiddenSize'>; budget?: Budget | undefined },
 ): engineV1.InitialiseStateRequest {
   const shape = shapeOf(settings, model) ?? (budget && FREE);
-  return { sessionId, seed: BigInt(settings.seed), shape: shape && { ...shape, cost: budget?.cost ?? [] } };
+  return { sessionId, seed: BigInt(settings.seed), shape: shape && { ...shape, cost: budget?.cost ?? [] }, closed: 0 };
 }
 
 const importances = {

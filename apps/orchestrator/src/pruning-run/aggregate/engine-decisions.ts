@@ -1,15 +1,16 @@
 // The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
 import { choicesOfNumerics, numericsDifference, numericsWords } from '#comparison';
 import { begun } from '../../event-sourcing/not-begun-error.js';
-import type { NewFact, StateFact } from '../record/pruning-run.events.js';
+import type { NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
-import { isFinished, isPrepared, isRunnable, stepOf, type PruningRunState } from './pruning-run.state.js';
+import { isFinished, isPrepared, isRunnable, stepOf, waitsForSteps, type PruningRunState } from './pruning-run.state.js';
 import { isMendable, type Obstacle } from '../record/obstacles.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, attemptsWithoutProgress, restartDelayMs } from './restart-policy.js';
-import type { AttachEngine, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
+import type { AttachEngine, ChooseSteps, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';
 import { fallenBack } from './starting-points.js';
 import { endStepOf, phaseAt } from '../method/phases.js';
+import { settingsForTime } from '../method/run-time.js';
 import { sameTeacher, snapshotsDue, stretchesOf, teacherAt } from '../method/teacher-policy.js';
 
 /** Returns the run if `attempt` is its open attempt, and throws otherwise. */
@@ -23,6 +24,17 @@ export function startAttempt(state: PruningRunState | null, { attempt }: StartAt
   const run = begun(state);
   if (!isRunnable(run) || !isPrepared(run) || run.attemptOpen || attempt !== run.attempt + 1) throw attemptStale(run, attempt);
   return [{ type: 'AttemptStarted', at, data: { attempt, fromStep: stepOf(run), stateDigest: run.current?.stateDigest ?? null } }];
+}
+
+export function chooseSteps(state: PruningRunState | null, change: ChooseSteps, at: string): NewFact[] {
+  const run = attempted(state, change.attempt);
+  if (!waitsForSteps(run)) return []; // the report is a retry
+  const { attempt, rates, spentSeconds } = change;
+  const chosen = settingsForTime(run, rates, spentSeconds);
+  const settings = Object.fromEntries(
+    Object.entries(chosen.settings).filter(([name, value]) => value !== run.settings[name as keyof RunSettings]),
+  );
+  return [{ type: 'StepsChosen', at, data: { attempt, settings, rates, spentSeconds, expectedSeconds: chosen.seconds } }];
 }
 
 export function attachEngine(state: PruningRunState | null, change: AttachEngine, at: string): NewFact[] {

@@ -1,19 +1,17 @@
 // Chooses the evaluation that counts as the result of a run. Users may evaluate many things (a teacher, other text, other windows), so one
 // rule chooses the perplexity that lists and comparisons show. All functions are pure.
-import { isPerplexity, perplexityOver, sameMeasure } from '../record/measures.js';
+import { isPerplexity, ownPerplexity, sameMeasure } from '../record/measures.js';
 import type { RecordedEvaluation, PruningRunState } from './pruning-run.state.js';
 
 type Measured = Pick<PruningRunState, 'current' | 'data' | 'settings' | 'evaluations'>;
 
 /**
- * Tells whether the evaluation is a perplexity on the run's own validation text, over windows of the run's own length. Only these values
+ * Tells whether the evaluation is a perplexity on the run's own validation text, over the run's own windows of it. Only these values
  * can be compared.
  */
-function isComparable({ data, settings }: Pick<Measured, 'data' | 'settings'>, evaluation: RecordedEvaluation): boolean {
-  return (
-    data.validationDigest !== null &&
-    sameMeasure(evaluation, { ...perplexityOver(settings.evaluationWindow), dataDigest: data.validationDigest })
-  );
+function isComparable(run: Pick<Measured, 'data' | 'settings'>, evaluation: RecordedEvaluation): boolean {
+  const own = ownPerplexity(run);
+  return own !== null && sameMeasure(evaluation, own);
 }
 
 /** Tells whether the evaluation is of the masked model in the last recorded state. A teacher counts if it is that state. */

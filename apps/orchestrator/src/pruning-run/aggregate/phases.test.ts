@@ -149,7 +149,8 @@ describe('a fork into recovery', () => {
     const recovers = resolveSettings({ totalSteps: 40 });
     const asLaunched = resolveSettings({ totalSteps: 40, recoverSteps: 0 });
     expect([recovers.recoverWeights, asLaunched.recoverWeights]).toEqual(['all', 'lora']);
-    expect(settingsOfFork(recovers, { recoverSteps: 0 })).toEqual({ ...asLaunched, loraRank: recovers.loraRank });
+    const { loraRank, evaluationTokens } = recovers;
+    expect(settingsOfFork(recovers, { recoverSteps: 0 })).toEqual({ ...asLaunched, loraRank, evaluationTokens });
     expect(settingsOfFork(recovers, { recoverSteps: 0, recoverWeights: 'all' }).recoverWeights).toBe('all'); // which is then refused
   });
   it('warms up for its own number of steps', () => {

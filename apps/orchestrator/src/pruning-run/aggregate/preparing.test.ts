@@ -25,25 +25,25 @@ describe('a run between its launch and its training', () => {
 
   it('has its identities once it is prepared, and is what a run launched with them is', () => {
     const story = new Story(launchedUnread());
-    expect(typesOf(story.when({ kind: 'prepare', model, data }))).toEqual(['RunPrepared']);
+    expect(typesOf(story.when({ kind: 'prepare', model, data, seconds: 0 }))).toEqual(['RunPrepared']);
     const { revision: _r, chain: _c, ...prepared } = story.state;
     const { revision: _s, chain: _d, ...before } = fold(encodeFacts([launched()], '', () => '').events)!;
     expect(prepared).toEqual(before);
-    expect(story.when({ kind: 'prepare', model, data })).toEqual([]); // the change is a retry
+    expect(story.when({ kind: 'prepare', model, data, seconds: 0 })).toEqual([]); // the change is a retry
     story.start().train(stateAt(10, 0.01));
     expect(story.state.status).toBe('training');
   });
 
   it('a history without preparing was launched prepared', () => {
     expect(isPrepared(new Story(launched()).state)).toBe(true);
-    expect(new Story(launched()).when({ kind: 'prepare', model, data })).toEqual([]);
+    expect(new Story(launched()).when({ kind: 'prepare', model, data, seconds: 0 })).toEqual([]);
   });
 
   it('is cancelled for good', () => {
     const story = new Story(launchedUnread());
     story.when({ kind: 'cancel', reason: '' });
     expect(story.state.status).toBe('cancelled');
-    expect(() => story.when({ kind: 'prepare', model, data })).toThrow(refusal('RUN_FINISHED'));
+    expect(() => story.when({ kind: 'prepare', model, data, seconds: 0 })).toThrow(refusal('RUN_FINISHED'));
     expect(story.when({ kind: 'failPreparation', ...failure, passes: false })).toEqual([]);
   });
 
@@ -54,7 +54,7 @@ describe('a run between its launch and its training', () => {
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false });
     expect(story.state.status).toBe('preparing');
     story.when({ kind: 'requestPause' });
-    story.when({ kind: 'prepare', model, data });
+    story.when({ kind: 'prepare', model, data, seconds: 0 });
     expect(story.state.status).toBe('paused');
     story.when({ kind: 'resume', from: { kind: 'last' }, acceptOtherNumerics: false });
     expect(story.state.status).toBe('queued');
@@ -79,7 +79,7 @@ describe('a run between its launch and its training', () => {
     const story = new Story(launchedUnread());
     expect([...neededArtifacts(story.state)]).toEqual([]);
     expect(artifactsOf(story.state)).toEqual([]);
-    story.when({ kind: 'prepare', model, data });
+    story.when({ kind: 'prepare', model, data, seconds: 0 });
     expect([...neededArtifacts(story.state).keys()]).toEqual([data.trainDigest, data.validationDigest]);
   });
 

@@ -11,7 +11,7 @@ type Skips = PruningRunState['latestSkips'];
 type EventOf<T extends PruningRunEventType> = Extract<PruningRunEvent, { type: T }>;
 
 export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>): PruningRunState {
-  const { runId, name, tags, note, requestId, requestDigest, model, data: source, settings, budget } = data;
+  const { runId, name, tags, note, requestId, requestDigest, model, data: source, settings, following, budget } = data;
   return {
     runId,
     name,
@@ -22,10 +22,12 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     model,
     data: source,
     settings,
+    ...(following === undefined ? {} : { following }),
     ...(budget === undefined ? {} : { budget }),
     phases: phasesOf(settings),
     phase: 'prune',
     origin: null,
+    preparationSeconds: 0,
     status: idleStatus({ data: source }),
     failure: null,
     pauseRequested: false,
@@ -93,13 +95,18 @@ function inherited(teacher: InheritedTeacher, at: string): Teacher {
   return { ...teacher, revision: null, branch: 0, at };
 }
 
-export function runPrepared(state: PruningRunState, { data: { model, data } }: EventOf<'RunPrepared'>): PruningRunState {
-  return { ...state, model, data, status: state.status === 'preparing' ? 'queued' : state.status };
+export function runPrepared(state: PruningRunState, { data: { model, data, seconds } }: EventOf<'RunPrepared'>): PruningRunState {
+  return { ...state, model, data, preparationSeconds: seconds, status: state.status === 'preparing' ? 'queued' : state.status };
 }
 
 export function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
   const status = state.status === 'recovering' ? 'recovering' : 'preparing';
   return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null, restartNotBefore: null };
+}
+
+export function stepsChosen({ following: _, ...state }: PruningRunState, { data }: EventOf<'StepsChosen'>): PruningRunState {
+  const settings = { ...state.settings, ...data.settings };
+  return { ...state, settings, phases: phasesOf(settings) };
 }
 
 export function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {

@@ -1,4 +1,5 @@
 // The state that the events of a run add up to. It is plain data: views fold events with the same `evolve` and copy its fields.
+import type { SettingName } from '#protocol';
 import type {
   Budget,
   DataIdentity,
@@ -59,6 +60,8 @@ export interface PruningRunState {
   model: ModelIdentity;
   data: DataIdentity;
   settings: RunSettings;
+  /** The settings that follow from the steps, as long as the steps of a run with a time are not chosen. */
+  following?: SettingName[];
   /** Absent where the run's target is a sparsity. */
   budget?: Budget;
   /** The planned phases, in order. Steps count through all of them. */
@@ -67,6 +70,8 @@ export interface PruningRunState {
   phase: PhaseKind;
   origin: RunOrigin | null;
 
+  /** The seconds in which the model and the text were read. */
+  preparationSeconds: number;
   status: RunStatus;
   failure: { code: string; message: string; field: string } | null; // why the last attempt or the run failed
   pauseRequested: boolean;
@@ -133,6 +138,9 @@ export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean
 
 /** Tells whether the run's model and text were read. Runs of releases without preparing count as prepared from the start. */
 export const isPrepared = ({ data }: Pick<PruningRunState, 'data'>): boolean => data.trainDigest !== '';
+
+/** Tells whether the steps have to be chosen by measured rates before the run can be trained. */
+export const waitsForSteps = ({ following }: Pick<PruningRunState, 'following'>): boolean => following !== undefined;
 
 /** The status of a run while no engine works for it. */
 export const idleStatus = (run: Pick<PruningRunState, 'data'>): RunStatus => (isPrepared(run) ? 'queued' : 'preparing');

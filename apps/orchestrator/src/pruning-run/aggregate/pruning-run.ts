@@ -35,6 +35,8 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
       return on.runPrepared(state, event);
     case 'AttemptStarted':
       return on.attemptStarted(state, event);
+    case 'StepsChosen':
+      return on.stepsChosen(state, event);
     case 'EngineAttached':
       return on.engineAttached(state, event);
     case 'TeacherAssigned':
@@ -102,6 +104,8 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
       return whether.failPreparation(state, change, at);
     case 'startAttempt':
       return whether.startAttempt(state, change, at);
+    case 'chooseSteps':
+      return whether.chooseSteps(state, change, at);
     case 'attachEngine':
       return whether.attachEngine(state, change, at);
     case 'recordSegment':

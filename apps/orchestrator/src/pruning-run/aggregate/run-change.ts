@@ -1,5 +1,6 @@
 // All changes of a run. A client asks for them, or the driver does for the engine. `decide` turns a change into facts or refuses it.
 import type { DataIdentity, PruningRunEventData, RefitOutcome, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
+import type { StepRates } from '../record/steps-chosen.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
 export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
@@ -24,6 +25,13 @@ export interface FailPreparation {
 export interface StartAttempt {
   kind: 'startAttempt';
   attempt: number;
+}
+/** The rates that the attempt's engine has, by which the steps of a run with a time are chosen. */
+export interface ChooseSteps {
+  kind: 'chooseSteps';
+  attempt: number;
+  rates: StepRates;
+  spentSeconds: number;
 }
 export interface AttachEngine {
   kind: 'attachEngine';
@@ -125,6 +133,7 @@ export type RunChange =
   | Prepare
   | FailPreparation
   | StartAttempt
+  | ChooseSteps
   | AttachEngine
   | RecordSegment
   | FallBack

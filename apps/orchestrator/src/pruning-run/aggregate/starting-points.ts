@@ -114,7 +114,7 @@ export function settingsOfFork(
   budget: Budget | null = null,
   hiddenSize?: number,
 ): RunSettings {
-  const settings = { ...parent, ...overrides };
+  const settings = { ...parent, ...overrides, time: 0 }; // the parent's steps are chosen already
   if (overrides.recoverWeights === undefined && settings.recoverSteps === 0) settings.recoverWeights = 'lora';
   if (budget !== null && overrides[budget.setting] !== undefined) settings.targetSparsity = shareToGo(budget, settings);
   if (overrides.warmupSteps === undefined && settings.warmupSteps > settings.totalSteps) {

@@ -3,6 +3,7 @@
 import {
   defaultPreset,
   presetDefaults,
+  settingOfName,
   settingsTable,
   valueViolations,
   type FieldViolation,
@@ -10,6 +11,7 @@ import {
   type RequestedValues,
   type SettingName,
 } from '#protocol';
+import { timeWords } from '#comparison';
 import { budgetViolations, prunableShareToGo, shareToGo, speedViolations } from './budget.js';
 import { gateViolations } from './gates.js';
 import { prunesAtOnce } from './phases.js';
@@ -28,12 +30,35 @@ const RECOVERY_AFTER_FISHER = 5400;
 /** Tells whether the preset recovers all weights. */
 const recoversAll = ({ preset }: RunSettings): boolean => preset === 'nuteprune2' || preset === 'fisher';
 
+/** The steps of recovery for each step of pruning. A recipe that prunes in one step has no such ratio: a time is for recovery. */
+export const recoveryPerPruning = (settings: RunSettings): number => (recoversAll(settings) ? RECOVERY_PER_PRUNING : 0);
+
+function recoverSteps({ preset, recipe, totalSteps, time }: RunSettings): number {
+  if (prunesAtOnce(recipe) && time > 0) return 1; // until the steps are chosen
+  if (preset === 'fisher') return RECOVERY_AFTER_FISHER;
+  return preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0;
+}
+
+/** A perplexity costs the time of a few steps: its text has at most this share of the tokens that a run trains on. */
+const EVALUATED_SHARE = 1 / 4;
+const FEWEST_TOKENS_EVALUATED = 4096;
+
+/**
+ * The default number of tokens of a run's own perplexity. It is a power of two, so that runs of about as many steps have the same measure.
+ * A baseline that only prunes is there to be compared, so it measures all.
+ */
+function evaluationTokens({ recipe, totalSteps, recoverSteps, batchSize, sequenceLength }: RunSettings): number {
+  if (prunesAtOnce(recipe) && recoverSteps === 0) return 0;
+  const tokens = (totalSteps + recoverSteps) * batchSize * sequenceLength * EVALUATED_SHARE;
+  return 2 ** Math.min(31, Math.floor(Math.log2(Math.max(FEWEST_TOKENS_EVALUATED, tokens))));
+}
+
 /** The sizes of a model from which defaults follow. */
 type ModelSizes = Pick<ModelIdentity, 'maxPositions' | 'hiddenSize'>;
 
 /** Defaults that follow from other settings, in the order in which they are computed. */
 const computed: { [K in SettingName]?: (settings: RunSettings, model: ModelSizes | undefined, budget: Budget | null) => RunSettings[K] } = {
-  recoverSteps: defaultRecoverSteps,
+  recoverSteps,
   warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
   loraLearningRate: ({ preset }, model) => loraLearningRate(preset, model?.hiddenSize),
   maskLearningRate,
@@ -42,6 +67,7 @@ const computed: { [K in SettingName]?: (settings: RunSettings, model: ModelSizes
   recoverLearningRate: (settings, model, budget) => recoverLearningRate(settings, budget, model?.hiddenSize),
   recoverWarmupSteps: ({ recoverSteps }) => recoverWarmupSteps(recoverSteps),
   evaluationWindow: (_, model) => Math.min(256, model?.maxPositions ?? Infinity),
+  evaluationTokens,
 };
 
 export const isComputed = (name: SettingName): boolean => Object.hasOwn(computed, name);
@@ -65,11 +91,6 @@ export function resolveSettings(requested: RequestedSettings, model?: ModelSizes
   return { ...(settings as RunSettings), preset };
 }
 
-function defaultRecoverSteps({ preset, recipe, totalSteps }: RunSettings): number {
-  if (preset === 'fisher') return RECOVERY_AFTER_FISHER;
-  return preset === 'nuteprune2' && !prunesAtOnce(recipe) ? totalSteps * RECOVERY_PER_PRUNING : 0;
-}
-
 /**
  * Returns the request with gates of key/value heads where it names no gates, its recipe closes whole groups of heads, and the model has
  * such groups. So a group's key and value head counts as removed with its heads.
@@ -78,6 +99,36 @@ export function withGroupGates(requested: RequestedSettings, { heads, kvHeads }:
   const { recipe, gates, shapeTarget } = resolveSettings(requested);
   if (recipe !== 'fisher' || shapeTarget !== 'free' || requested.gates !== undefined || heads === kvHeads) return requested;
   return { ...requested, gates: [...gates, 'kv-group'] };
+}
+
+/** The settings whose defaults may follow from the number of steps, as far as the request leaves them open. */
+export const followingSteps = (requested: RequestedSettings): SettingName[] =>
+  (Object.keys(computed) as SettingName[]).filter((name) => name !== 'recoverSteps' && requested[name] === undefined);
+
+/** Gives settings other numbers of steps, and the settings in `following` their defaults by them. */
+export function withSteps(
+  settings: RunSettings,
+  steps: Pick<RunSettings, 'totalSteps' | 'recoverSteps'>,
+  following: readonly SettingName[],
+  model: ModelSizes,
+  budget: Budget | null,
+): RunSettings {
+  const changed: RunSettings = { ...settings, ...steps };
+  for (const [name, find] of Object.entries(computed))
+    if (following.includes(name as SettingName)) Object.assign(changed, { [name]: find(changed, model, budget) });
+  return changed;
+}
+
+/** A time chooses the steps, so a request names one of the two. */
+export function timeViolations({ time, totalSteps, recoverSteps }: RequestedSettings): FieldViolation[] {
+  if (time === undefined) return [];
+  const { askedMin: least, max } = settingOfName('time');
+  const refused = (description: string, code: FieldViolation['code']): FieldViolation[] => [{ field: 'settings.time', description, code }];
+  if (time < least!) return refused(`must be from ${timeWords(least!)} to ${timeWords(max!)}, is ${timeWords(time)}`, 'FIELD_OUT_OF_RANGE');
+  const named = Object.entries({ total_steps: totalSteps, recover_steps: recoverSteps }).filter(([, value]) => value !== undefined);
+  if (named.length === 0) return [];
+  const words = named.map(([field, value]) => `${field} is ${value}`).join(' and ');
+  return refused(`is ${timeWords(time)}, but ${words}: a time chooses the steps, so name the time or the steps`, 'REQUEST_INVALID');
 }
 
 /**
@@ -130,7 +181,7 @@ const LINEAR_RATE = 10 / 7;
  * whole cost is smaller for a model that is pruned as much. Seconds do not tell how many parameters go: on a device where a narrower model
  * gains little, three quarters of them went for two fifths of the seconds. So a target in seconds counts as half of the parameters.
  */
-function shareToPrune(settings: RunSettings, budget: Budget | null): number {
+export function shareToPrune(settings: RunSettings, budget: Budget | null): number {
   if (budget === null) return settings.targetSparsity;
   return budget.setting === 'targetSpeedup' ? HALF_PRUNED.share : prunableShareToGo(budget, settings);
 }

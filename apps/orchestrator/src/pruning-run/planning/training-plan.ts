@@ -5,16 +5,11 @@ import type { TeacherChoice } from '../record/pruning-run.events.js';
 import { planSegment, type PlanInput, type SegmentPlan, type TeacherStretch } from './segment-plan.js';
 import { stepTargets } from '../method/sparsity-schedule.js';
 import { phaseAt } from '../method/phases.js';
+import { SEGMENT_SECONDS } from '../method/run-time.js';
 import { nextMark, stretchesOf, teacherAt, type TeacherSnapshot } from '../method/teacher-policy.js';
 
 /** The most segments that an engine trains ahead of the record. */
 const SEGMENTS_AHEAD = 16;
-
-/**
- * The longest time of a segment in seconds, and so the most work that a crash of a slow model loses. The place where the time runs out is
- * not recorded. It only adds a cut, as a pause does, and cuts change no bit of a run's states.
- */
-const SEGMENT_SECONDS = 15;
 
 /** The snapshots that the engine holds, and those that it can read by itself. */
 export interface TeachersHeld {
@@ -64,7 +59,7 @@ export function planTraining(run: PlanInput, engine: TeachersHeld): TrainingPlan
     firstStep,
     endStep,
     segmentSteps,
-    segmentSeconds: SEGMENT_SECONDS,
+    segmentSeconds: SEGMENT_SECONDS, // where this time runs out is not recorded: as a pause does, it only adds a cut, which changes no bit
     maxSegments: SEGMENTS_AHEAD,
     losses,
     marks: marksAhead(run, first.stretches[0]!.teacher, engine),

@@ -10,6 +10,7 @@ const knownTypes: Record<PruningRunEventType, true> = {
   RunForked: true,
   RunPrepared: true,
   AttemptStarted: true,
+  StepsChosen: true,
   EngineAttached: true,
   TeacherAssigned: true,
   SparsityAdvanced: true,

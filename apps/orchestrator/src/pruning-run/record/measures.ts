@@ -23,17 +23,38 @@ export interface TaskDigests {
   tokenizer: string;
 }
 
-export const perplexityOver = (windowTokens: number): Omit<Measure, 'dataDigest' | 'digests'> => ({
+/** @param firstTokens the tokens at the beginning of the text that are measured; 0: all */
+export const perplexityOver = (windowTokens: number, firstTokens = 0): Omit<Measure, 'dataDigest' | 'digests'> => ({
   task: 'text',
   metric: 'perplexity',
-  convention: `windows of ${windowTokens} tokens`,
+  convention: `windows of ${windowTokens} tokens${firstTokens === 0 ? '' : `, the first ${firstTokens} tokens`}`,
 });
+
+interface Measured {
+  settings: { evaluationWindow: number; evaluationTokens: number };
+  data: { validationDigest: string | null; validationTokens: number };
+}
+
+/** The tokens at the beginning of its validation text that a run measures, in whole windows; 0: all. */
+export function firstTokensOf({
+  settings: { evaluationWindow, evaluationTokens },
+  data: { validationTokens },
+}: Pick<Measured, 'settings'> & { data: { validationTokens: number } }): number {
+  const windows = Math.max(1, Math.floor(evaluationTokens / evaluationWindow));
+  return evaluationTokens === 0 || (windows + 1) * evaluationWindow > validationTokens ? 0 : windows * evaluationWindow;
+}
+
+/** The perplexity that a run measures by itself, or null where it has no validation text. */
+export function ownPerplexity(run: Measured): Measure | null {
+  const { validationDigest: dataDigest } = run.data;
+  return dataDigest === null ? null : { ...perplexityOver(run.settings.evaluationWindow, firstTokensOf(run)), dataDigest };
+}
 
 export const isPerplexity = ({ task, metric }: Pick<Measure, 'task' | 'metric'>): boolean => task === 'text' && metric === 'perplexity';
 
 /** Returns the tokens in a window, or 0 where the convention has no windows. */
 export function windowOf({ convention }: Pick<Measure, 'convention'>): number {
-  return Number(/^windows of (\d+) tokens$/.exec(convention)?.[1] ?? 0);
+  return Number(/^windows of (\d+) tokens(?:, the first \d+ tokens)?$/.exec(convention)?.[1] ?? 0);
 }
 
 export function sameMeasure(left: Measure, right: Measure): boolean {

@@ -4,12 +4,13 @@
 // (see stored-event.ts). So the digest chain can be recomputed from the stream alone, and it covers every event. Digests are SHA-256 in
 // lower-case hex. Steps count from 0, and `step` in an event is the number of steps that are done. Events never hold tensors.
 
-import type { SettingValues } from '#protocol';
+import type { SettingName, SettingValues } from '#protocol';
 import type { CallContext } from '../../event-sourcing/call-context.js';
 import type { Envelope, UnknownEvent } from '../../event-sourcing/event-codec.js';
 import type { DataIdentity } from './data-identity.js';
 import type { ClosedKind, TaskDigests } from './measures.js';
 import type { Obstacle } from './obstacles.js';
+import type { StepsChosen } from './steps-chosen.js';
 
 export type { DataIdentity, DataReading, TokenShard, TokenSource } from './data-identity.js';
 
@@ -154,6 +155,7 @@ type Launched = {
   model: ModelIdentity;
   data: DataIdentity;
   settings: RunSettings; // for a fork, the settings from here on
+  following?: SettingName[]; // only with a time: the settings whose defaults follow from the steps; StepsChosen has their values
   /** Absent where the target is a sparsity. With a budget, all sparsities of the run are shares of its cost. */
   budget?: Budget;
 };
@@ -169,12 +171,11 @@ interface Facts {
     inheritedTeachers: InheritedTeacher[]; // the teachers on the branch up to `from`, least pruned first
     targetReachedStep: number | null; // when the run reached the target that it has from here on
   };
-  /**
-   * The model and the text were read, so their digests are known.
-   */
-  RunPrepared: { model: ModelIdentity; data: DataIdentity };
+  /** The model and the text were read, so their digests are known. */
+  RunPrepared: { model: ModelIdentity; data: DataIdentity; seconds: number };
   /** A new attempt begins, and an engine is being prepared for it. From here on, reports of earlier attempts are refused. */
   AttemptStarted: { attempt: number; fromStep: number; stateDigest: string | null }; // a null digest means the fresh state
+  StepsChosen: StepsChosen;
   /** The attempt's engine holds the model, the data and the state, and training starts. */
   EngineAttached: {
     attempt: number;

@@ -1,0 +1,206 @@
+// Measures how long the steps and evaluations of a run take (docs/design/time.md), by the calls that train and evaluate it. Only the state
+// is made for the measurement: its gates are open as at the run's start, or closed as at its target.
+import type { ArtifactStore } from '#artifact-store';
+import { engineV1 } from '#protocol';
+import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
+import { trainRequest } from '../engines/wire/engine-requests.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { lossesAt, prunesAtOnce } from '../pruning-run/method/phases.js';
+import { shareToPrune } from '../pruning-run/method/run-settings.js';
+import type { RunSettings, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
+import type { StepRates } from '../pruning-run/record/steps-chosen.js';
+import { firstOf } from './evaluations.js';
+
+/**
+ * The steps of each kind are timed for this share of the run's time, but no longer than so many seconds, and at least twice. A step before
+ * them is not counted: memory is touched first.
+ */
+const SHARE_PER_KIND = 0.02;
+const MOST_SECONDS_PER_KIND = 2;
+const FEWEST_STEPS = 2;
+const MOST_STEPS = 200;
+/** A calibration is timed on this share of its sequences. */
+const CALIBRATED_SHARE = 1 / 8;
+/** The engine evaluates as many tokens at once, in whole windows. */
+const EVALUATED_AT_ONCE = 2048;
+/** Small, so that the state stays as it is. */
+const LEARNING_RATE = 1e-9;
+
+const NOTHING: StepRates = {
+  stepOpen: 0,
+  stepAtTarget: 0,
+  closing: 0,
+  recoveryStart: 0,
+  recoveryStep: 0,
+  segmentEnd: 0,
+  evaluationStart: 0,
+  evaluatedToken: 0,
+  evaluatedTokenAtTarget: 0,
+};
+
+/** @param onCall called after each call of the engine @param bench has the run's model and training tokens */
+export async function measureRates(
+  bench: EngineWorkbench,
+  artifacts: Pick<ArtifactStore, 'open'>,
+  run: PruningRunState,
+  onCall: () => void,
+  signal: AbortSignal,
+): Promise<StepRates> {
+  return new RateMeasurement(bench, artifacts, run, onCall, signal).rates();
+}
+
+/** The steps of a call: pruning at a sparsity by a teacher, or recovery that begins at a step. */
+interface Trained {
+  settings: RunSettings;
+  recoversFrom?: number;
+  sparsity: number;
+  teacher: TeacherChoice;
+  /** Whether to keep the state as a teacher. */
+  keep?: boolean;
+}
+
+interface Timed {
+  stepSeconds: number; // the mean of the steps
+  besideSeconds: number; // the rest of the call
+  stateDigest: string;
+}
+
+const INTACT: TeacherChoice = { kind: 'intact' };
+
+class RateMeasurement {
+  /** The step of the engine's state. */
+  private step = 0;
+
+  constructor(
+    private readonly bench: EngineWorkbench,
+    private readonly artifacts: Pick<ArtifactStore, 'open'>,
+    private readonly run: PruningRunState,
+    private readonly onCall: () => void,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  async rates(): Promise<StepRates> {
+    const { settings } = this.run;
+    const intact = await this.evaluated(true);
+    const pruned = prunesAtOnce(settings.recipe) ? await this.closedAtOnce() : await this.pruned();
+    const recovered = settings.recoverSteps > 0 ? await this.recovered() : {};
+    const atTarget = await this.evaluated(false);
+    return {
+      ...NOTHING,
+      ...pruned,
+      ...recovered,
+      evaluationStart: intact.start + atTarget.start,
+      evaluatedToken: intact.token,
+      evaluatedTokenAtTarget: atTarget.token,
+    };
+  }
+
+  /** Steps of pruning at both ends of the sparsity. The engine then has a state at the target. */
+  private async pruned(): Promise<Partial<StepRates>> {
+    const { settings, budget = null } = this.run;
+    await this.begin(0);
+    const open = await this.timed({ settings, sparsity: 0, teacher: INTACT });
+    const sparsity = await this.begin(closedShare(shareToPrune(settings, budget)));
+    const hasNumerous = settings.recipe === 'nuteprune';
+    const { stateDigest } = await this.call({ settings, sparsity, teacher: INTACT, keep: hasNumerous }, 1);
+    // At the target a teacher is pruned too. Any snapshot stands for it here.
+    const teacher: TeacherChoice = hasNumerous ? { kind: 'snapshot', mark: 1, stateDigest } : INTACT;
+    const atTarget = await this.timed({ settings, sparsity, teacher });
+    return { stepOpen: open.stepSeconds, stepAtTarget: atTarget.stepSeconds, segmentEnd: open.besideSeconds };
+  }
+
+  /** The step of a recipe that prunes at once, with a part of its calibration. The engine then has a state at the target. */
+  private async closedAtOnce(): Promise<Partial<StepRates>> {
+    const { settings } = this.run;
+    const { recipe, calibrationSequences: all, batchSize, targetSparsity: sparsity } = settings;
+    const some = Math.min(all, Math.max(batchSize, Math.ceil(all * CALIBRATED_SHARE)));
+    await this.begin(0);
+    const { stepSeconds, besideSeconds } = await this.call(
+      { settings: { ...settings, calibrationSequences: some }, sparsity, teacher: { kind: 'none' } },
+      1,
+    );
+    return { closing: recipe === 'magnitude' ? stepSeconds : (stepSeconds * all) / some, segmentEnd: besideSeconds };
+  }
+
+  private async recovered(): Promise<Partial<StepRates>> {
+    const trained = { settings: this.run.settings, recoversFrom: this.step, sparsity: 0, teacher: INTACT };
+    const first = await this.call(trained, 1);
+    const { stepSeconds, besideSeconds } = await this.timed(trained, first.stepSeconds);
+    return { recoveryStart: Math.max(0, first.besideSeconds - besideSeconds), recoveryStep: stepSeconds, segmentEnd: besideSeconds };
+  }
+
+  /** Gives the engine the run's first state, or one with a share of its gates closed. Returns its expected sparsity. */
+  private async begin(closed: number): Promise<number> {
+    const { expectedSparsity, step } = await this.bench.bringStateToMeasure(this.run, closed);
+    this.step = Number(step);
+    this.onCall();
+    return expectedSparsity;
+  }
+
+  /** @param warm the seconds of a step before; undefined: there was none, so that one is made first */
+  private async timed(trained: Trained, warm?: number): Promise<Timed> {
+    const stepSeconds = warm ?? (await this.call(trained, 1)).stepSeconds;
+    const { time } = this.run.settings;
+    const seconds = time === 0 ? MOST_SECONDS_PER_KIND : Math.min(MOST_SECONDS_PER_KIND, time * SHARE_PER_KIND);
+    return this.call(trained, MOST_STEPS, Math.max(seconds, stepSeconds * (FEWEST_STEPS + 0.5)));
+  }
+
+  private async call(
+    { settings, recoversFrom, sparsity, teacher, keep = false }: Trained,
+    count: number,
+    segmentSeconds = 0,
+  ): Promise<Timed> {
+    const { client } = this.bench.engine;
+    const { step: firstStep } = this;
+    // The phase of a step follows from the settings.
+    const phases = recoversFrom === undefined ? { totalSteps: firstStep + count } : { totalSteps: recoversFrom, recoverSteps: MOST_STEPS };
+    const inPhase = { ...settings, ...(prunesAtOnce(settings.recipe) && recoversFrom === undefined ? {} : phases) };
+    const plan = {
+      firstStep,
+      losses: lossesAt(inPhase, firstStep),
+      loraLearningRates: Array<number>(count).fill(LEARNING_RATE),
+      scheduledSparsities: Array<number>(count).fill(sparsity),
+      stretches: [{ firstStep, teacher }],
+      segmentSeconds,
+      maxSegments: 1,
+      marks: keep ? [{ expectedSparsity: sparsity / 2, teacher: null }] : [],
+    };
+    const began = performance.now();
+    const { steps, outcome } = await client.trainSegment(trainRequest(this.bench.sessionId, inPhase, plan, 'leave'), this.signal);
+    const seconds = (performance.now() - began) / 1_000;
+    this.signal.throwIfAborted();
+    this.step += steps.length;
+    this.onCall();
+    const inSteps = steps.reduce((sum, step) => sum + step.seconds, 0);
+    return { stepSeconds: inSteps / steps.length, besideSeconds: Math.max(0, seconds - inSteps), stateDigest: outcome.state!.digest };
+  }
+
+  /** The seconds with which a perplexity begins, and those of a token. They are 0 where the run has none. */
+  private async evaluated(intact: boolean): Promise<{ start: number; token: number }> {
+    const { settings, data } = this.run;
+    if (data.validationDigest === null) return { start: 0, token: 0 };
+    const { evaluationWindow: window } = settings;
+    const atOnce = Math.max(1, Math.floor(EVALUATED_AT_ONCE / window)) * window;
+    const isShort = data.validationTokens < 2 * atOnce;
+    const tokens = isShort ? data.validationTokens : 2 * atOnce;
+    const computeDtype = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
+    const request = { sessionId: this.bench.sessionId, intact, window, computeDtype };
+    const began = performance.now();
+    const seconds = (): number => (performance.now() - began) / 1_000;
+    let firstHalf = 0;
+    const onProgress = (share: number): void => void (share < 1 && (firstHalf = seconds()));
+    await this.bench.engine.client.evaluate(request, firstOf(this.artifacts.open(data.validationDigest), tokens), onProgress, this.signal);
+    const all = seconds();
+    this.onCall();
+    const secondHalf = Math.min(all / 2, all - firstHalf);
+    return isShort ? { start: 0, token: all / tokens } : { start: all - 2 * secondHalf, token: secondHalf / atOnce };
+  }
+}
+
+/**
+ * The share of heads and units that is closed where a share of the prunable parameters is gone. A state that is made for a measurement has
+ * a quarter as many of the hidden units closed, and a parameter stays if its head or unit stays and its hidden unit does.
+ */
+function closedShare(pruned: number): number {
+  return (5 - Math.sqrt(25 - 16 * pruned)) / 2;
+}

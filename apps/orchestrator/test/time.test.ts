@@ -1,0 +1,70 @@
+// Tests that a run with a time measures its steps once, and goes on with the steps that it recorded.
+import { v1 } from '#protocol';
+import type { PruningRunEventData } from '../src/pruning-run/record/pruning-run.events.js';
+import { recordProblems } from './harness/record-checks.js';
+import { CLOSELY_MS, codeOf, TestServer, TINY_RUN, unary } from './harness/server.js';
+
+const { totalSteps: _, ...untimed } = TINY_RUN;
+/** More than the test takes, so that the run is still under way when it is disturbed. */
+const TIMED: Partial<v1.RunSettings> = { ...untimed, preset: 'nuteprune2', totalSteps: undefined, segmentSteps: 5, time: 3_000 };
+
+describe('a run with a time', () => {
+  const server = TestServer.inNewFolder();
+  beforeAll(() => server.start());
+  afterAll(() => server.dispose());
+
+  const factsOf = async (runId: string, type: string): Promise<{ revision: bigint; data: unknown }[]> =>
+    (await server.events(runId))
+      .filter((event) => event.type === type)
+      .map(({ revision, dataJson }) => ({ revision, data: JSON.parse(dataJson) }));
+  const cancel = (runId: string): Promise<unknown> => unary((done) => server.runs.cancelRun({ runId, reason: '' }, done));
+  const firstState = async (runId: string): Promise<string> => {
+    await server.until(runId, ({ step }) => step > 0n, CLOSELY_MS);
+    const [segment] = await factsOf(runId, 'MasksUpdated');
+    return (segment!.data as PruningRunEventData<'MasksUpdated'>).state.stateDigest;
+  };
+
+  it('measures its steps before the first one, and never again', async () => {
+    const launched = await server.launch(TIMED);
+    expect(launched.stepsToChoose).toBe(true);
+    const { runId } = launched;
+    const digest = await firstState(runId);
+    await server.killAll();
+    await server.until(runId, ({ attempt, status }) => attempt > 1 && status === v1.RunStatus.RUN_STATUS_TRAINING);
+    await cancel(runId);
+
+    const chosen = await factsOf(runId, 'StepsChosen');
+    expect(chosen).toHaveLength(1);
+    const { settings, expectedSeconds } = chosen[0]!.data as PruningRunEventData<'StepsChosen'>;
+    expect(expectedSeconds).toBeLessThanOrEqual(3_000);
+    const [attached] = await factsOf(runId, 'EngineAttached');
+    expect(chosen[0]!.revision).toBeLessThan(attached!.revision);
+    const run = await server.run(runId);
+    expect(run).toMatchObject({ stepsToChoose: false, settings: { ...settings, time: 3_000 } });
+    expect(run.settings!.recoverSteps! / run.settings!.totalSteps!).toBeGreaterThanOrEqual(8);
+    expect(recordProblems(await server.events(runId))).toEqual([]);
+    expect(await server.problemsOf(runId)).toEqual([]);
+
+    // A run that names these steps begins with the same bits.
+    const { totalSteps, recoverSteps } = run.settings!;
+    const named = await server.launch({ ...TIMED, time: undefined, totalSteps, recoverSteps });
+    expect(await firstState(named.runId)).toBe(digest);
+    await cancel(named.runId);
+  });
+
+  it('fails with the shortest time that works, where its own is too short', async () => {
+    const { runId } = await server.launch({ ...TIMED, time: 1 });
+    const run = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);
+    expect(run.failure).toMatchObject({ code: 'TIME_TOO_SHORT', field: 'settings.time' });
+    expect(run.failure!.message).toMatch(/is 1s: the shortest time that works here is \d+[smh], with 10 of pruning and 80 of recovery/);
+  });
+
+  it('is refused with a time and steps, and with a time out of range', async () => {
+    const refused = async (settings: Partial<v1.RunSettings>): Promise<[string, string]> => {
+      const error = (await server.launch({ ...TIMED, ...settings }).catch((one: unknown) => one)) as Error;
+      return [codeOf(error), error.message];
+    };
+    expect(await refused({ totalSteps: 7 })).toEqual(['REQUEST_INVALID', expect.stringContaining('is 50m, but total_steps is 7')]);
+    expect((await refused({ time: 3e6 }))[1]).toContain('must be from 1s to 720h');
+  });
+});
