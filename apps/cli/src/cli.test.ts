@@ -239,6 +239,22 @@ describe('plan', () => {
     expect(stdout).toContain('it does not fit: 512.0 MiB would, for about 2h01m, with --micro-shards 4\n');
   });
 
+  test('of a run with a time shows no steps, which are chosen at its start', async () => {
+    const chosen = { settings: { preset: 'nuteprune2', time: 1800, speedTable: 'none' }, stepsToChoose: true };
+    const plans = async (more: Partial<v1.PlanRunResponse>): Promise<string> => {
+      const server = await serve({ planRun: () => v1.PlanRunResponse.fromPartial({ ...planned(1n << 20n), ...chosen, ...more }) });
+      return (await espalier(server, 'plan', '--model', 'model', '--time', '30m')).stdout;
+    };
+    const inOneLine = (text: string): string => text.replaceAll(/\s+/g, ' ');
+    const unknown = await plans({});
+    expect(unknown).toMatch(/^total_steps +chosen at the run's start$/m);
+    expect(unknown).toMatch(/^warmup_steps +chosen at the run's start \(30% of the steps\)$/m);
+    expect(unknown).toMatch(/^time +30m$/m);
+    expect(inOneLine(unknown)).toContain("as many steps as fit 30m, measured at the run's start: their number is not known yet");
+    const known = await plans({ estimatedSteps: 2_300n, estimatedByRunId: 'k3f9' });
+    expect(inOneLine(known)).toContain('at most about 2,300 at the speed of run k3f9');
+  });
+
   test('of a card, what the machine takes beside it counts too', async () => {
     const onCard = { hostBytes: 1n << 33n, hostAvailableBytes: 1n << 32n };
     const server = await serve({ planRun: () => planned(1n << 20n, onCard) });

@@ -36,7 +36,7 @@ describe('the plan of a fork', () => {
     const left = (180 - Number(fork.forkedAtStep)) / 180;
     expect(fork.disk!.teachers).toBe(launch.disk!.teachers - 7);
     expect(fork.estimatedSeconds! / launch.estimatedSeconds!).toBeCloseTo(left, 1);
-    expect(fork.card!.seconds).toBeLessThan(launch.card!.seconds);
+    expect(fork.card!.seconds).toBeLessThan(launch.card!.seconds!);
     expect(fork.memory!.totalBytes).toBe(launch.memory!.totalBytes);
   });
 

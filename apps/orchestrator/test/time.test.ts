@@ -2,7 +2,7 @@
 import { v1 } from '#protocol';
 import type { PruningRunEventData } from '../src/pruning-run/record/pruning-run.events.js';
 import { recordProblems } from './harness/record-checks.js';
-import { CLOSELY_MS, codeOf, TestServer, TINY_RUN, unary } from './harness/server.js';
+import { CLOSELY_MS, codeOf, TestServer, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 const { totalSteps: _, ...untimed } = TINY_RUN;
 /** More than the test takes, so that the run is still under way when it is disturbed. */
@@ -26,7 +26,7 @@ describe('a run with a time', () => {
 
   it('measures its steps before the first one, and never again', async () => {
     const launched = await server.launch(TIMED);
-    expect(launched.stepsToChoose).toBe(true);
+    expect(launched).toMatchObject({ stepsToChoose: true, phases: [], settings: { time: 3_000, totalSteps: undefined } });
     const { runId } = launched;
     const digest = await firstState(runId);
     await server.killAll();
@@ -50,6 +50,23 @@ describe('a run with a time', () => {
     const named = await server.launch({ ...TIMED, time: undefined, totalSteps, recoverSteps });
     expect(await firstState(named.runId)).toBe(digest);
     await cancel(named.runId);
+  });
+
+  it('has no steps in its plan, and about as many as fit at the speed of an earlier run', async () => {
+    const plan = (time: number): Promise<v1.PlanRunResponse> =>
+      unary((done) =>
+        server.runs.planRun(
+          v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings: { ...TIMED, time }, forDevice: 'h100-80gb' }),
+          done,
+        ),
+      );
+    const [short, long] = [await plan(60), await plan(600)];
+    expect(short.stepsToChoose).toBe(true);
+    const { totalSteps, recoverSteps, warmupSteps, evaluationTokens } = short.settings!;
+    expect([totalSteps, recoverSteps, warmupSteps, evaluationTokens, short.estimatedSeconds, short.card!.seconds]).toEqual(
+      Array<undefined>(6).fill(undefined),
+    );
+    expect(Number(long.estimatedSteps) / Number(short.estimatedSteps)).toBeCloseTo(10, 1);
   });
 
   it('fails with the shortest time that works, where its own is too short', async () => {

@@ -1,7 +1,7 @@
 // Reads and writes the input of a launch, a plan or a fork as a YAML file. Errors name the place of each mistake. A written file makes the
 // same run again. The settings are those of the table of settings.
 import { stringify, type Pair } from 'yaml';
-import { otherTargets } from '#comparison';
+import { otherTargets, timeWords } from '#comparison';
 import { SOURCE_KEYS, withWeights, YamlReader, type SourceChoice } from '#run-files';
 import { requestedValues, settingsTable, visibleText, type RequestedValues, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
@@ -93,6 +93,7 @@ export function runFileOf(run: v1.Run): string {
   const values = requestedValues(run.settings);
   const others = otherTargets(run.settings ?? {});
   const settings = settingsTable().map(({ name, field, kind }) => [field, values[name] ?? (kind === 'flag' ? false : undefined)] as const);
+  if (values.time !== undefined) settings.push(['time', timeWords(values.time)]);
   const file = {
     model: run.modelPath,
     data: oneOrList(trainPaths(run)),

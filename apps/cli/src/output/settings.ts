@@ -1,5 +1,5 @@
 // Prints all settings of a run, by their names in the protocol and in the order of the table of settings.
-import { BUDGET_NAMES, presetDefault } from '#comparison';
+import { BUDGET_NAMES, presetDefault, timeWords } from '#comparison';
 import { settingsTable, type Setting, type v1 } from '#protocol';
 import type { Context } from '../command-context.js';
 import { percent } from './format.js';
@@ -40,8 +40,14 @@ export function printSettings({ output }: Context, settings: v1.RunSettings | un
   );
 }
 
-const textOf = (setting: Setting, plain: Record<string, Plain>): string =>
-  isNoBudget(setting.name, plain[setting.field]) ? 'none' : valueText(plain[setting.field], setting);
+function textOf(setting: Setting, plain: Record<string, Plain>): string {
+  const value = plain[setting.field];
+  if (isUnasked(setting.name, value)) return 'none';
+  return value === null || value === undefined ? missingText(plain) : valueText(value, setting);
+}
+
+/** With a time, a run lacks its steps, and what follows from them, until they are chosen. */
+const missingText = ({ time, total_steps: steps }: Record<string, Plain>): string => (time && !steps ? "chosen at the run's start" : '-');
 
 /** Says how the server computed a setting that the request left out. */
 function computedWords(setting: Setting, preset: string | undefined, text: string, { budget, hiddenSize = 0 }: Planned): string {
@@ -55,15 +61,16 @@ function computedWords(setting: Setting, preset: string | undefined, text: strin
   return ` (${words}${here.length === 0 ? '' : `; here ${here.join(', and ')}`})`;
 }
 
-/** A server sends no budget that a run does not have. */
-const isNoBudget = (name: string, value: Plain): boolean => !value && (BUDGET_NAMES as readonly string[]).includes(name);
+/** A server sends no budget and no time that a run does not have. */
+const isUnasked = (name: string, value: Plain): boolean => !value && [...BUDGET_NAMES, 'time'].includes(name);
 
 /** A share with more digits than this is computed, not typed. */
 const SHARE_DIGITS_MAX = 6;
 
-/** Returns the value as `launch` takes it. A setting that the server does not know has no value. */
-function valueText(value: Plain, { unit, share }: Setting): string {
-  if (value === null || value === undefined || value === '') return '-';
+/** Returns the value as `launch` takes it. */
+function valueText(value: NonNullable<Plain>, { unit, share }: Setting): string {
+  if (value === '') return '-';
+  if (unit === 'time') return timeWords(Number(value));
   if (share && typeof value === 'number' && String(value).length > SHARE_DIGITS_MAX) return percent(value, 2);
   const text = Array.isArray(value) ? value.join(',') : String(value);
   return unit === '' ? text : `${text} ${value === 1 ? unit.replace(/s$/, '') : unit}`;

@@ -152,7 +152,11 @@ function Figures({ run }: { run: Run }) {
   );
   const live = run.liveMetrics ?? run.lastStep;
   const figures: [term: string, value: string, more: string][] = [
-    ['Step', count(stepOf(run)), `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`],
+    [
+      'Step',
+      count(stepOf(run)),
+      run.stepsToChoose ? 'steps are chosen first' : `of ${count(endOf(run))}${run.phases.length > 1 ? `, ${run.phase}` : ''}`,
+    ],
     ['Expected sparsity', percent(live?.expectedSparsity ?? run.expectedSparsity), `of ${targetWithBudget(run.settings ?? {})}`],
     ['Hard sparsity', reachedWords(run.hardSparsity, run.budget), `${percent(shareGone(run))} of all parameters`],
     ['Parameters', run.result === undefined ? NONE : short(Number(run.result.parameterCount)), `of ${short(Number(run.parameterCount))}`],

@@ -3,7 +3,7 @@ import { settingOfName, type v1 } from '#protocol';
 import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { NamedCard } from '../pruning-run/planning/cards.js';
-import type { Budget, ModelIdentity, RunSettings } from '../pruning-run/record/pruning-run.events.js';
+import type { Budget, RunSettings } from '../pruning-run/record/pruning-run.events.js';
 import { shareGoneAt, sizesAt } from '../pruning-run/method/budget.js';
 import { shareOfDefaults, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { ResultSize } from '../pruning-run/planning/result-size.js';
@@ -42,18 +42,19 @@ export function budgetPlan(
   };
 }
 
+/** The estimate for a card. It has no durations where the steps are still to be chosen. */
 export function cardMessage(
   { name, figures }: NamedCard,
-  model: ModelIdentity,
-  settings: RunSettings,
-  changed: RunSettings | undefined,
+  { model, settings, change, following }: RunPlan,
   firstStep: number,
 ): v1.CardEstimate {
+  const seconds = (planned: RunSettings | undefined): number | undefined =>
+    planned === undefined || following !== undefined ? undefined : secondsOnCard(model, planned, figures, firstStep);
   return {
     name,
     peakFlops: figures.flops[settings.computeDtype],
     peakShare: PEAK_SHARE,
-    seconds: secondsOnCard(model, settings, figures, firstStep),
-    changeSeconds: changed === undefined ? undefined : secondsOnCard(model, changed, figures, firstStep),
+    seconds: seconds(settings),
+    changeSeconds: seconds(change?.settings),
   };
 }

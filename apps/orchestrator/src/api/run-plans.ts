@@ -68,18 +68,21 @@ export class RunPlans {
     fork?: PruningRunState,
   ): Promise<v1.PlanRunResponse> {
     const { model, settings, memory, change, engine } = plan;
+    const stepsToChoose = plan.following !== undefined;
     const start = fork?.origin?.from;
     const firstStep = start?.step ?? 0;
     const disk = diskPlan(settings, memory, await roomForArtifacts(this.config), fork);
     return {
-      settings: settingsMessageOfRun(settings),
+      settings: settingsMessageOfRun(settings, plan.following),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       hiddenSize: model.hiddenSize,
       memory: memoryMessage({ memory, change }),
-      card: card === null ? undefined : cardMessage(card, model, settings, change?.settings, firstStep),
+      card: card === null ? undefined : cardMessage(card, plan, firstStep),
       warnings: [
-        ...targetWarnings(settings, start, plan.budget === null ? undefined : shareGoneAt(plan.budget, model, settings)),
+        ...(stepsToChoose
+          ? []
+          : targetWarnings(settings, start, plan.budget === null ? undefined : shareGoneAt(plan.budget, model, settings))),
         ...diskWarnings(disk),
         ...memoryWarnings(settings, memory),
         ...(result === undefined ? [] : resultWarnings(result, settings, plan.budget)),
@@ -89,20 +92,24 @@ export class RunPlans {
       budget,
       disk,
       engine,
+      stepsToChoose,
       ...this.estimate(model.path, settings, firstStep),
       forkedAtStep: start && BigInt(start.step),
     };
   }
 
+  /** The duration of the steps or, with a time, the number of steps that fit it, by the speed of the last similar run. */
   private estimate(
     modelPath: string,
     settings: RunSettings,
     firstStep: number,
-  ): { estimatedSeconds: number | undefined; estimatedByRunId: string } {
+  ): Pick<v1.PlanRunResponse, 'estimatedSeconds' | 'estimatedSteps' | 'estimatedByRunId'> {
     const last = this.views.lastSpeed(modelPath, settings);
-    if (last === null) return { estimatedSeconds: undefined, estimatedByRunId: '' };
-    const tokens = (endStepOf(settings) - firstStep) * settings.batchSize * settings.sequenceLength;
-    return { estimatedSeconds: tokens / last.tokensPerSecond, estimatedByRunId: last.runId };
+    if (last === null) return { estimatedByRunId: '' };
+    const stepSeconds = (settings.batchSize * settings.sequenceLength) / last.tokensPerSecond;
+    const estimatedByRunId = last.runId;
+    if (settings.time > 0) return { estimatedSteps: BigInt(Math.round(settings.time / stepSeconds)), estimatedByRunId };
+    return { estimatedSeconds: (endStepOf(settings) - firstStep) * stepSeconds, estimatedByRunId };
   }
 }
 

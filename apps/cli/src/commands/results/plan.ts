@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { budgetPlanWords } from '#comparison';
+import { budgetPlanWords, timeWords } from '#comparison';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -130,8 +130,14 @@ function changeText({ memory, settings, card, forkedAtStep }: v1.PlanRunResponse
   return `it does not fit: ${bytes(change.totalBytes)} would${time}, with ${options.join(' ')}`;
 }
 
-function estimateWords({ estimatedSeconds, estimatedByRunId, card }: v1.PlanRunResponse): string {
-  if (card !== undefined) {
+/** Words for the duration of the steps or, with a time, for the steps that fit it. */
+function estimateWords({ settings, stepsToChoose, estimatedSeconds, estimatedSteps, estimatedByRunId, card }: v1.PlanRunResponse): string {
+  if (stepsToChoose) {
+    const most = `at most about ${count(estimatedSteps ?? 0n)} at the speed of run ${estimatedByRunId}`;
+    const known = card === undefined && estimatedSteps !== undefined ? most : 'their number is not known yet';
+    return `as many steps as fit ${timeWords(settings?.time ?? 0)}, measured at the run's start: ${known}`;
+  }
+  if (card?.seconds !== undefined) {
     const peak = `${decimal(card.peakFlops / 1e12, 1)} TFLOP/s`;
     return `about ${duration(card.seconds)} on ${card.name}, at ${percent(card.peakShare, 0)} of the ${peak} that its maker publishes`;
   }

@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf';
+import { RunSettingsSchema } from '../../generated/espalier/v1/common_pb.js';
 import { PlanRunResponseSchema, type PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Trouble } from '../../api/view-state.js';
 import { afterFailure, noPlanWords, planFacts, remedyWords } from './plan-words.js';
@@ -28,6 +29,14 @@ describe('the plan of a form', () => {
       'It does not fit in memory: 18.0 GiB would, with checkpoint activations, sequence length 128.',
     );
     expect(remedyWords(plan(GIB, 2n * GIB))).toBe('');
+  });
+
+  test('of a run with a time has no steps, which are chosen at its start', () => {
+    const chosen = create(RunSettingsSchema, { time: 1800 });
+    const timed = create(PlanRunResponseSchema, { ...plan(GIB, 2n * GIB), settings: chosen, stepsToChoose: true });
+    expect([fact(planFacts(known(timed)), 'Steps'), fact(planFacts(known(timed)), 'Time')]).toEqual(['chosen at the start', '30m']);
+    const once = create(PlanRunResponseSchema, { ...timed, estimatedSteps: 230n });
+    expect(fact(planFacts(known(once)), 'Steps')).toBe('chosen at the start, at most about 230');
   });
 
   test('of a launch counts all steps, and that of a fork those from its beginning', () => {

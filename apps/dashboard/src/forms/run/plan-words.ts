@@ -1,7 +1,6 @@
 // Describes the server's plan: what a run would take, and whether that fits.
-import { targetWithBudget } from '../../../../../libs/comparison/src/index.js';
+import { targetWithBudget, timeWords } from '../../../../../libs/comparison/src/index.js';
 import type { Trouble } from '../../api/view-state.js';
-import type { RunSettings } from '../../generated/espalier/v1/common_pb.js';
 import type { MemoryChange, PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, duration, LOADING, NONE } from '../../ui/format.js';
 import { formTroubles } from '../form-troubles.js';
@@ -30,7 +29,7 @@ export function noPlanWords({ plan, trouble }: Planned): string {
 /** The facts of a plan. Without one they are not known yet, or there are none if the plan was refused. */
 export function planFacts({ plan, trouble }: Planned): PlanFact[] {
   const missing = trouble?.isPassing !== false ? LOADING : NONE;
-  const { memory, disk, settings, estimatedSeconds: seconds, forkedAtStep } = plan ?? {};
+  const { memory, disk, settings, forkedAtStep } = plan ?? {};
   const isDiskShort = disk?.availableBytes !== undefined && disk.totalBytes > disk.availableBytes;
   const diskRoom = disk?.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`;
   const isMemoryShort = memory !== undefined && !fits(plan!);
@@ -41,11 +40,11 @@ export function planFacts({ plan, trouble }: Planned): PlanFact[] {
     },
     { term: 'Result', value: plan === undefined ? missing : resultWords(plan) },
     { term: 'Target', value: settings === undefined ? missing : targetWithBudget(settings, 1) },
-    { term: 'Steps', value: settings === undefined ? missing : stepWords(settings, forkedAtStep) },
+    { term: 'Steps', value: plan === undefined ? missing : stepWords(plan) },
     { term: 'Teachers', value: disk === undefined ? missing : `${count(disk.teachers)}${forkedAtStep === undefined ? '' : ' more'}` },
     {
       term: 'Time',
-      value: plan === undefined ? missing : seconds === undefined ? 'not known: no run here was like it' : `about ${duration(seconds)}`,
+      value: plan === undefined ? missing : durationWords(plan),
     },
     {
       term: 'Memory',
@@ -64,10 +63,18 @@ export function planFacts({ plan, trouble }: Planned): PlanFact[] {
   ];
 }
 
-function stepWords({ totalSteps = 0, recoverSteps = 0 }: RunSettings, forkedAtStep: bigint | undefined): string {
+function stepWords({ settings, stepsToChoose, estimatedSteps, forkedAtStep }: PlanRunResponse): string {
+  const known = estimatedSteps === undefined ? '' : `, at most about ${count(estimatedSteps)}`;
+  if (stepsToChoose) return `chosen at the start${known}`;
+  const { totalSteps = 0, recoverSteps = 0 } = settings!;
   const end = totalSteps + recoverSteps;
   if (forkedAtStep === undefined) return count(end);
   return `${count(end - Number(forkedAtStep))}, from step ${count(forkedAtStep)} to ${count(end)}`;
+}
+
+function durationWords({ settings, stepsToChoose, estimatedSeconds: seconds }: PlanRunResponse): string {
+  if (stepsToChoose) return timeWords(settings?.time ?? 0);
+  return seconds === undefined ? 'not known: no run here was like it' : `about ${duration(seconds)}`;
 }
 
 /** A plan has no result where the target is in seconds, since these do not tell how many parameters go. */

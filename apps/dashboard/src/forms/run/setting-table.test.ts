@@ -49,6 +49,14 @@ test('the settings of a run can be typed again: with its one target, and with th
   );
 });
 
+test('a time is typed with its unit, and typed again only where no steps were chosen by it', () => {
+  expect(settingsOf({ time: '30m' }).time).toBe(1800);
+  expect(() => settingsOf({ time: '30' })).toThrow('A time is allowed, e.g. 90s, 10m or 2h.');
+  expect(fieldOf('time').range).toBe('1s to 720h');
+  const again = (part: object) => retyped(create(RunSettingsSchema, { time: 90, ...part }));
+  expect([again({}), again({ totalSteps: 40 })]).toEqual([{ time: '90s' }, { total_steps: '40' }]);
+});
+
 test('an empty choice stands for the default in a launch, and in a fork for what its parent has or its plan says', () => {
   const parent = { recipe: 'lm', recover_weights: 'all' };
   const words = (name: string, typed: Typed, planned?: Record<string, string>): string =>

@@ -1,5 +1,12 @@
 // The settings of a run as texts. They follow the protocol's table of settings: name, range, default, unit, help.
-import { leastAsked, otherTargets, presetDefault, typedNumber, type PresetDefaults } from '../../../../../libs/comparison/src/index.js';
+import {
+  leastAsked,
+  otherTargets,
+  presetDefault,
+  timeWords,
+  typedNumber,
+  type PresetDefaults,
+} from '../../../../../libs/comparison/src/index.js';
 import { fromJson, getOption, hasOption, ScalarType, toJson, type DescField, type JsonObject, type JsonValue } from '@bufbuild/protobuf';
 import { RunSettingsSchema, type RunSettings } from '../../generated/espalier/v1/common_pb.js';
 import { setting, type Setting } from '../../generated/espalier/v1/setting_pb.js';
@@ -29,11 +36,14 @@ export interface SettingField {
 
 const WHOLE: readonly ScalarType[] = [ScalarType.UINT32, ScalarType.UINT64];
 
+const TIME = 'time';
+
 /** Returns "1 to 20" or "above 0, up to 1"; '' for a setting without a range. */
 function rangeWords(name: string, option: Setting): string {
   const { max, withinModel } = option;
   if (max === undefined) return '';
-  const limit = (value: number): string => (Number.isInteger(value) ? count(value) : String(value));
+  const limit = (value: number): string =>
+    option.unit === TIME ? timeWords(value) : Number.isInteger(value) ? count(value) : String(value);
   const most = withinModel ? "the model's" : limit(max); // the unit stands after the number
   const { least, isExcluded } = leastAsked(name, option);
   return isExcluded ? `above ${limit(least)}, up to ${most}` : `${limit(least)} to ${most}`;
@@ -110,7 +120,10 @@ function typedOf(settings: RunSettings | undefined): Typed {
   if (settings === undefined) return {};
   const json = toJson(RunSettingsSchema, settings, { useProtoFieldName: true }) as Record<string, unknown>;
   return Object.fromEntries(
-    Object.entries(json).map(([name, value]) => [name, Array.isArray(value) ? value.join(',') : plainNumber(String(value))]),
+    Object.entries(json).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.join(',') : name === TIME ? timeWords(Number(value)) : plainNumber(String(value)),
+    ]),
   );
 }
 
@@ -155,7 +168,7 @@ export function settingsOf(typed: Typed): RunSettings {
 
 /** Reads a number. A whole number is kept as a text, so that it keeps all of its digits. */
 function numberOf(field: SettingField, text: string): string | number {
-  if (/^\d+$/.test(text)) return text;
+  if (field.unit !== TIME && /^\d+$/.test(text)) return text;
   try {
     return typedNumber(field, text);
   } catch (error) {

@@ -68,8 +68,11 @@ const YES_OR_NO: SettingField['choices'] = [
   ['false', 'no'],
 ];
 
+/** A time has its unit in its range. */
+const unitWords = (unit: string): string => (unit === '' || unit === 'time' ? '' : ` ${unit}`);
+
 function Field({ field: { name, help, range, unit, choices, kind }, value, fallback, wrong, changed }: FieldProps) {
-  const row = { label: name.replaceAll('_', ' '), help: `${help}${range && `: ${range}`}${unit && ` ${unit}`}`, value, changed, wrong };
+  const row = { label: name.replaceAll('_', ' '), help: `${help}${range && `: ${range}`}${unitWords(unit)}`, value, changed, wrong };
   if (kind !== 'choice' && kind !== 'flag')
     return <TextField {...row} placeholder={fallback.value} inputMode={kind === 'number' ? 'decimal' : 'text'} />;
   return <ChoiceField {...row} options={[['', emptyWords(fallback)], ...(kind === 'flag' ? YES_OR_NO : choices)]} />;

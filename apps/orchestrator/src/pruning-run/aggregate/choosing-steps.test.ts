@@ -1,4 +1,4 @@
-import { settingsTable, type SettingName } from '#protocol';
+import type { SettingName } from '#protocol';
 import { runSeconds } from '../method/run-time.js';
 import { followingSteps, resolveSettings, timeViolations, type RequestedSettings } from '../method/run-settings.js';
 import { endStepOf } from '../method/phases.js';
@@ -101,11 +101,16 @@ it('a perplexity of a short run is taken over the beginning of the text, and a b
   expect(tokens({ recipe: 'wanda' })).toBe(0);
 });
 
-it('settings that follow from the steps are computed ones', () => {
-  const computed = new Set<SettingName>(
-    settingsTable()
-      .filter((one) => one.computed)
-      .map(({ name }) => name),
-  );
-  expect(followingSteps({}).every((name) => computed.has(name))).toBe(true);
+it.each<RequestedSettings>([
+  {},
+  { preset: 'short' },
+  { preset: 'paper', sparsityControl: 'tracking' },
+  { preset: 'fisher', totalSteps: 1 },
+  { targetSparsity: 0.2, recoverSchedule: 'linear' },
+])('of %j no other setting follows from the steps than those that a time chooses', (requested) => {
+  const of = (totalSteps: number, recoverSteps: number): RunSettings => resolveSettings({ totalSteps, recoverSteps, ...requested }, model);
+  const [few, many] = [of(20, 30), of(2_000, 3_000)];
+  const differing = (Object.keys(few) as SettingName[]).filter((name) => JSON.stringify(few[name]) !== JSON.stringify(many[name]));
+  const chosen: SettingName[] = ['totalSteps', 'recoverSteps', ...followingSteps({})];
+  expect(differing.filter((name) => !chosen.includes(name))).toEqual([]);
 });

@@ -101,9 +101,12 @@ export function withGroupGates(requested: RequestedSettings, { heads, kvHeads }:
   return { ...requested, gates: [...gates, 'kv-group'] };
 }
 
-/** The settings whose defaults may follow from the number of steps, as far as the request leaves them open. */
+/** The settings whose defaults follow from the number of steps. */
+const FOLLOWING_STEPS: readonly SettingName[] = ['warmupSteps', 'maskLearningRate', 'recoverWarmupSteps', 'evaluationTokens'];
+
+/** Those that a request leaves open. */
 export const followingSteps = (requested: RequestedSettings): SettingName[] =>
-  (Object.keys(computed) as SettingName[]).filter((name) => name !== 'recoverSteps' && requested[name] === undefined);
+  FOLLOWING_STEPS.filter((name) => requested[name] === undefined);
 
 /** Gives settings other numbers of steps, and the settings in `following` their defaults by them. */
 export function withSteps(
