@@ -181,6 +181,75 @@ std::vector<Part> ranked_parts(const ModelConfig& c, const PartCosts& costs, con
   return parts;
 }
 
+// What is to close.
+struct OneShotTarget {
+  const ModelConfig& config;
+  const ShapeTarget& shape;
+  const BlockGates& gates;
+  const PartCosts& costs;
+  double sparsity, wanted;  // the share that goes, and its cost
+};
+
+void close_within_layers(const OneShotTarget& target, const GateImportance& importance, Masks& a) {
+  const auto& [c, shape, gates, costs, sparsity, wanted] = target;
+  std::vector<KeptBlocks> kept(c.layer_count);
+  const double by_blocks = close_blocks(c, gates, costs, importance, wanted, a, kept);
+  const auto layers_left = static_cast<double>(std::count_if(kept.begin(), kept.end(), [](const KeptBlocks& k) { return k.any(); }));
+  std::vector<int64_t> units_closed(c.layer_count, 0);
+  std::vector<std::vector<int32_t>> units(c.layer_count);
+  double removed = 0, layers_seen = 0;
+  // Units compensate for the size of heads, so layers that have units come last.
+  std::vector<int64_t> order;
+  for (const bool mlp : {false, true})
+    for (int64_t l = 0; l < c.layer_count; l++)
+      if (kept[l].any() && kept[l].mlp == mlp) order.push_back(l);
+  for (const int64_t l : order) {
+    const double share = ++layers_seen / layers_left;
+    const double due = std::max(0.0, (wanted - by_blocks) * share - removed);
+    const std::span<float> groups =
+        kept[l].attention && gates.kv_group ? std::span(a.kv_group).subspan(l * c.kv_head_count, c.kv_head_count) : std::span<float>{};
+    const std::vector<int32_t> heads = heads_after_groups(c, l, importance, due / kept[l].cost(costs), groups);
+    const ClosedParts closed = closed_in_layer(c, costs, kept[l], l, heads, due);
+    removed += closed.cost;
+    units[l] = ranked(importance.intermediate.data() + l * c.intermediate_size, c.intermediate_size);
+    for (int64_t i = 0; i < closed.heads; i++) a.head[l * c.head_count + heads[i]] = -kSure;
+    for (int64_t i = 0; i < closed.units; i++) a.intermediate[l * c.intermediate_size + units[l][i]] = -kSure;
+    units_closed[l] = closed.units;
+  }
+  for (int64_t l = c.layer_count - 1; l >= 0 && !reaches(c, shape, gates, a, sparsity); l--)
+    if (kept[l].mlp && units_closed[l] < c.intermediate_size)
+      a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;
+}
+
+void close_over_layers(const OneShotTarget& target, const GateImportance& importance, Masks& a) {
+  const auto& [c, shape, gates, costs, sparsity, wanted] = target;
+  std::vector<int64_t> heads(c.layer_count, c.head_count), units(c.layer_count, c.intermediate_size);
+  const auto close = [&](const Part& part) {
+    std::fill_n((part.unit ? a.intermediate : a.head).begin() + part.first, part.count, -kSure);
+    (part.unit ? units : heads)[part.layer] -= part.count;
+  };
+  double removed = 0;
+  std::vector<Part> open;
+  for (const Part& part : ranked_parts(c, costs, importance)) {
+    // A head that would overshoot stays, and units close in its place.
+    if (removed >= wanted * (1 - kRounding) || (!part.unit && removed + part.cost > wanted + costs.unit)) {
+      open.push_back(part);
+      continue;
+    }
+    close(part);
+    removed += part.cost;
+  }
+  for (size_t i = 0; i < open.size() && !reaches(c, shape, gates, a, sparsity); i++)
+    if (open[i].unit) close(open[i]);
+  const int64_t together = c.head_count / c.kv_head_count;
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    if (gates.kv_group)
+      for (int64_t g = 0; g < c.kv_head_count; g++) a.kv_group[l * c.kv_head_count + g] = a.head[l * c.head_count + g * together];
+    if (gates.attention && heads[l] == 0) a.attention[l] = -kSure;
+    if (gates.mlp && units[l] == 0) a.mlp[l] = -kSure;
+  }
+}
+
 }  // namespace
 
 GateImportance magnitude_importance(const ModelWeights& model) {
@@ -233,67 +302,8 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
   const PartCosts costs(c, rule.per());
   const double wanted = wanted_cost(c, shape, rule, costs, sparsity);
   Masks a = all_open(c, gates);
-  std::vector<KeptBlocks> kept(c.layer_count);
-  const double by_blocks = close_blocks(c, gates, costs, importance, wanted, a, kept);
-  const auto layers_left = static_cast<double>(std::count_if(kept.begin(), kept.end(), [](const KeptBlocks& k) { return k.any(); }));
-  std::vector<int64_t> units_closed(c.layer_count, 0);
-  std::vector<std::vector<int32_t>> units(c.layer_count);
-  double removed = 0, layers_seen = 0;
-  // Units compensate for the size of heads, so layers that have units come last.
-  std::vector<int64_t> order;
-  for (const bool mlp : {false, true})
-    for (int64_t l = 0; l < c.layer_count; l++)
-      if (kept[l].any() && kept[l].mlp == mlp) order.push_back(l);
-  for (const int64_t l : order) {
-    const double share = ++layers_seen / layers_left;
-    const double due = std::max(0.0, (wanted - by_blocks) * share - removed);
-    const std::span<float> groups =
-        kept[l].attention && gates.kv_group ? std::span(a.kv_group).subspan(l * c.kv_head_count, c.kv_head_count) : std::span<float>{};
-    const std::vector<int32_t> heads = heads_after_groups(c, l, importance, due / kept[l].cost(costs), groups);
-    const ClosedParts closed = closed_in_layer(c, costs, kept[l], l, heads, due);
-    removed += closed.cost;
-    units[l] = ranked(importance.intermediate.data() + l * c.intermediate_size, c.intermediate_size);
-    for (int64_t i = 0; i < closed.heads; i++) a.head[l * c.head_count + heads[i]] = -kSure;
-    for (int64_t i = 0; i < closed.units; i++) a.intermediate[l * c.intermediate_size + units[l][i]] = -kSure;
-    units_closed[l] = closed.units;
-  }
-  for (int64_t l = c.layer_count - 1; l >= 0 && !reaches(c, shape, gates, a, sparsity); l--)
-    if (kept[l].mlp && units_closed[l] < c.intermediate_size)
-      a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;
-  return a;
-}
-
-Masks one_shot_over_layers(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
-                           double sparsity) {
-  const CostRule rule(c, shape, gates);
-  const PartCosts costs(c, rule.per());
-  const double wanted = wanted_cost(c, shape, rule, costs, sparsity);
-  Masks a = all_open(c, gates);
-  std::vector<int64_t> heads(c.layer_count, c.head_count), units(c.layer_count, c.intermediate_size);
-  const auto close = [&](const Part& part) {
-    std::fill_n((part.unit ? a.intermediate : a.head).begin() + part.first, part.count, -kSure);
-    (part.unit ? units : heads)[part.layer] -= part.count;
-  };
-  double removed = 0;
-  std::vector<Part> open;
-  for (const Part& part : ranked_parts(c, costs, importance)) {
-    // A head that would overshoot stays, and units close in its place.
-    if (removed >= wanted * (1 - kRounding) || (!part.unit && removed + part.cost > wanted + costs.unit)) {
-      open.push_back(part);
-      continue;
-    }
-    close(part);
-    removed += part.cost;
-  }
-  for (size_t i = 0; i < open.size() && !reaches(c, shape, gates, a, sparsity); i++)
-    if (open[i].unit) close(open[i]);
-  const int64_t together = c.head_count / c.kv_head_count;
-  for (int64_t l = 0; l < c.layer_count; l++) {
-    if (gates.kv_group)
-      for (int64_t g = 0; g < c.kv_head_count; g++) a.kv_group[l * c.kv_head_count + g] = a.head[l * c.head_count + g * together];
-    if (gates.attention && heads[l] == 0) a.attention[l] = -kSure;
-    if (gates.mlp && units[l] == 0) a.mlp[l] = -kSure;
-  }
+  const OneShotTarget target{c, shape, gates, costs, sparsity, wanted};
+  (importance.over_layers ? close_over_layers : close_within_layers)(target, importance, a);
   return a;
 }
 

@@ -8,12 +8,13 @@
 namespace espalier {
 
 // The ratings of gates; a greater one is more important. Those of layers are compared over all layers. Those of gates are compared only
-// within one layer and one kind, unless they are changes of the loss, which are compared over all layers and kinds.
+// within one layer and one kind, unless they are changes of the loss.
 struct GateImportance {
   std::vector<double> head;           // [L, H]
   std::vector<double> intermediate;   // [L, I]
   std::vector<double> kv_group = {};  // [L, G], the rating of a group's keys and values; the ratings of its heads are added
   std::vector<double> layer = {};     // [L], how much the layer changes its input; needed only for gates of attention or MLPs
+  bool over_layers = false;           // heads and units are rated by changes of the loss, which are compared over all layers and kinds
 };
 
 // The sums of squares of each input feature of o_proj and down_proj in the intact model, over the tokens of the calibration text.
@@ -28,18 +29,18 @@ GateImportance magnitude_importance(const ModelWeights& model);
 // Rates by the sum of |weight| times the norm of its input, over the columns of o_proj or down_proj that the head or unit feeds.
 GateImportance wanda_importance(const ModelWeights& model, const InputSquares& squares);
 
-// Returns log-alphas whose deterministic masks are exactly 0 and 1. Blocks of the least important layers close first, as many as the
-// sparsity has room for, and one layer stays. Every other layer loses the same share of its heads and units, to within one head; where
-// groups have gates, whole groups close before single heads. Units compensate for the size of heads. The sparsity is the wanted one, or
-// above it by less than two units. Throws Error(kInvalidArgument, "scheduled_sparsity") where all heads and units together are fewer
+// Returns log-alphas whose deterministic masks are exactly 0 and 1. The sparsity is the wanted one, or above it by less than two units:
+// units compensate for the size of heads. Throws Error(kInvalidArgument, "scheduled_sparsity") where all heads and units together are fewer
 // parameters. The shape target says which cost the sparsity is a share of.
+//
+// Ratings of gates within one layer: blocks of the least important layers close first, as many as the sparsity has room for, and one layer
+// stays. Every other layer loses the same share of its heads and units, to within one head; where groups have gates, whole groups close
+// before single heads.
+//
+// Ratings over all layers: the parts with the smallest rating for their cost close. A part is a unit, or a head with its key/value head;
+// where several heads read one key/value head, they are one part, whose rating is the sum of theirs. A block whose parts are all closed is
+// closed as a whole.
 Masks one_shot_log_alphas(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
                           double sparsity);
-
-// The same for ratings that are changes of the loss. The parts of all layers compete: those with the smallest rating for their cost close,
-// until the sparsity is reached. A part is a unit, or a head with its key/value head; where several heads read one key/value head, they are
-// one part, whose rating is the sum of theirs. A block whose parts are all closed is closed as a whole.
-Masks one_shot_over_layers(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
-                           double sparsity);
 
 }  // namespace espalier

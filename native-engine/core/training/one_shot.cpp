@@ -131,7 +131,8 @@ std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan
   };
   const OneShard one(workspace_, options_);
   const Masks open = open_masks(model_.config());
-  GateImportance sums{std::vector<double>(open.head.size()), std::vector<double>(open.intermediate.size())};
+  GateImportance sums{
+      .head = std::vector<double>(open.head.size()), .intermediate = std::vector<double>(open.intermediate.size()), .over_layers = squared};
   int64_t sequences = 0;
   loss = 0;
   const bool done = calibrate(plan, 1, cancel, [&](const TokenRows& text) {
@@ -171,14 +172,12 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
   const BlockGates& gates = layout().gates();
   if (gates.kv_group && ratings->kv_group.empty())
     ratings->kv_group.assign(model_.config().layer_count * model_.config().kv_head_count, 0.0);
-  const bool over_layers = plan.one_shot->importance == Importance::kFisher;
-  if ((gates.attention || gates.mlp) && !over_layers) {
+  if ((gates.attention || gates.mlp) && !ratings->over_layers) {
     const auto layers = layer_ratings(plan, cancel);
     if (!layers) return std::nullopt;
     ratings->layer = *layers;
   }
-  const auto choose = over_layers ? one_shot_over_layers : one_shot_log_alphas;
-  const Masks log_alphas = choose(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
+  const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
   std::vector<float> all;
   for (const std::vector<float>* part : kinds_of(log_alphas)) all.insert(all.end(), part->begin(), part->end());
   state_.write_log_alphas(all);

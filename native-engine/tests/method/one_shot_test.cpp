@@ -227,13 +227,14 @@ TEST_F(OneShotPruning, PartsOfAllLayersCompeteAndHeadsOfOneKeyCloseTogether) {
   ASSERT_GT(together, 1);
   GateImportance ratings{std::vector<double>(config.layer_count * config.head_count, 1e6),
                          std::vector<double>(config.layer_count * config.intermediate_size, 1e3)};
+  ratings.over_layers = true;
   for (int64_t i = 0; i < config.intermediate_size; i++) ratings.intermediate[i] = 1.0 + 1e-3 * static_cast<double>(i);
   std::fill_n(ratings.head.begin() + config.head_count, together, 1e-6);
   const BlockGates gates{true, false, true};
   const PrunableSizes sizes = prunable_sizes(config, gates);
   const double all = sizes.prunable + sizes.stable, group = static_cast<double>(together) * sizes.head + sizes.kv,
                mlp = static_cast<double>(config.intermediate_size) * sizes.intermediate;
-  const auto closed_at = [&](double cost) { return one_shot_over_layers(config, {}, gates, ratings, cost / all); };
+  const auto closed_at = [&](double cost) { return one_shot_log_alphas(config, {}, gates, ratings, cost / all); };
   const Masks whole = closed_at(group + mlp);
   for (int64_t h = 0; h < config.layer_count * config.head_count; h++)
     EXPECT_EQ(whole.head[h] < 0, h >= config.head_count && h < config.head_count + together) << h;
