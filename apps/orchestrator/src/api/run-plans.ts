@@ -10,7 +10,13 @@ import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { NamedCard } from '../pruning-run/planning/cards.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
-import { recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from '../pruning-run/planning/recipe-advice.js';
+import {
+  realModelAdvice,
+  recipeAdvice,
+  recoveryRateAdvice,
+  smallModelAdvice,
+  targetAdvice,
+} from '../pruning-run/planning/recipe-advice.js';
 import { estimatedSize, resultSize, resultWarnings, type ResultSize } from '../pruning-run/planning/result-size.js';
 import { targetWarnings, type SettingsWarning } from '../pruning-run/planning/target-sparsity.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
@@ -137,6 +143,7 @@ function resultOfFork(plan: RunPlan, { model, settings, origin }: PruningRunStat
 function launchAdvice({ model, settings, budget }: RunPlan, asked: RequestedSettings, result: ResultSize | undefined): SettingsWarning[] {
   return [
     ...recipeAdvice(settings),
+    ...realModelAdvice(settings, model.parameterCount),
     ...(budget === null ? smallModelAdvice(settings, model.parameterCount) : []),
     ...recoveryRateAdvice(settings, model, asked, budget),
     ...(budget === null && result !== undefined ? targetAdvice(settings, model, result.parameterCount) : []),

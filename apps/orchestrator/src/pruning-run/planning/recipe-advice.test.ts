@@ -1,5 +1,5 @@
 import { resolveSettings, type RequestedSettings } from '../method/run-settings.js';
-import { recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from './recipe-advice.js';
+import { realModelAdvice, recipeAdvice, recoveryRateAdvice, smallModelAdvice, targetAdvice } from './recipe-advice.js';
 
 const advice = (settings: RequestedSettings): string[] => recipeAdvice(resolveSettings(settings)).map(({ message }) => message);
 
@@ -30,6 +30,22 @@ test('a model with few weights is told of masks that are chosen at once, where t
     { recipe: 'wanda', recoverSteps: 50 },
     { recoverSteps: 0 },
     { preset: 'short' },
+  ] as const) {
+    expect(told(settings)).toEqual([]);
+  }
+});
+
+test('a real model is advised to be pruned at once, up to the targets at which that was as good or better', () => {
+  const told = (settings: RequestedSettings, parameters = 134_515_008): string[] =>
+    realModelAdvice(resolveSettings(settings), parameters).map(({ message }) => message);
+  expect(told({ targetSparsity: 0.3 })).toEqual([expect.stringMatching(/23\.8 .* 38\.1 .*--preset fisher$/)]);
+  expect(told({}, 3_443_136)).toEqual([]);
+  for (const settings of [
+    { preset: 'fisher' },
+    { preset: 'short' },
+    { targetSparsity: 0.7 },
+    { recoverWeights: 'lora' },
+    { shapeTarget: 'uniform' }, // only masks that learn are held to a shape
   ] as const) {
     expect(told(settings)).toEqual([]);
   }
