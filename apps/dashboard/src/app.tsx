@@ -12,7 +12,7 @@ import { RunView } from './run/run.js';
 import { Alerts } from './server/alerts.js';
 import { ServerView } from './server/server.js';
 import { StudiesView, StudyView } from './studies/studies.js';
-import { Anchor, usePlace, type Place } from './ui/router.js';
+import { Anchor, useLocation, type PageLocation } from './ui/router.js';
 import { toggleTheme, useTheme } from './ui/theme.js';
 
 startLive();
@@ -25,7 +25,7 @@ const LINK_WORDS: Record<Link, [tone: string, words: string]> = {
 };
 
 export function App() {
-  const place = usePlace();
+  const place = useLocation();
   const link = useLink();
   const theme = useTheme();
   const [launching, setLaunching] = useState(false);
@@ -83,7 +83,7 @@ export function App() {
   );
 }
 
-function View({ place, launch }: { place: Place; launch: () => void }) {
+function View({ place, launch }: { place: PageLocation; launch: () => void }) {
   const { path, query } = place;
   const [, runId, tab = ''] = /^\/runs\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
   const [, studyId] = /^\/studies\/([^/]+)$/.exec(path) ?? [];

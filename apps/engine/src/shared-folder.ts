@@ -12,7 +12,7 @@ export interface Hold {
   release(): void;
 }
 
-export interface Mark {
+export interface FolderMarker {
   /** The name of the file that marks the folder. */
   file: string;
   /** The text of that file, which says what the folder is for. */
@@ -20,7 +20,7 @@ export interface Mark {
 }
 
 /** Makes the folder if it is not there. Returns its absolute path. @throws Error that says why it can't be used */
-export function openOwnFolder(path: string, mark: Mark): string {
+export function openOwnFolder(path: string, mark: FolderMarker): string {
   const folder = resolve(path);
   try {
     return openFolder(folder, mark);
@@ -31,7 +31,7 @@ export function openOwnFolder(path: string, mark: Mark): string {
 
 const isNoFolder = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOTDIR';
 
-function openFolder(folder: string, mark: Mark): string {
+function openFolder(folder: string, mark: FolderMarker): string {
   const isLink = lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
   if (isLink && !existsSync(folder)) throw new Error(`it is a link to ${readlinkSync(folder)}, which is not there`);
   makeFolder(folder);

@@ -138,7 +138,7 @@ export interface ArtifactStore {
   digestsStartingWith(prefix: string): Promise<string[]>;
   readonly owner: OwnerNote;
   /** The names of files among the artifacts that are not artifacts. */
-  strangers(): AsyncIterable<string>;
+  unknownFiles(): AsyncIterable<string>;
   /** The path of an artifact's bytes, valid as long as the artifact is not set aside or removed. Only folder stores have this method. */
   pathOf?(digest: string): string;
   /**

@@ -83,7 +83,7 @@ test('what is not an artifact is listed apart, and disturbs no list', async () =
   for await (const entry of store.list()) listed.push(entry.digest);
   expect(listed).toEqual([digest]);
   const strangers: string[] = [];
-  for await (const path of store.strangers()) strangers.push(path);
+  for await (const path of store.unknownFiles()) strangers.push(path);
   const expected = [join(folder, 'objects', digest.slice(0, 2), 'draft'), join(folder, 'objects', 'notes.txt')];
   expect(strangers.sort()).toEqual(expected.sort());
 });

@@ -225,7 +225,7 @@ class FolderStore implements ArtifactStore {
     }
   }
 
-  async *strangers(): AsyncIterable<string> {
+  async *unknownFiles(): AsyncIterable<string> {
     const objects = join(this.root, 'objects');
     for (const shard of (await readdir(objects, { withFileTypes: true })).sort(byName)) {
       if (!isShard(shard)) {

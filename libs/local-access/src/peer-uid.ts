@@ -42,21 +42,21 @@ export function rowsOf(table: Buffer): Map<string, PeerRow> {
 
 /** Finds the row of the other end. */
 export function rowOfPeer(table: PeerTable, rows: ReadonlyMap<string, PeerRow>, ends: ConnectionEnds): PeerRow | undefined {
-  const place = placesOf(ends).find((one) => one.table === table);
+  const place = endsInTables(ends).find((one) => one.table === table);
   return place === undefined ? undefined : rows.get(`${place.local} ${place.remote}`);
 }
 
-interface Place {
+interface EndsInTable {
   table: PeerTable;
   local: string;
   remote: string;
 }
 
 /** The places where the other end's row may be. The local address of that end is this end's remote address. */
-function placesOf({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): Place[] {
+function endsInTables({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): EndsInTable[] {
   if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return [];
   const [peer, own] = [remoteAddress, localAddress].map((address) => address.replace(MAPPED, ''));
-  const place = (table: PeerTable, form: (address: string) => string): Place => ({
+  const place = (table: PeerTable, form: (address: string) => string): EndsInTable => ({
     table,
     local: endpoint(form(peer!), remotePort),
     remote: endpoint(form(own!), localPort),

@@ -31,7 +31,7 @@ class Reader {
   void operator()(const char* name, bool& value) {
     if (wanted(name)) value = from_.boolean(name);
   }
-  void operator()(const char* name, Opposite opposite) {
+  void operator()(const char* name, Negated opposite) {
     if (wanted(name)) opposite.value = !from_.boolean(name);
   }
   void operator()(const char* name, std::array<bool, kProjectionCount>& targets) {
@@ -90,7 +90,7 @@ class Writer {
   void operator()(const char* name, uint64_t value) { out_.Set(name, Napi::BigInt::New(env_, value)); }
   void operator()(const char* name, double value) { out_.Set(name, value); }
   void operator()(const char* name, bool value) { out_.Set(name, value); }
-  void operator()(const char* name, Opposite opposite) { out_.Set(name, !opposite.value); }
+  void operator()(const char* name, Negated opposite) { out_.Set(name, !opposite.value); }
   void operator()(const char* name, const std::array<bool, kProjectionCount>& targets) {
     Napi::Array names = Napi::Array::New(env_);
     for (size_t p = 0; p < kProjectionCount; ++p)

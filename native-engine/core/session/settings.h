@@ -10,7 +10,7 @@
 namespace espalier {
 
 // A setting that is the negation of the value.
-struct Opposite {
+struct Negated {
   bool& value;
 };
 
@@ -24,7 +24,7 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("loraAlpha", lora.alpha);
   visit("loraTargets", lora.targets);
   visit("computeDtype", trainer.dtype);
-  visit("denseSteps", Opposite{trainer.exact_sparse});
+  visit("denseSteps", Negated{trainer.exact_sparse});
   visit("checkpointActivations", trainer.checkpoint_activations);
   visit("microShards", trainer.micro_shards);
   visit("gradientSum", trainer.gradient_sum);

@@ -17,7 +17,7 @@ export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]):
   const passSeconds = median(rated.map(({ speeds }) => speeds.dense.passSeconds));
   const parametersOfIntact = Number(rated[0]!.speeds.dense.parameterCount);
   const candidate = (one: Omit<Rated, 'speeds'>, { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed): Candidate => {
-    const [prefill, decode] = [prefillSpeedUp ?? SAME, decodeSpeedUp ?? SAME];
+    const [prefill, decode] = [prefillSpeedUp ?? AS_FAST, decodeSpeedUp ?? AS_FAST];
     const sizes = { parameters: Number(parameterCount), bytes: Number(bytes), sparsity: 1 - Number(parameterCount) / parametersOfIntact };
     const times = { prefillSeconds: prefillSeconds / prefill.times, passSeconds: passSeconds / decode.times };
     return { ...one, ...sizes, ...times, prefillSpeedUp: prefill, decodeSpeedUp: decode };
@@ -28,7 +28,7 @@ export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]):
   ];
 }
 
-const SAME = { times: 1, low: 1, high: 1 };
+const AS_FAST = { times: 1, low: 1, high: 1 };
 
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);

@@ -10,7 +10,7 @@ export interface RunFilterOptions {
   tag?: string[];
   where?: string[];
 }
-type Asked = Partial<v1.ListRunsRequest>;
+type ListRequest = Partial<v1.ListRunsRequest>;
 
 const LARGEST_PAGE = 500;
 
@@ -34,7 +34,7 @@ export function runFilter({
 }
 
 /** Reads page after page until it has `limit` runs. */
-export async function listedRuns(connection: Connection, asked: Asked, limit = Infinity): Promise<v1.ListRunsResponse> {
+export async function listedRuns(connection: Connection, asked: ListRequest, limit = Infinity): Promise<v1.ListRunsResponse> {
   const found: v1.Run[] = [];
   let pageToken = asked.pageToken ?? '';
   let total = 0;

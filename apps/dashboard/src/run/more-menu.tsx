@@ -9,7 +9,7 @@ import { RunService, type Run } from '../generated/espalier/v1/run_service_pb.js
 import { download } from '../ui/save-file.js';
 import { launchCommand, launchFile } from './command-words.js';
 
-type Asked = 'describe' | 'rewind' | 'clone' | 'room' | null;
+type OpenDialog = 'describe' | 'rewind' | 'clone' | 'room' | null;
 
 interface Props {
   run: Run;
@@ -22,9 +22,9 @@ interface Props {
 export function MoreMenu({ run, mayRewind, mayThin, changed }: Props) {
   const may = useMay();
   const menu = useRef<HTMLDetailsElement>(null);
-  const [asked, setAsked] = useState<Asked>(null);
+  const [asked, setAsked] = useState<OpenDialog>(null);
   const [told, setTold] = useState('');
-  const ask = (what: Asked): void => {
+  const ask = (what: OpenDialog): void => {
     menu.current?.removeAttribute('open');
     setTold('');
     setAsked(what);

@@ -2,12 +2,12 @@
 import type { ComponentChildren, HTMLAttributes } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
-export interface Place {
+export interface PageLocation {
   path: string;
   query: URLSearchParams;
 }
 
-const here = (): Place => ({ path: location.pathname, query: new URLSearchParams(location.search) });
+const here = (): PageLocation => ({ path: location.pathname, query: new URLSearchParams(location.search) });
 const listeners = new Set<() => void>();
 addEventListener('popstate', () => {
   for (const listener of listeners) listener();
@@ -32,7 +32,7 @@ export function setQuery(changes: Record<string, string>): void {
   go(location.pathname + (text === '' ? '' : `?${text}`), true);
 }
 
-export function usePlace(): Place {
+export function useLocation(): PageLocation {
   const [place, setPlace] = useState(here());
   useEffect(() => {
     const moved = (): void => setPlace(here());

@@ -17,7 +17,7 @@ import type {
 import { exactNumber } from './engine-errors.js';
 import type { EngineServiceParts } from '../service-parts.js';
 import type { ProcessMemoryPlan } from '../session-holder.js';
-import type { LocatedSegment, Mark, TrainingOptions } from '../training/training.js';
+import type { LocatedSegment, SparsityMark, TrainingOptions } from '../training/training.js';
 
 const widthsOf = (layers: readonly LayerWidth[]): engineV1.LayerWidth[] =>
   layers.map((layer) => ({ heads: BigInt(layer.heads), kvHeads: BigInt(layer.kvHeads), intermediate: BigInt(layer.intermediate) }));
@@ -129,7 +129,11 @@ export function trainingOptions(request: engineV1.TrainRequest): TrainingOptions
   };
 }
 
-function mark({ expectedSparsity, teacherDigest: digest, teacherMark }: engineV1.Mark, index: number, marks: engineV1.Mark[]): Mark {
+function mark(
+  { expectedSparsity, teacherDigest: digest, teacherMark }: engineV1.Mark,
+  index: number,
+  marks: engineV1.Mark[],
+): SparsityMark {
   const before = marks[index - 1];
   if (before !== undefined && expectedSparsity <= before.expectedSparsity) {
     throw invalidField(

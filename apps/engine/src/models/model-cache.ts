@@ -18,10 +18,10 @@ import type { Logger } from 'pino';
 import { byteWords } from '#comparison';
 import { makeFolder, roomInSync } from '#files';
 import { EspalierError } from '#protocol';
-import { lockFolder, openOwnFolder, type Hold, type Mark } from '../shared-folder.js';
+import { lockFolder, openOwnFolder, type Hold, type FolderMarker } from '../shared-folder.js';
 import { digestOfList, type ListedFile } from './model-list.js';
 
-const MARK: Mark = {
+const MARK: FolderMarker = {
   file: 'espalier-model-cache',
   text: 'Models that engines of Espalier have received. Old ones are removed when there is no room.\n',
 };

@@ -8,14 +8,14 @@ import { putPart } from './bucket-requests.js';
 
 const PARTS_AT_ONCE = 4;
 
-interface Held {
+interface HeldState {
   bytes: Uint8Array;
   /** The trainings that hold the state, each with the promise that it waits for. */
   letGo: (() => void)[];
 }
 
 export class HeldStates {
-  private readonly states = new Map<string, Held>();
+  private readonly states = new Map<string, HeldState>();
   private emptied: () => void = () => undefined;
 
   /** @param letGo called when its bytes are no longer needed */

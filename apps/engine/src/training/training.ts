@@ -26,13 +26,13 @@ export interface TrainingOptions {
   segmentSeconds: number | undefined;
   maxSegments: number;
   /** The marks in rising order. The call ends at a mark without a teacher. */
-  marks: Mark[];
+  marks: SparsityMark[];
   teachers: TeacherStretch[];
   /** The beginning of state files' names; '': states are sent instead of written. */
   stateFile: string;
 }
 
-export interface Mark {
+export interface SparsityMark {
   expectedSparsity: number;
   /** A teacher by its digest, or the state that this call keeps at one of its own marks. Undefined: the call ends at the mark. */
   teacher: { digest: string | undefined } | { mark: number } | undefined;
@@ -159,12 +159,12 @@ function keptAtMark(digest: Promise<string>): KeptAtMark {
   return kept;
 }
 
-function digestOf(teacher: NonNullable<Mark['teacher']>, atMarks: readonly KeptAtMark[]): Promise<string> | string | undefined {
+function digestOf(teacher: NonNullable<SparsityMark['teacher']>, atMarks: readonly KeptAtMark[]): Promise<string> | string | undefined {
   return 'mark' in teacher ? atMarks[teacher.mark]!.digest : teacher.digest;
 }
 
 /** Undefined where the digest is not known yet, and for the intact model. */
-function knownDigest(teacher: Mark['teacher'], atMarks: readonly KeptAtMark[]): string | undefined {
+function knownDigest(teacher: SparsityMark['teacher'], atMarks: readonly KeptAtMark[]): string | undefined {
   if (teacher === undefined) return undefined;
   return 'mark' in teacher ? atMarks[teacher.mark]?.known : teacher.digest;
 }

@@ -18,7 +18,7 @@ type Work<T> = (bench: EngineWorkbench, signal: AbortSignal) => Promise<T>;
 export type JobWish = Pick<WaitingJob, 'runId' | 'needsOurFiles' | 'device'> & { doing: string };
 
 /** The slot where a job waits. */
-interface Place {
+interface JobSlot {
   readonly name: string;
   /** The work of the slot before it starts a new job, in words. */
   readonly doing: string;
@@ -30,7 +30,7 @@ type Tried = 'notBegun' | 'over';
 interface Job extends WaitingJob {
   doing: string;
   signal: AbortSignal;
-  place: Place | null;
+  place: JobSlot | null;
   onPlaced(): void;
   /** A job that is not over can be run on another engine. */
   run(bench: EngineWorkbench, wanted: AbortSignal): Promise<Tried>;
@@ -115,7 +115,7 @@ export class EngineJobs {
     return this.queue;
   }
 
-  assign(id: number, place: Place): void {
+  assign(id: number, place: JobSlot): void {
     const job = this.queue.find((one) => one.id === id);
     if (job === undefined) return;
     Object.assign(job, { place, slot: place.name });

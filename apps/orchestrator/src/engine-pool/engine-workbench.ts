@@ -12,7 +12,7 @@ import { initialStateRequest, openingMs, sessionKey, sessionOptions, trainReques
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 import { StateCarrier } from './state-carrier.js';
 
-interface Held {
+interface OpenSession {
   key: string;
   runId: string;
   session: engineV1.OpenSessionResponse;
@@ -30,7 +30,7 @@ const freshStateOf = ({ settings, budget }: PruningRunState): string =>
 export type ArtifactsAtHand = Pick<ArtifactStore, 'open' | 'incoming' | 'fileOf' | 'addresses'>;
 
 export class EngineWorkbench {
-  private held: Held | null = null;
+  private held: OpenSession | null = null;
   /** The paths where the engine has written states since the last `endStates`. */
   private readonly statePaths: string[] = [];
 
@@ -60,7 +60,7 @@ export class EngineWorkbench {
     return this.session.session.numericsFingerprint;
   }
 
-  private get session(): Held {
+  private get session(): OpenSession {
     if (this.held === null) throw new EspalierError('SESSION_NOT_FOUND', 'no session is open on the engine');
     return this.held;
   }

@@ -88,12 +88,12 @@ export class JoinedEngines {
   }
 
   private lookAgain(): void {
-    this.hangUpThoseLeaving();
+    this.closeConnectionsOfLeavers();
     this.forgetThoseGone();
   }
 
   /** Hangs up engines that leave. An engine that still works stays until its last answers have been taken. */
-  private hangUpThoseLeaving(): void {
+  private closeConnectionsOfLeavers(): void {
     for (const { engine, slot } of this.joined.values()) if (engine.isLeaving && !slot.isTaken) engine.hangUp();
   }
 

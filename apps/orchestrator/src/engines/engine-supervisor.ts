@@ -23,11 +23,11 @@ const AT_WORK_MS = 20;
 const SILENCE_AT_WORK_MAX_MS = 300_000;
 /** If this process's own timer is late by this much, the process was stopped or starved, and the silence says nothing about the engine. */
 const OWN_DELAY_MS = 1_000;
-const LONGEST_DELAY_MS = 10_000;
+const DELAY_MAX_MS = 10_000;
 /** This delay is short, because asking an address costs little and the engine's former holder may be gone. */
-const LONGEST_DELAY_OF_A_NAMED_MS = 2_000;
+const NAMED_ENGINE_DELAY_MAX_MS = 2_000;
 /** After this number of answers in a row, earlier failures are forgotten. */
-const ANSWERS_OF_A_WELL_ENGINE = 4;
+const HEALTHY_AFTER_ANSWERS = 4;
 
 /** The longest time until a dead or hung engine is noticed. */
 export const ENGINE_LEASE_MS = 2 * PACE.healthIntervalMs + MISSES_MAX * (PACE.healthTimeoutMs + PACE.intervalAfterMissMs);
@@ -138,7 +138,7 @@ export class EngineSupervisor {
     const { log, name } = this.options;
     if (this.failures > 0) {
       this.isWaiting = true;
-      const longest = this.connector.isNamed ? LONGEST_DELAY_OF_A_NAMED_MS : LONGEST_DELAY_MS;
+      const longest = this.connector.isNamed ? NAMED_ENGINE_DELAY_MAX_MS : DELAY_MAX_MS;
       const delayMs = Math.min(this.pace.firstDelayMs * 2 ** (this.failures - 1), longest);
       await sleep(delayMs, undefined, { signal: this.stopping.signal }).finally(() => {
         this.isWaiting = false;
@@ -207,7 +207,7 @@ export class EngineSupervisor {
         misses = 0;
         answers += 1;
         answeredAtMs = performance.now();
-        if (answers === ANSWERS_OF_A_WELL_ENGINE) {
+        if (answers === HEALTHY_AFTER_ANSWERS) {
           this.failures = 0;
           this.problem = null;
         }

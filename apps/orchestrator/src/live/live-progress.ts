@@ -62,7 +62,7 @@ export class LiveProgress {
     if (tells) this.tell(runId);
   }
 
-  preparedOrStopped(runId: string): void {
+  endPreparation(runId: string): void {
     const last = this.preparations.get(runId);
     // The progress stays a moment longer, because views that have not yet read the event of its end would show an unprepared run.
     setTimeout(() => {

@@ -15,7 +15,7 @@ const LONGEST_RETRY_MS = 60_000;
 /** The least time between two requests for the provider's keys because a token's key is not among them. */
 const KEYS_COOLDOWN_MS = 30_000;
 /** The most exchanges at once that callers without a token can cause. */
-const STRANGERS_MAX = 8;
+const EXCHANGES_MAX = 8;
 
 /** The provider's answer about a person, checked. */
 export interface Proof {
@@ -53,7 +53,7 @@ export class Issuer {
   private found: Found | null = null;
   private why = 'it was not asked yet';
   private readonly stopping = new AbortController();
-  private strangers = 0;
+  private openExchanges = 0;
 
   constructor(
     private readonly settings: OidcSettings,
@@ -116,7 +116,7 @@ export class Issuer {
   /** @param back the address by which the browser came back. @throws EspalierError LOGIN_FAILED, LOGIN_UNAVAILABLE, TOO_MANY_CALLS */
   byCode(back: URL, { verifier, state, nonce }: CodeChecks): Promise<Proof> {
     const { client, configuration } = this.require();
-    return this.forStranger(async () => {
+    return this.exchangeForStranger(async () => {
       const checks = { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true };
       return this.proofOf(await client.authorizationCodeGrant(configuration, back, checks), null);
     });
@@ -130,7 +130,7 @@ export class Issuer {
         'LOGIN_NOT_OFFERED',
         `the provider ${this.settings.label} has no logins by a code: log in on the page of the server`,
       );
-    return this.forStranger(async () => {
+    return this.exchangeForStranger(async () => {
       const answer = await client.initiateDeviceAuthorization(configuration, { scope: this.scope });
       return {
         deviceCode: answer.device_code,
@@ -242,14 +242,14 @@ export class Issuer {
   }
 
   /** Limits the exchanges at once that callers without a token can cause. */
-  private async forStranger<T>(work: () => Promise<T>): Promise<T> {
-    if (this.strangers >= STRANGERS_MAX)
-      throw new EspalierError('TOO_MANY_CALLS', `${STRANGERS_MAX} logins are being looked at, and more are not allowed at once: try again`);
-    this.strangers += 1;
+  private async exchangeForStranger<T>(work: () => Promise<T>): Promise<T> {
+    if (this.openExchanges >= EXCHANGES_MAX)
+      throw new EspalierError('TOO_MANY_CALLS', `${EXCHANGES_MAX} logins are being looked at, and more are not allowed at once: try again`);
+    this.openExchanges += 1;
     try {
       return await this.exchange(work);
     } finally {
-      this.strangers -= 1;
+      this.openExchanges -= 1;
     }
   }
 

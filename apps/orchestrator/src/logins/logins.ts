@@ -29,7 +29,7 @@ interface PageLogin {
 }
 
 /** The parts that a server with a provider has. */
-interface Parts {
+interface ProviderParts {
   issuer: Issuer;
   kept: KeptLogins;
   shown: ShownTokens;
@@ -38,7 +38,7 @@ interface Parts {
 @Injectable()
 export class Logins {
   private readonly issuer: Issuer | null;
-  private parts: Parts | null = null;
+  private parts: ProviderParts | null = null;
   private looking: NodeJS.Timeout | undefined;
 
   constructor(
@@ -187,7 +187,7 @@ export class Logins {
     this.parts?.shown.endInvalid();
   }
 
-  private require(): Parts {
+  private require(): ProviderParts {
     if (this.parts === null)
       throw new EspalierError(
         'LOGIN_NOT_OFFERED',

@@ -8,13 +8,13 @@ import type { OidcSettings } from './oidc-file.js';
 import { personOf } from './person.js';
 
 /** A token with which calls are open. */
-interface Held {
+interface TokenInUse {
   calling: PersonCalling;
   calls: OpenCalls;
 }
 
 export class ShownTokens {
-  private readonly held = new Map<string, Held>();
+  private readonly held = new Map<string, TokenInUse>();
 
   constructor(
     private readonly settings: OidcSettings,

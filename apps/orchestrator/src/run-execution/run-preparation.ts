@@ -85,7 +85,7 @@ export class RunPreparation {
       const end = this.bring(run, stop.signal).finally(() => {
         this.underWay.delete(run.runId);
         this.ends.delete(end);
-        this.live.preparedOrStopped(run.runId);
+        this.live.endPreparation(run.runId);
         this.look();
       });
       this.ends.add(end);

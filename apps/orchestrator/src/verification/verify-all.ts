@@ -204,7 +204,7 @@ async function* artifactVerdicts(
       break; // one run that needs it is enough for the report
     }
   }
-  for await (const path of artifacts.strangers()) {
+  for await (const path of artifacts.unknownFiles()) {
     summary.unknown.push(path);
     yield say('unknown', path, true, 'a file that is not an artifact', 1);
   }

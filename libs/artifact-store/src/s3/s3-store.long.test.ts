@@ -389,7 +389,7 @@ describeBucket(title, () => {
     for await (const entry of store.list()) listed.push(entry.digest);
     expect(listed).toEqual([digest]);
     const strangers = [];
-    for await (const key of store.strangers()) strangers.push(key);
+    for await (const key of store.unknownFiles()) strangers.push(key);
     expect(strangers).toEqual([stranger]);
   });
 

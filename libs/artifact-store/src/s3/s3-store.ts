@@ -165,7 +165,7 @@ class S3Store implements ArtifactStore {
     }
   }
 
-  async *strangers(): AsyncIterable<string> {
+  async *unknownFiles(): AsyncIterable<string> {
     for await (const { key } of this.bucket.list(`${this.prefix}objects/`)) if (!this.isArtifact(key, key.slice(-64))) yield key;
   }
 

@@ -12,7 +12,7 @@ export interface Feed extends Readable {
 }
 
 const MARK = Symbol('mark');
-interface Mark {
+interface FeedMark {
   [MARK]: SubscriptionItem;
 }
 
@@ -98,7 +98,7 @@ export class LastingSubscription<From> implements Subscription {
     feed.on('error', () => {});
     try {
       if (this.closing.signal.aborted) return;
-      for await (const chunk of feed as AsyncIterable<ResolvedEvent | Mark>) {
+      for await (const chunk of feed as AsyncIterable<ResolvedEvent | FeedMark>) {
         if (MARK in chunk) {
           yield chunk[MARK];
           continue;
@@ -113,6 +113,6 @@ export class LastingSubscription<From> implements Subscription {
   }
 }
 
-function mark(item: SubscriptionItem): Mark {
+function mark(item: SubscriptionItem): FeedMark {
   return { [MARK]: item };
 }

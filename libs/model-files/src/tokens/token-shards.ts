@@ -54,14 +54,14 @@ export async function* readTokenShard(
   if (ids < count || rest.byteLength > 0) throw malformed(file.path, undefined, `ends after ${ids} of ${count} tokens`);
 }
 
-interface Place {
+interface IdsPlace {
   file: string;
   /** The position in the file of the first of these ids. */
   position: number;
   vocabularySize: number;
 }
 
-function idsOf(bytes: Buffer, count: number, element: Element, { file, position, vocabularySize }: Place): Uint32Array<ArrayBuffer> {
+function idsOf(bytes: Buffer, count: number, element: Element, { file, position, vocabularySize }: IdsPlace): Uint32Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const ids = new Uint32Array(count);
   for (let index = 0; index < count; index++) {

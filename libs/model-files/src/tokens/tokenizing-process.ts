@@ -17,16 +17,16 @@ export interface TokenizeTask extends EncoderPoolOptions {
    * The place at which to begin: the files before it are skipped, and the first items of the next file. Items are documents, or tokens of a
    * file of tokens.
    */
-  from: Place;
+  from: TextPosition;
   reading: RowReading;
   chatTemplate: ChatTemplate | null;
 }
-interface Place {
+interface TextPosition {
   file: number;
   items: number;
 }
 export type TokenizeMessage =
-  | { kind: 'tokens'; bytes: Uint8Array; begin: Place; documents: number; bytesRead: number }
+  | { kind: 'tokens'; bytes: Uint8Array; begin: TextPosition; documents: number; bytesRead: number }
   | { kind: 'done' }
   | { kind: 'failed'; error: ErrorMessage };
 
@@ -40,7 +40,7 @@ type Reader = ReadingProcess<TokenizeMessage>;
 interface Batch {
   ids: Promise<EncodedDocuments>;
   documents: number;
-  begin: Place;
+  begin: TextPosition;
 }
 
 async function tokenize({ files, from, reading, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {

@@ -67,9 +67,9 @@ interface PlanOptions extends MeasuredOn, StartingPoint {
   config?: string;
   forDevice?: string;
 }
-type Asked = Pick<v1.PlanRunRequest, 'settings'> & Partial<v1.PlanRunRequest>;
+type RequestToPlan = Pick<v1.PlanRunRequest, 'settings'> & Partial<v1.PlanRunRequest>;
 
-async function launchToPlan(context: Context, options: PlanOptions): Promise<Asked> {
+async function launchToPlan(context: Context, options: PlanOptions): Promise<RequestToPlan> {
   if (startingPoint(options) !== undefined)
     throw new CliError('OPTION_REQUIRED', 'RUN is needed beside the start of a fork: it is the parent', {
       exitCode: ExitCode.usage,
@@ -80,7 +80,7 @@ async function launchToPlan(context: Context, options: PlanOptions): Promise<Ask
   return { modelPath, settings: await settingsWithTable(context, options, file, modelPath) };
 }
 
-async function forkToPlan({ connection, output }: Context, parentRunId: string, options: PlanOptions): Promise<Asked> {
+async function forkToPlan({ connection, output }: Context, parentRunId: string, options: PlanOptions): Promise<RequestToPlan> {
   const from = startOfFork(parentRunId, options, `; a launch has --model ${parentRunId}`);
   if (options.model !== undefined)
     throw new CliError('OPTIONS_CONFLICT', '--model is for a launch: a fork has the model of its parent', {

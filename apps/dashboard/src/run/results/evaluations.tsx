@@ -14,11 +14,11 @@ import { Exports } from './exports.js';
 import { Jobs, SpeedTable, useJobs } from './jobs.js';
 import type { TabProps } from '../tab-props.js';
 
-type Asked = 'evaluate' | 'export' | 'bench';
+type OpenDialog = 'evaluate' | 'export' | 'bench';
 
 export function EvaluationsTab({ run }: TabProps) {
   const jobs = useJobs(run.runId);
-  const [asked, setAsked] = useState<Asked | null>(null);
+  const [asked, setAsked] = useState<OpenDialog | null>(null);
   const close = (): void => setAsked(null);
   const form = {
     run,

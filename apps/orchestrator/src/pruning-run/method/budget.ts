@@ -38,7 +38,7 @@ const UNITS: Record<BudgetSetting, string> = {
 /** The largest share of a cost that a run may be asked to remove. It equals the upper limit of target_sparsity. */
 const SPARSITY_MAX = 0.95;
 /** The tolerance for a share that a client computed itself, since its last digits may differ. */
-const SAME = 1e-6;
+const SHARE_TOLERANCE = 1e-6;
 
 const given = (amounts: Amounts): BudgetSetting[] => BUDGET_NAMES.filter((name) => (amounts[name] ?? 0) !== 0);
 export const budgetSettingOf = (amounts: Amounts): BudgetSetting | null => given(amounts)[0] ?? null;
@@ -208,7 +208,7 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     const description = `${why}: must be in [${least}, ${most}] (${limits}), is ${given} (${typed})`;
     return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
   }
-  const differs = targetSparsity !== undefined && Math.abs(targetSparsity - shareToGo(budget, amounts)) > SAME;
+  const differs = targetSparsity !== undefined && Math.abs(targetSparsity - shareToGo(budget, amounts)) > SHARE_TOLERANCE;
   return differs ? [conflict('target_sparsity', field)] : [];
 }
 

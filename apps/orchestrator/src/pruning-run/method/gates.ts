@@ -10,7 +10,7 @@ export const OPEN_OFFSET = (2 / 3) * Math.log(11);
 
 export const openProbability = (logAlpha: number): number => 1 / (1 + Math.exp(-logAlpha - OPEN_OFFSET));
 
-const OF_EVERY_RUN = ['head', 'unit', 'hidden'];
+const REQUIRED_GATES = ['head', 'unit', 'hidden'];
 
 /** The kinds of block gates that a run has. A head or unit is open only where the gates of its blocks are open, too. */
 export interface BlockGates {
@@ -29,7 +29,7 @@ const refused = (description: string): FieldViolation[] => [{ field: 'settings.g
 
 /** Reports sets of gates that make no sense for any model. */
 export function gateViolations({ gates, shapeTarget }: Pick<RunSettings, 'gates' | 'shapeTarget'>): FieldViolation[] {
-  const lacking = OF_EVERY_RUN.filter((kind) => !gates.includes(kind));
+  const lacking = REQUIRED_GATES.filter((kind) => !gates.includes(kind));
   if (gates.length > 0 && lacking.length > 0)
     return refused(`lacks ${lacking.join(', ')}: every run has gates of heads, units and hidden units`);
   const { kvGroup, attention, mlp } = blockGatesOf({ gates });

@@ -108,7 +108,7 @@ interface Shape {
   hiddenSize: number;
   headDim: number;
 }
-type Asked = TypeSettings & Pick<RunSettings, 'recipe' | 'shapeTarget' | 'gates'>;
+type TypeRequest = TypeSettings & Pick<RunSettings, 'recipe' | 'shapeTarget' | 'gates'>;
 
 /** llama.cpp has a special architecture for each of these, in which all layers have one width. */
 export const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
@@ -116,7 +116,7 @@ export const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3F
 const FILLED_UP = ['Olmo2ForCausalLM'];
 
 /** The reason why a file of this type can't be planned: its size would not follow from the masks alone. */
-export function typeViolations(settings: Asked, model: Shape, prunesAtOnce: boolean): FieldViolation[] {
+export function typeViolations(settings: TypeRequest, model: Shape, prunesAtOnce: boolean): FieldViolation[] {
   const type = typeInBlocks(settings);
   if (type === null) return [];
   const refused = (field: string, description: string, code = 'FIELD_OUT_OF_RANGE'): FieldViolation[] => [

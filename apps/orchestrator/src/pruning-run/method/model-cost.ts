@@ -18,7 +18,7 @@ export const TENSOR_KINDS = ['embedding', 'lm_head', 'projection', 'value', 'out
 /** The parameters of all tensors of one kind that shrink with the same gates, as the engine counts them. */
 export interface TensorCount {
   kind: (typeof TENSOR_KINDS)[number];
-  part: keyof Parts;
+  part: keyof PartCosts;
   parameters: number;
   bytes: number;
 }
@@ -35,7 +35,7 @@ export interface ModelShape extends Gates {
 }
 
 /** The cost of one part of each kind, and of the rest of the model. A key/value head counts where a query head that reads it is open. */
-export interface Parts {
+export interface PartCosts {
   head: number;
   unit: number;
   kv: number;
@@ -50,9 +50,9 @@ export type Curve = readonly { width: number; parts: number }[];
 
 export interface Cost {
   /** The cost with all hidden units. It shrinks in proportion to the open hidden units. */
-  wide: Parts;
+  wide: PartCosts;
   /** The cost that does not depend on the number of open hidden units. */
-  alone: Parts;
+  alone: PartCosts;
   /** Absent where every part costs the same, however many are open. */
   curves?: { head: Curve; unit: Curve; kv: Curve };
 }
@@ -70,7 +70,7 @@ const CACHE_ENTRY_BYTES = 2;
 /** The bytes of a norm's parameter in an export. Norms of hidden units are stored in f32, since a narrower type would lose bits. */
 const NORM_BYTES = 4;
 
-const NONE: Parts = { head: 0, unit: 0, kv: 0, rest: 0 };
+const NONE: PartCosts = { head: 0, unit: 0, kv: 0, rest: 0 };
 
 /** The number of open gates where all heads and units are closed and all hidden units are open. */
 export const WITHOUT_PARTS: OpenGates = { layers: 1, heads: 0, units: 0, kv: 0, hiddenShare: 1 };
@@ -88,7 +88,7 @@ export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, 
   };
 }
 
-const sum = ({ head, unit, kv, rest }: Parts, open: OpenGates): number => head * open.heads + unit * open.units + kv * open.kv + rest;
+const sum = ({ head, unit, kv, rest }: PartCosts, open: OpenGates): number => head * open.heads + unit * open.units + kv * open.kv + rest;
 
 function partsAt(curve: Curve, width: number): number {
   const after = curve.findIndex((point) => point.width >= width);
@@ -133,7 +133,7 @@ function curvesFrom(numbers: readonly number[]): NonNullable<Cost['curves']> {
 }
 
 export function costFrom(numbers: readonly number[]): Cost {
-  const parts = (first: number): Parts => {
+  const parts = (first: number): PartCosts => {
     const [head = 0, unit = 0, kv = 0, rest = 0] = numbers.slice(first);
     return { head, unit, kv, rest };
   };
@@ -148,7 +148,7 @@ const inProportion = ({ kind }: TensorCount): boolean => kind !== 'vector';
  */
 function tensorCost(model: ModelShape, each: (tensors: TensorCount) => number): Cost {
   const { layers } = model;
-  const gates: Parts = { head: layers * model.heads, unit: layers * model.units, kv: layers * model.kvHeads, rest: 1 };
+  const gates: PartCosts = { head: layers * model.heads, unit: layers * model.units, kv: layers * model.kvHeads, rest: 1 };
   const cost = { wide: { ...NONE }, alone: { ...NONE } };
   for (const tensors of model.tensors) {
     const { part, parameters } = tensors;

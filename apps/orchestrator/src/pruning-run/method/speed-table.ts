@@ -1,5 +1,5 @@
 // Tables of measured seconds by width (docs/speed-tables.md), and the cost of a model that follows from one.
-import type { Cost, Curve, Parts } from './model-cost.js';
+import type { Cost, Curve, PartCosts } from './model-cost.js';
 
 /** A measured time. `width` is absent for parts that have no width, and `hidden` where all hidden units were open. */
 export interface Time {
@@ -134,7 +134,7 @@ export function secondsCost(table: SpeedTable): Cost {
   const units = kindOf([product(byUnits.gate_up), product(byUnits.down)], layer.mlp, model.units, table);
   const [rest] = atHidden(fixed, table);
   const restWide = rest!.seconds * wideShare(fixed, table, 1);
-  const of = (name: 'wide' | 'alone', others: number): Parts => ({ head: heads[name], unit: units[name], kv: kv[name], rest: others });
+  const of = (name: 'wide' | 'alone', others: number): PartCosts => ({ head: heads[name], unit: units[name], kv: kv[name], rest: others });
   return {
     wide: of('wide', restWide),
     alone: of('alone', rest!.seconds - restWide),

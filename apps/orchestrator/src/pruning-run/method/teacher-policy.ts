@@ -8,11 +8,11 @@ import { counted } from '#protocol';
 import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf, prunesAtOnce } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
-interface Mark {
+interface SparsityMark {
   mark: number; // 1, 2, ... in the order in which snapshots are taken
   threshold: number; // the expected sparsity that the mark stands for
 }
-export interface TeacherSnapshot extends Mark {
+export interface TeacherSnapshot extends SparsityMark {
   state: Pick<StateFact, 'step' | 'stateDigest' | 'expectedSparsity'>;
 }
 
@@ -118,7 +118,7 @@ export function stretchesOf(input: PolicyInput, firstStep: number, endStep: numb
 }
 
 /** The next mark to take a snapshot at, or null where the target comes before it or is reached. */
-export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): Mark | null {
+export function nextMark({ settings, teachers, targetReachedStep }: PolicyInput): SparsityMark | null {
   if (targetReachedStep !== null || prunesAtOnce(settings.recipe)) return null;
   const last = teachers[teachers.length - 1];
   const threshold = thresholdAfter(last?.threshold ?? 0, settings.snapshotInterval);
@@ -139,7 +139,7 @@ export function teachersTaken(settings: PolicySettings, { current, ...before }: 
 }
 
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */
-export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pick<StateFact, 'step' | 'expectedSparsity'>): Mark[] {
+export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pick<StateFact, 'step' | 'expectedSparsity'>): SparsityMark[] {
   const marks = marksReached(input, expectedSparsity);
   const { settings, teachers } = input;
   const isLast = step === phasesOf(settings)[0].endStep && step < endStepOf(settings);
@@ -147,8 +147,8 @@ export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pic
 }
 
 /** The marks that a state of this expected sparsity reaches. One step may reach several. */
-export function marksReached(input: PolicyInput, expectedSparsity: number): Mark[] {
-  const reached: Mark[] = [];
+export function marksReached(input: PolicyInput, expectedSparsity: number): SparsityMark[] {
+  const reached: SparsityMark[] = [];
   const teachers = [...input.teachers];
   for (let next = nextMark(input); next !== null && next.threshold <= expectedSparsity; next = nextMark({ ...input, teachers })) {
     reached.push(next);

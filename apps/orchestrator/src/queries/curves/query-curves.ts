@@ -49,7 +49,7 @@ export async function queryCurves(
   };
 }
 
-interface Asked {
+interface CurveQuery {
   request: v1.QueryCurvesRequest;
   maxPoints: number;
   signal: AbortSignal;
@@ -59,7 +59,7 @@ async function ownPoints(
   views: RunViews,
   bins: CurveBins,
   summary: RunSummary,
-  { request, maxPoints, signal }: Asked,
+  { request, maxPoints, signal }: CurveQuery,
 ): Promise<CurvePoints> {
   const { run, extras } = summary;
   const fromStep = Math.max(Number(request.fromStep ?? 0n), run.origin?.from.step ?? 0);
@@ -87,7 +87,7 @@ async function abandonedPoints(
   { database }: RunViews,
   { run, extras }: RunSummary,
   rewind: number,
-  { request, maxPoints, signal }: Asked,
+  { request, maxPoints, signal }: CurveQuery,
 ): Promise<CurvePoints> {
   const one = extras.rewinds[rewind];
   if (one === undefined)
