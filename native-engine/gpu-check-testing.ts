@@ -12,7 +12,7 @@ export const TESTS = [
   ...readdirSync(join(ENGINE, 'tests/backend_ops'))
     .filter((file) => file.endsWith('.cpp'))
     .flatMap((file) => namesIn(`tests/backend_ops/${file}`))
-    .flatMap((name) => ['cuda0_sm_90a_f32', 'cuda0_sm_90a_bf16', 'emulated0_early_f32'].map((device) => `All/${name}/${device}`)),
+    .flatMap((name) => ['cuda0_sm_90_f32', 'cuda0_sm_90_bf16', 'emulated0_early_f32'].map((device) => `All/${name}/${device}`)),
   ...namesIn('tests/cuda/probes_test.cpp').flatMap((name) => [`All/${name}/gpu`, `All/${name}/emulated`]),
   ...namesIn('tests/cuda/step_test.cpp'),
   ...namesIn('tests/cuda/several_cards_test.cpp'),
@@ -50,7 +50,7 @@ const STEP_LINE =
   '"matmul_peak_flops_per_s":7.9e14,"copy_bytes_per_s":3e12,"device_bytes":41000000000,"planned_bytes":40000000000}';
 const OP_LINE = '{"op":"Product","count":300,"s":0.25,"flops":1.5e14,"bytes":2e11,"matmul_peak_share":0.76,"copy_share":0.27}';
 export const card = (number: number, problem = '') =>
-  `echo '{"name":"cuda:${number}","model":"H100","kernels":"sm_90a","memory_bytes":80000000000,"problem":"${problem}"}'`;
+  `echo '{"name":"cuda:${number}","model":"H100","kernels":"sm_90","memory_bytes":80000000000,"problem":"${problem}"}'`;
 
 /** Writes stand-ins for all programs into a new folder `build`, each a script of bash. */
 export function writeStandIns(build: string, changed: Record<string, string> = {}): void {

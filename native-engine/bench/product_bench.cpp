@@ -1,10 +1,8 @@
 // product_bench [--device D] [--rows LIST] [--cols LIST] [--depth N] [--repeats N]
-// Times bf16 products c [rows, cols] = a b by a card's own kernel, by cuBLASLt and, on a Hopper card, by the kernel for such cards, with b
-// as it is and transposed, and compares the results. It prints a JSON line for each product. Results that differ by more than rounding end
-// the program with an error. At the end it tells from how many rows and columns on the library should be used. With these numbers the least
-// time is lost against the quicker of the first two (kLeastRows and kLeastCols in backends/cuda/kernels/products/product_library.cu hold
-// these numbers), and it tells how long the products of those sizes take by the Hopper kernel, as a share of their time by the library.
-// Without the library and a Hopper card the program measures nothing and returns 3.
+// Times bf16 products c [rows, cols] = a b by a card's own kernel and by cuBLASLt, with b as it is and transposed, and compares the
+// results. It prints a JSON line for each product. Results that differ by more than rounding end the program with an error. At the end it
+// tells from how many rows and columns on the library should be used: with these numbers the least time is lost against the quicker of the
+// two (kLeastRows and kLeastCols of product_library.cu). Without the library the program measures nothing and returns 3.
 #include <cmath>
 #include <cstdio>
 #include <iostream>
@@ -13,7 +11,6 @@
 #include "cublaslt.h"
 #include "device/registry.h"
 #include "files/number_formats.h"
-#include "hopper.h"
 #include "peaks.h"
 
 namespace {
@@ -21,10 +18,10 @@ namespace {
 using namespace espalier;
 using namespace espalier::bench;
 
-// The seconds of a product; 0 where there is no library, or no kernel for the card.
+// The seconds of a product.
 struct Measured {
   int64_t rows, cols;
-  double own, library, hopper;
+  double own, library;
 };
 
 std::vector<int64_t> sizes(CommandLine& line, const char* name, const std::vector<double>& usual) {
@@ -70,30 +67,6 @@ double relative_difference(const std::vector<float>& a, const std::vector<float>
   return std::sqrt(difference / size);
 }
 
-// Computes the product on a backend, times it, and compares the result with that of the own kernel. Returns its part of a line of JSON.
-std::string compared(const char* name, Backend& backend, const Product& product, int64_t repeats, const std::vector<float>& own,
-                     double& seconds) {
-  seconds = seconds_of(backend, product, repeats);
-  const double difference = relative_difference(result_of(backend, product.c), own);
-  if (!(difference < kMostDifference))
-    throw Error(ErrorCode::kInternal, "backend",
-                std::string("a product by ") + name + " differs from the own kernel's by " + std::to_string(difference));
-  const auto depth = product.terms[0].a.cols;
-  char text[160];
-  std::snprintf(text, sizeof(text), ",\"%s_s\":%.3g,\"%s_tflops\":%.4g,\"%s_difference\":%.3g", name, seconds, name,
-                2e-12 * static_cast<double>(product.c.rows * product.c.cols * depth) / seconds, name, difference);
-  return text;
-}
-
-// Makes a backend that uses the kernel for Hopper cards, or returns nullptr where the card does not take it.
-std::unique_ptr<Backend> hopper_backend(const BackendSpec& spec) {
-  setenv("ESPALIER_HOPPER_PRODUCTS", "on", 1);
-  const bool takes = cuda::ESPALIER_TARGET::multiprocessors_for_hopper_products(spec.device) > 0;
-  std::unique_ptr<Backend> made = takes ? make_backend(spec) : nullptr;
-  unsetenv("ESPALIER_HOPPER_PRODUCTS");
-  return made;
-}
-
 // The least rows and columns from which the library is taken, and the loss by this choice: the mean of its time divided by the quicker
 // one's, minus 1.
 struct Crossover {
@@ -114,16 +87,6 @@ Crossover best_crossover(const std::vector<Measured>& all) {
   return best;
 }
 
-// Returns the time of the products that the Hopper kernel takes by default, as a share of their time by the library; 0 where none of the
-// products was timed by both.
-double hopper_share(const std::vector<Measured>& all) {
-  const cuda::ESPALIER_TARGET::HopperLimits usual;
-  double by_hopper = 0, by_library = 0;
-  for (const Measured& m : all)
-    if (m.rows >= usual.rows && m.cols >= usual.cols) by_hopper += m.hopper, by_library += m.library;
-  return by_library > 0 ? by_hopper / by_library : 0;
-}
-
 void run(int argc, char** argv) {
   CommandLine line(argc, argv, {});
   const BackendSpec spec = resolve_backend(parse_device(line.text("--device", "auto"), 0));
@@ -131,16 +94,15 @@ void run(int argc, char** argv) {
                              cols = sizes(line, "--cols", {16, 64, 128, 256, 512, 1024, 4096, 11008});
   const int64_t depth = line.whole("--depth", 4096) / 8 * 8, repeats = line.whole("--repeats", 7);
   line.refuse_others();
-  const std::unique_ptr<Backend> hopper = hopper_backend(spec), backend = make_backend(spec);
-  // A library that could not be started for these backends has been replaced.
+  const std::unique_ptr<Backend> backend = make_backend(spec);
+  // A library that could not be started for this backend has been replaced.
   const std::shared_ptr<const cuda::ESPALIER_TARGET::Cublaslt> library = cuda::ESPALIER_TARGET::cublaslt();
-  if (!library->usable() && !hopper) {
-    std::cerr << "product_bench: nothing to compare: " << library->description() << "; the card takes no kernel for Hopper cards\n";
+  if (!library->usable()) {
+    std::cerr << "product_bench: nothing to compare: " << library->description() << "\n";
     std::exit(3);
   }
-  // Both take every product that they can compute.
+  // The library takes every product that it can compute.
   cuda::ESPALIER_TARGET::library_limits().rows = cuda::ESPALIER_TARGET::library_limits().cols = 1;
-  cuda::ESPALIER_TARGET::hopper_limits().rows = cuda::ESPALIER_TARGET::hopper_limits().cols = 1;
   const int64_t most_rows = rows.back(), most_cols = cols.back();
   const DeviceBuffer a = backend->allocate(most_rows * depth * 2), b = backend->allocate(most_cols * depth * 2),
                      c = backend->allocate(most_rows * most_cols * 2);
@@ -156,20 +118,22 @@ void run(int argc, char** argv) {
         product.transposed = transposed;
         const int64_t down = transposed ? n : depth, across = transposed ? depth : n;
         product.add({a.data(), DType::kBF16, r, depth, depth}, {{b.data(), DType::kBF16, down, across}, down, across, nullptr, nullptr});
-        Measured m{r, n, seconds_of(*backend, product, repeats), 0, 0};
-        const std::vector<float> own = result_of(*backend, product.c);
+        const double own = seconds_of(*backend, product, repeats);
+        const std::vector<float> expected = result_of(*backend, product.c);
         product.by_shape = true;
-        std::string others;
-        if (library->usable()) others += compared("library", *backend, product, repeats, own, m.library);
-        if (hopper) others += compared("hopper", *hopper, product, repeats, own, m.hopper);
-        all.push_back(m);
-        std::printf("{\"rows\":%lld,\"cols\":%lld,\"depth\":%lld,\"transposed\":%s,\"own_s\":%.3g,\"own_tflops\":%.4g%s}\n",
-                    static_cast<long long>(r), static_cast<long long>(n), static_cast<long long>(depth), transposed ? "true" : "false",
-                    m.own, 2e-12 * static_cast<double>(r * n * depth) / m.own, others.c_str());
+        const double by_library = seconds_of(*backend, product, repeats);
+        const double difference = relative_difference(result_of(*backend, product.c), expected);
+        if (!(difference < kMostDifference))
+          throw Error(ErrorCode::kInternal, "backend",
+                      "a product by the library differs from the own kernel's by " + std::to_string(difference));
+        all.push_back({r, n, own, by_library});
+        const double teraflops = 2e-12 * static_cast<double>(r * n * depth);
+        std::printf(
+            "{\"rows\":%lld,\"cols\":%lld,\"depth\":%lld,\"transposed\":%s,\"own_s\":%.3g,\"own_tflops\":%.4g,\"library_s\":%.3g,"
+            "\"library_tflops\":%.4g,\"library_difference\":%.3g}\n",
+            static_cast<long long>(r), static_cast<long long>(n), static_cast<long long>(depth), transposed ? "true" : "false", own,
+            teraflops / own, by_library, teraflops / by_library, difference);
       }
-    if (const double share = hopper_share(all); share > 0)
-      std::printf("{\"transposed\":%s,\"hopper_share_of_library_time\":%.3g}\n", transposed ? "true" : "false", share);
-    if (!library->usable()) continue;
     const Crossover from = best_crossover(all);
     std::printf("{\"transposed\":%s,\"library_from_rows\":%lld,\"library_from_cols\":%lld,\"time_lost\":%.3g,\"library\":\"%s\"}\n",
                 transposed ? "true" : "false", static_cast<long long>(from.rows), static_cast<long long>(from.cols), from.lost,

@@ -14,7 +14,7 @@ limit=470
 begun=$(date +%s)
 programs=(gpu_check_tests list_devices step_dump step_bench product_bench)
 all=(build device instructions ops-elementwise ops-matrix ops-attention ops-movement products step dump resume several-cards
-  bench-7b-real bench-7b several-cards-7b hopper hopper-bench memcheck racecheck initcheck synccheck bench-7b-rank64 bench-7b-streamed
+  bench-7b-real bench-7b several-cards-7b memcheck racecheck initcheck synccheck bench-7b-rank64 bench-7b-streamed
   bench-7b-checkpointed several-cards-1b bench-1b-real bench-1b bench-1b-recovery bench-mid-real bench-mid
   bench-factbook-real bench-factbook bench-factbook-recovery torch-7b torch-1b torch-mid torch-factbook)
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "espalier/base/error.h"
-#include "hopper.h"
 #include "rows/row_parts.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
@@ -15,8 +14,7 @@ int chosen(int card) {
 }
 }  // namespace
 
-CudaBackend::CudaBackend(int card)
-    : card_(chosen(card)), hopper_multiprocessors_(multiprocessors_for_hopper_products(card)), library_(start_library_products()) {}
+CudaBackend::CudaBackend(int card) : card_(chosen(card)), library_(start_library_products()) {}
 
 // The queued work must be done before its memory is freed. A failure was reported by the last synchronize, or no caller needs to know it.
 CudaBackend::~CudaBackend() {

@@ -15,7 +15,6 @@ template <class T, class C>
 struct ProductArguments;
 template <class T>
 struct ProductPart;
-struct Turning;
 
 class CudaBackend final : public Backend {
  public:
@@ -76,14 +75,12 @@ class CudaBackend final : public Backend {
   static uint64_t product_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
   // Norms the queries and keys among the products of attention, in place (head_norm.cu).
   void norm_heads(const AttentionOperands& op, const Tensor& sums);
-  // Computes a product of activations of type T (product.cu). turning: nullptr where it is not turned.
+  // Computes a product of activations of type T (product.cu).
   template <class T>
-  void multiply(const Product& op, const Turning* turning);
-  // Computes a product of whole heads and turns them, or returns false where no kernel of products does that.
-  bool multiply_and_turn(const Product& op, const Turning& turning);
+  void multiply(const Product& op);
   // Computes the columns [from, from + count) of a product from packed parts.
   template <class T>
-  void multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count, const Turning* turning);
+  void multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count);
   // Computes a product whose activations lie side by side as one product of one factor; returns false where it is not such a product, or
   // where this does not pay.
   bool multiply_side_by_side(const Product& op);
@@ -93,16 +90,12 @@ class CudaBackend final : public Backend {
   // Computes a product by cuBLASLt (product_library.cu); returns false where cuBLASLt can't compute it.
   template <class C>
   bool multiply_by_library(const ProductArguments<bf16, C>& g, bool transposed);
-  // Computes a product by the kernel for Hopper cards (product_hopper.cu); returns false where it is not used, or does not pay.
-  template <class C>
-  bool multiply_on_hopper(const ProductArguments<bf16, C>& g, bool transposed);
   static uint64_t library_scratch_bytes(const ModelConfig& config, const ScratchShape& shape);
 
   int card_;
   Stream stream_;
   Staging staging_;
   std::array<DeviceBuffer, kSlotCount> scratch_;
-  int hopper_multiprocessors_;                // the multiprocessors of a card whose kernel for Hopper cards is in use, otherwise 0
   std::unique_ptr<LibraryProducts> library_;  // nullptr: all products are computed by the own kernels
   Stream copies_;
   Event ops_so_far_, copies_so_far_;

@@ -6,7 +6,6 @@
 
 #include "cublaslt.h"
 #include "cuda_backend.h"
-#include "hopper.h"
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
@@ -21,7 +20,7 @@ std::string capability(const Card& card) { return std::to_string(card.major) + "
 
 std::string code_for(const Card& card) {
   if (card.major > kLatestMajor) return "compute_80";
-  return card.major == 9 ? "sm_90a" : "sm_80";
+  return card.major == 9 ? "sm_90" : "sm_80";
 }
 
 DeviceDescription describe(const Card& card, int number) {
@@ -33,7 +32,7 @@ DeviceDescription describe(const Card& card, int number) {
   d.threads = static_cast<int>(std::thread::hardware_concurrency());
   d.memory_bytes = card.memory_bytes;
   d.memory_available_bytes = std::min(card.free_bytes, card.memory_bytes - std::min(card.memory_bytes, kContextBytes));
-  d.products = (takes_hopper_products(card) ? "own products for Hopper cards, " : "") + cublaslt()->description();
+  d.products = cublaslt()->description();
   if (card.major < kLeastMajor)
     d.problem = "compute capability " + capability(card) + " is below " + std::to_string(kLeastMajor) + ".0, the least that is supported";
   return d;
@@ -62,7 +61,7 @@ class CudaKind final : public BackendKind {
     const char* tf32 = std::getenv("NVIDIA_TF32_OVERRIDE");
     return card.model + " " + capability(card) + " with " + std::to_string(card.multiprocessors) + " multiprocessors, " + code_for(card) +
            (card.major > kLatestMajor ? " by the driver for CUDA " + found.driver : "") + ", TF32 override " + (tf32 ? tf32 : "none") +
-           ", " + (takes_hopper_products(card) ? "own products for Hopper cards 1, " : "") + cublaslt()->fingerprint();
+           ", " + cublaslt()->fingerprint();
   }
 
   uint64_t scratch_bytes(const BackendSpec&, const ModelConfig& config, const ScratchShape& shape) const override {

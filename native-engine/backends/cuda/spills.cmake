@@ -1,6 +1,5 @@
 # Compares the registers that each kernel spills, as ptxas reports them, with the table of the kernels that may spill. Lists what each
-# kernel uses. A numbered message of ptxas also fails the check, because ptxas labels some warnings as information, such as the one that
-# wgmma instructions are serialized.
+# kernel uses. A numbered message of ptxas also fails the check, because ptxas labels some warnings as information.
 #   cmake -DREPORTS="FILE;..." -DTABLE=spills.txt [-DKERNELS=FILE] -P spills.cmake
 # KERNELS names the list to write. It has one line for each kernel and architecture: registers, bytes of static shared memory, bytes
 # spilled.

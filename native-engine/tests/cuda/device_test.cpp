@@ -40,7 +40,7 @@ TEST(CudaDevice, EachCardIsListedWithTheCodeThatItRuns) {
   const auto devices = cuda::emulated::cuda_kind().devices();
   ASSERT_EQ(devices.size(), 4u);
   EXPECT_EQ(devices[0].name, "cuda:0");
-  EXPECT_EQ(devices[0].kernels_in_use, "sm_90a");
+  EXPECT_EQ(devices[0].kernels_in_use, "sm_90");
   EXPECT_EQ(devices[1].model, "RTX 3090");
   EXPECT_EQ(devices[1].kernels_in_use, "sm_80");
   EXPECT_EQ(devices[1].memory_bytes, uint64_t{24} << 30);

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <utility>
 
-#include "hopper_instructions.h"
+#include "instructions.h"
 #include "reduce.h"
 #include "tensors/tensor_values.h"
 
@@ -53,51 +53,6 @@ __global__ void to_bf16_kernel(const float* values, uint16_t* out, int64_t size)
 __global__ void warp_sum_kernel(const float* values, float* out) { out[threadIdx.x] = warp_sum(values[threadIdx.x]); }
 __global__ void negative_kernel(const float* values, uint32_t* out) { out[threadIdx.x] = ballot(values[threadIdx.x] < 0); }
 
-// Returns the first place of dynamic shared memory at a multiple of 1024.
-__device__ __forceinline__ std::byte* boxes() {
-  std::byte* const all = dynamic_shared<std::byte>();
-  return all + (1024 - shared_address(all) % 1024) % 1024;
-}
-constexpr uint32_t kBox = 64 * 128, kBoxesBytes = 6 * kBox + 1024;  // room for a box of a, and four of b or one of 256 rows
-
-__global__ void copy_box_kernel(const __grid_constant__ TileMap map, int32_t row, int32_t col, uint16_t* out) {
-  SIMT_SHARED(PhaseBarrier, filled, 1);
-  std::byte* const box = boxes();
-  if (threadIdx.x == 0) {
-    start_barrier(filled, 1);
-    show_barriers();
-    arrive_expecting(filled, kBox);
-    copy_box(box, map, row, col, filled);
-  }
-  __syncthreads();
-  wait_for_phase(filled, 0);
-  for (int i = static_cast<int>(threadIdx.x); i < 64 * 64; i += static_cast<int>(blockDim.x)) out[i] = reinterpret_cast<uint16_t*>(box)[i];
-}
-
-template <bool across>
-__global__ void __launch_bounds__(128)
-    multiply_group_kernel(const __grid_constant__ TileMap a, const __grid_constant__ TileMap b, float* out) {
-  SIMT_SHARED(PhaseBarrier, filled, 1);
-  std::byte *const a_box = boxes(), *const b_boxes = a_box + kBox;
-  if (threadIdx.x == 0) {
-    start_barrier(filled, 1);
-    show_barriers();
-    arrive_expecting(filled, 5 * kBox);
-    copy_box(a_box, a, 0, 0, filled);
-    for (int i = 0; i < (across ? 4 : 1); i++) copy_box(b_boxes + i * kBox, b, 0, i * kBoxCols, filled);
-  }
-  __syncthreads();
-  wait_for_phase(filled, 0);
-  float c[128];
-  begin_group();
-  multiply_group_bf16<across>(c, describe_factor(a_box, 0, 1024), describe_factor(b_boxes, across ? kBox : 0, 1024), false);
-  end_group();
-  wait_for_groups<0>(c);
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  SIMT_UNROLL
-  for (int i = 0; i < 128; i++) out[(warp * 16 + lane / 4 + i % 4 / 2 * 8) * 256 + i / 4 * 8 + lane % 4 * 2 + i % 2] = c[i];
-}
-
 namespace {
 
 bool usable() {
@@ -141,11 +96,6 @@ class Bench {
   template <class... P, class... A>
   void run(void (*kernel)(P...), A... args) {
     launch_kernel("probe", kernel, dim3(1), dim3(32), 0, stream_.handle(), args...);
-  }
-  // Runs a kernel that keeps boxes in shared memory.
-  template <class... P, class... A>
-  void run_with_boxes(unsigned threads, void (*kernel)(P...), A... args) {
-    launch_kernel("probe", kernel, dim3(1), dim3(threads), kBoxesBytes, stream_.handle(), args...);
   }
 
  private:
@@ -207,28 +157,11 @@ std::vector<uint32_t> negative(const std::vector<float>& values) {
   return bench.down<uint32_t>();
 }
 
-std::vector<uint16_t> copied_box(const std::vector<uint16_t>& matrix, int64_t rows, int64_t cols, int32_t row, int32_t col) {
-  Bench bench;
-  const TileMap map = make_tile_map(bench.up(matrix), rows, cols, cols, 64);
-  bench.run_with_boxes(32, copy_box_kernel, map, row, col, bench.up(std::vector<uint16_t>(64 * 64)));
-  return bench.down<uint16_t>();
-}
-std::vector<float> multiply_group(const std::vector<float>& a, const std::vector<float>& b, bool across) {
-  Bench bench;
-  const TileMap left = make_tile_map(bench.up(upper_halves(a)), 64, 16, 16, 64);
-  const auto* const factor = bench.up(upper_halves(b));
-  const TileMap right = across ? make_tile_map(factor, 16, 256, 256, 64) : make_tile_map(factor, 256, 16, 16, 256);
-  bench.run_with_boxes(128, across ? multiply_group_kernel<true> : multiply_group_kernel<false>, left, right,
-                       bench.up(std::vector<float>(64 * 256)));
-  return bench.down<float>();
-}
-
 #define PROBES_TEXT_OF(name) #name
 #define PROBES_NAME(name) PROBES_TEXT_OF(name)
 
 }  // namespace
 
-extern const test::Probes probes = {
-    PROBES_NAME(ESPALIER_TARGET), usable, capability, multiply, matrices, copy, to_bf16, sum, negative, copied_box, multiply_group};
+extern const test::Probes probes = {PROBES_NAME(ESPALIER_TARGET), usable, capability, multiply, matrices, copy, to_bf16, sum, negative};
 
 }  // namespace espalier::cuda::ESPALIER_TARGET

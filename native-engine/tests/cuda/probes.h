@@ -22,11 +22,6 @@ struct Probes {
   // Both return one value for each lane, [32]: the sum over the warp, and the mask of the lanes whose value is negative.
   std::vector<float> (*warp_sum)(const std::vector<float>& values);
   std::vector<uint32_t> (*negative)(const std::vector<float>& values);
-  // Instructions of Hopper cards alone. The first returns shared memory after a box of 64 rows and 64 columns was copied there from a
-  // matrix [rows, cols]: [64, 64]. The second returns a [64, 16] b [16, 256], of numbers that bf16 can hold: [64, 256]. across: b is stored
-  // as it is, otherwise as [256, 16].
-  std::vector<uint16_t> (*copy_box)(const std::vector<uint16_t>& matrix, int64_t rows, int64_t cols, int32_t row, int32_t col);
-  std::vector<float> (*multiply_group)(const std::vector<float>& a, const std::vector<float>& b, bool across);
 };
 
 }  // namespace espalier::test

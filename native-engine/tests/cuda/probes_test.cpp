@@ -131,44 +131,4 @@ TEST_P(Instructions, LanesOfAWarpSeeEachOther) {
   EXPECT_EQ(GetParam()->negative(values), std::vector<uint32_t>(32, negative));
 }
 
-namespace {
-
-bool has_hopper_instructions(const Probes& probes) {
-  return std::string(probes.name) == "emulated" || probes.capability() == std::pair{9, 0};
-}
-
-}  // namespace
-
-// The box reaches beyond the matrix below and to the right.
-TEST_P(Instructions, CopiesOfBoxesPermutePieces) {
-  if (!has_hopper_instructions(*GetParam())) GTEST_SKIP() << "the card has no copies of boxes";
-  constexpr int kRows = 50, kCols = 88, kRow = 3, kCol = 32;
-  std::vector<uint16_t> matrix(kRows * kCols);
-  for (size_t i = 0; i < matrix.size(); i++) matrix[i] = static_cast<uint16_t>(i + 1);
-  const auto box = GetParam()->copy_box(matrix, kRows, kCols, kRow, kCol);
-  for (int r = 0; r < 64; r++)
-    for (int c = 0; c < 64; c++) {
-      const bool inside = kRow + r < kRows && kCol + c < kCols;
-      const uint16_t expected = inside ? matrix[(kRow + r) * kCols + kCol + c] : 0;
-      EXPECT_EQ(box[r * 64 + ((c / 8) ^ (r % 8)) * 8 + c % 8], expected) << r << "," << c;
-    }
-}
-
-TEST_P(Instructions, WarpgroupsMultiplyFactorsOfBothForms) {
-  if (!has_hopper_instructions(*GetParam())) GTEST_SKIP() << "the card has no products of warpgroups";
-  const auto a = integers(64 * 16), b = integers(16 * 256);
-  std::vector<float> turned(256 * 16);
-  for (int k = 0; k < 16; k++)
-    for (int j = 0; j < 256; j++) turned[j * 16 + k] = b[k * 256 + j];
-  for (const bool across : {true, false}) {
-    const auto got = GetParam()->multiply_group(a, across ? b : turned, across);
-    for (int i = 0; i < 64; i++)
-      for (int j = 0; j < 256; j++) {
-        float expected = 0;
-        for (int k = 0; k < 16; k++) expected += a[i * 16 + k] * b[k * 256 + j];
-        ASSERT_EQ(got[i * 256 + j], expected) << i << "," << j;
-      }
-  }
-}
-
 }  // namespace espalier::test

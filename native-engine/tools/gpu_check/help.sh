@@ -13,8 +13,6 @@ declare -A proves=(
   [several-cards]="cards that share a run leave the bits of one card"
   [bench-7b-real]="time of a step of 7B as in a run, and its slowest ops"
   [bench-7b]="time of a plain step of 7B"
-  [hopper]="the products' kernel for H100 computes right"
-  [hopper-bench]="time of a step of 7B with that kernel"
   [several-cards-7b]="time of a step of 7B on 1 card and on all"
   [memcheck]="no kernel reads or writes beyond its memory"
   [racecheck]="no threads race for shared memory"
@@ -65,7 +63,6 @@ Without PART all parts run, what matters most first:
   several-cards*                 two cards and more leave the bits of one; what
                                  they gain (skipped where there is one card)
   bench-*                        time of a step, slowest ops, memory
-  hopper, hopper-bench           the kernel for H100, which is off otherwise
   memcheck ... synccheck         compute-sanitizer finds nothing in a step
   torch-*                        PyTorch's time for the same step, where a
                                  Python with torch is at hand

@@ -191,44 +191,22 @@ part_several-cards-7b() {
   on_cards 1 $most -- --shape 7b --lora-rank 8 && on_cards 1 $most -- --shape 7b --lora-rank 64
 }
 
-# Looks for wrong accesses and races in steps as a run has them, with heads of LLaMA's size, and enough rows for cuBLASLt and for the kernel
-# for H100, which is off otherwise.
-sanitized() { # TOOL PRODUCTS: own, library or hopper
+# Looks for wrong accesses and races in steps as a run has them, with heads of LLaMA's size, and enough rows for cuBLASLt.
+sanitized() { # TOOL PRODUCTS: own or library
   [ $rehearse = 0 ] || { skip "compute-sanitizer is for real cards"; return 3; }
   needs_card || return $?
   local sanitizer library=()
   sanitizer=$(toolkit compute-sanitizer) || { skip "compute-sanitizer is not here"; return 3; }
-  case $2 in
-    own) library=(env ESPALIER_CUBLASLT=off) ;;
-    hopper)
-      if ! is_hopper; then why="the kernel for H100 was not looked at, since this card has not its instructions"; return 0; fi
-      library=(env ESPALIER_CUBLASLT=off ESPALIER_HOPPER_PRODUCTS=on) ;;
-  esac
+  [ "$2" = library ] || library=(env ESPALIER_CUBLASLT=off)
   limited "${library[@]}" "$sanitizer" --tool "$1" --error-exitcode 9 "$build/step_bench" --device "$device" --dtype bf16 \
     --shape heads-128 --batch 2 --seq 136 --mask-sparsity 0.5 --real --lora-rank 8 --seconds 0 --product-sizes 64 ||
     { why="$1 found something, or step_bench failed under it: see the log"; return 1; }
 }
-part_memcheck() { sanitized memcheck own && sanitized memcheck library && sanitized memcheck hopper; }
+part_memcheck() { sanitized memcheck own && sanitized memcheck library; }
 # These tools may warn of kernels of cuBLASLt. Such a warning is not a mistake of ours.
-part_racecheck() { sanitized racecheck own && sanitized racecheck hopper; }
-part_initcheck() { sanitized initcheck own && sanitized initcheck hopper; }
-part_synccheck() { sanitized synccheck own && sanitized synccheck hopper; }
-
-# Tries the products' kernel for Hopper cards, which is off otherwise: products in each form that a step uses, twice a step's bits, and the
-# time of a step. The part `products` compares its time with that of the library.
-is_hopper() { [ $rehearse = 1 ] || "$build/list_devices" | head -n 1 | grep -q 'sm_90a'; }
-needs_hopper() {
-  needs_card || return $?
-  is_hopper || { skip "this card has not the instructions of an H100"; return 3; }
-}
-part_hopper() {
-  needs_hopper || return $?
-  ESPALIER_HOPPER_PRODUCTS=on tests "*/MatrixOps.ProductsByShape$on_card:CudaStep.TwoLayersOfTheWidths*"
-}
-part_hopper-bench() {
-  needs_hopper || return $?
-  ESPALIER_HOPPER_PRODUCTS=on bench --shape 7b --batch 16 --seq 512 --seconds 15 --mask-sparsity 0,0.5 --real --lora-rank 8 --ops 10
-}
+part_racecheck() { sanitized racecheck own; }
+part_initcheck() { sanitized initcheck own; }
+part_synccheck() { sanitized synccheck own; }
 
 # Times the card's own products and the library's in every size from small to large, and compares their results.
 part_products() {

@@ -9,11 +9,9 @@
 #include <utility>
 
 #include "blocks/lane_copies.h"
-#include "blocks/phase_barriers.h"
 #include "blocks/ready_threads.h"
 #include "counters.h"
 #include "espalier/base/error.h"
-#include "tensor_cores/group_products.h"
 
 namespace espalier::cuda::emulator {
 
@@ -22,7 +20,6 @@ constinit thread_local Dim3 thread_index, block_index, block_size, grid_size;
 namespace {
 
 constexpr uint64_t kMostStatic = 48 << 10, kSharedBytes = 512 << 10;
-constexpr uint32_t kDynamicAddress = 1040;  // where dynamic shared memory begins, as the device counts
 
 std::string text_of(const Site& site) {
   const std::string file = site.file_name();
@@ -43,14 +40,9 @@ struct Meeting {
   std::array<void*, kWarp> given;
 };
 
-struct Warp {
-  std::vector<Meeting> meetings;
-  GroupProducts products;
-};
-
 class Block {
  public:
-  Block() : lanes_(kMostFibers), warps_(kMostFibers / kWarp) {
+  Block() : lanes_(kMostFibers), meetings_(kMostFibers / kWarp) {
     void* p = mmap(nullptr, kSharedBytes + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED || mprotect(static_cast<std::byte*>(p) + kSharedBytes, 4096, PROT_NONE) != 0)
       throw Error(ErrorCode::kOutOfMemory, "memory", "no memory for shared memory");
@@ -79,21 +71,17 @@ class Block {
       lane.copies.clear();
     }
     for (int w = 0; w * kWarp < threads_; w++) {
-      warps_[w].meetings.clear();
-      warps_[w].products.clear();
+      meetings_[w].clear();
       ready_.add(w, lanes_in(w));
     }
-    barriers_.clear();
     current_ = -1;
     go_on(host_);
-    if (error_.empty() && barriers_.has_copies()) error_ = "the block ended with copies of boxes that no thread waits for";
     if (!error_.empty())
       throw Error(ErrorCode::kInternal, "emulator",
                   std::string("kernel ") + shape.name + ", block " + text_of(block_index) + ": " + error_);
   }
 
   int current() const { return current_; }
-  uint64_t dynamic_bytes() const { return dynamic_bytes_; }
   uint64_t shared_bytes() const { return static_used_ + dynamic_bytes_; }
   std::byte* dynamic() { return shared_ + kSharedBytes - dynamic_bytes_; }
   const Behaviour& behaviour() const { return behaviour_; }
@@ -139,14 +127,6 @@ class Block {
     ready_.add(w, mask & ~bit);
   }
 
-  PhaseBarriers& barriers() { return barriers_; }
-  GroupProducts& products() { return warps_[own_warp()].products; }
-  void wait() {
-    const int self = current_;
-    go_on(lanes_[self].fiber);
-  }
-  void wake_thread(int thread) { ready_.add(thread / kWarp, 1u << (thread % kWarp)); }
-
   // Failures are reported outside the functions that find them. Otherwise these functions would reserve room for the texts on the stack of
   // every lane.
   [[noreturn, gnu::cold, gnu::noinline]] void stop(const std::string& what) {
@@ -158,14 +138,19 @@ class Block {
   }
 
  private:
+  void wait() {
+    const int self = current_;
+    go_on(lanes_[self].fiber);
+  }
+
   Meeting& meeting_of(int w, uint32_t mask, const Site& site) {
-    for (Meeting& known : warps_[w].meetings)
+    for (Meeting& known : meetings_[w])
       if (known.mask == mask) return known;
     return add_meeting(w, mask, site);
   }
   [[gnu::noinline]] Meeting& add_meeting(int w, uint32_t mask, const Site& site) {
     if (mask & ~lanes_in(w)) stop_at("a mask names lanes that the block has not", site);
-    return warps_[w].meetings.emplace_back(Meeting{mask, 0, site, {}});
+    return meetings_[w].emplace_back(Meeting{mask, 0, site, {}});
   }
 
   int own_warp() const { return static_cast<int>(static_cast<uint32_t>(current_) / kWarp); }
@@ -197,17 +182,15 @@ class Block {
     std::string text;
     if (waiting_ > 0) text = std::to_string(waiting_) + " of " + std::to_string(threads_) + " threads wait at " + text_of(barrier_site_);
     for (int w = 0; w * kWarp < threads_; w++)
-      for (const Meeting& m : warps_[w].meetings)
+      for (const Meeting& m : meetings_[w])
         if (m.arrived)
           text += (text.empty() ? "" : "; ") + std::to_string(std::popcount(m.arrived)) + " of " + std::to_string(std::popcount(m.mask)) +
                   " lanes of warp " + std::to_string(w) + " wait at " + text_of(m.site);
-    if (const std::string more = barriers_.waiting(); !more.empty()) text += (text.empty() ? "" : "; ") + more;
     return text + "; " + std::to_string(ended_) + " threads have ended";
   }
 
   static void lane_main();
 
-  PhaseBarriers barriers_;
   Behaviour behaviour_;
   const std::function<void()>* kernel_ = nullptr;
   int threads_ = 0, current_ = -1, ended_ = 0, waiting_ = 0;
@@ -215,7 +198,7 @@ class Block {
   std::string error_;
   Fiber host_;
   std::vector<Lane> lanes_;
-  std::vector<Warp> warps_;
+  std::vector<std::vector<Meeting>> meetings_;  // of each warp
   ReadyThreads ready_;
   std::byte* shared_ = nullptr;
   uint64_t static_used_ = 0, dynamic_bytes_ = 0, shared_most_ = 0;
@@ -233,7 +216,6 @@ void Block::lane_main() {
   Block& self = block();
   (*self.kernel_)();
   if (!self.lane().copies.empty()) self.stop("a thread ended with copies that no wait covers");
-  if (!self.products().empty()) self.stop("a thread ended with products that no wait covers");
   self.ended_++;
   self.go_on(self.lane().fiber, true);
   __builtin_unreachable();
@@ -249,23 +231,7 @@ void meet(uint32_t mask, void* mine, const Site& site, Act act) { block().meet(m
 std::byte* static_shared(const void* key, uint64_t bytes) { return block().static_memory(key, bytes); }
 std::byte* dynamic_shared_memory() { return block().dynamic(); }
 
-uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(static_cast<const std::byte*>(p) - block().dynamic()) + kDynamicAddress;
-}
-std::byte* shared_at(uint32_t address, uint32_t bytes) {
-  if (address < kDynamicAddress || address - kDynamicAddress + bytes > block().dynamic_bytes())
-    fail("an address beyond dynamic shared memory", Site::current());
-  return block().dynamic() + (address - kDynamicAddress);
-}
-int current_thread() { return block().current(); }
-bool works_late() { return block().behaviour().late; }
-void wait_to_be_woken() { block().wait(); }
-void wake_thread(int thread) { block().wake_thread(thread); }
-PhaseBarriers& phase_barriers() { return block().barriers(); }
-GroupProducts& group_products() { return block().products(); }
-void issue_group_product(const GroupProduct& product) { group_products().issue(product, block().current() / kWarp, works_late()); }
-
-void copy_async(const AsyncCopy& copy) { block().lane().copies.issue(copy, works_late()); }
+void copy_async(const AsyncCopy& copy) { block().lane().copies.issue(copy, block().behaviour().late); }
 void commit_copies() { block().lane().copies.commit(); }
 void wait_for_copies(int pending) { block().lane().copies.wait(pending); }
 

@@ -55,24 +55,6 @@ void meet(uint32_t mask, void* mine, const Site& site, Act act);
 std::byte* static_shared(const void* key, uint64_t bytes);
 std::byte* dynamic_shared_memory();
 
-// An address as the device counts it in shared memory, and the real place of bytes at such an address. Dynamic shared memory begins at no
-// multiple of 1024.
-uint32_t shared_address(const void* p);
-std::byte* shared_at(uint32_t address, uint32_t bytes);
-inline constexpr uint32_t kPiece = 16;  // bytes that stay together where rows of 128 bytes are permuted
-// Returns the place of an address where the pieces of a row are permuted by the row's number.
-inline uint32_t permuted(uint32_t address) { return address ^ (address >> 7 & 7) * kPiece; }
-
-// For the work beside the threads (phase_barriers.h, group_products.h).
-int current_thread();
-bool works_late();
-void wait_to_be_woken();
-void wake_thread(int thread);
-class GroupProducts;
-GroupProducts& group_products();  // of the running thread's warp
-struct GroupProduct;
-void issue_group_product(const GroupProduct& product);
-
 struct AsyncCopy {
   std::byte* to;
   const std::byte* from;

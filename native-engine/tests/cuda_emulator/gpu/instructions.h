@@ -8,8 +8,6 @@
 
 namespace espalier::cuda::ESPALIER_TARGET {
 
-inline uint32_t shared_address(const void* p) { return emulator::shared_address(p); }
-
 inline void copy_async16(void* shared, const void* global, int bytes, const Site& site = Site::current()) {
   aligned::check(shared, 16, site);
   aligned::check(global, 16, site);

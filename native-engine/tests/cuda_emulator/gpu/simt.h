@@ -14,7 +14,6 @@
 #define __host__
 #define __forceinline__ __attribute__((always_inline))
 #define __launch_bounds__(...)
-#define __grid_constant__
 #define threadIdx (::espalier::cuda::emulator::thread_index)
 #define blockIdx (::espalier::cuda::emulator::block_index)
 #define blockDim (::espalier::cuda::emulator::block_size)

@@ -6,7 +6,6 @@
 
 #include "cuda_backend.h"
 #include "espalier/model/model_config.h"
-#include "hopper.h"
 #include "products/pack.h"
 #include "products/product.h"
 
@@ -76,7 +75,7 @@ ProductArguments<T, C> arguments(const Product& op, const ProductPart<T>* parts,
 }  // namespace
 
 template <class T>
-void CudaBackend::multiply(const Product& op, const Turning* turning) {
+void CudaBackend::multiply(const Product& op) {
   ProductPart<T> parts[6];
   int64_t beside = 0;
   for (int i = 0; i < op.count; i++) beside += is_dense<T>(op.terms[i].a) ? 0 : op.c.rows * packed_stride(op.terms[i].a.cols);
@@ -107,20 +106,17 @@ void CudaBackend::multiply(const Product& op, const Turning* turning) {
       parts[i].b_stride = static_cast<int32_t>(packed_stride(p.cols));
       to += p.rows * packed_stride(p.cols);
     }
-    multiply_parts(op, parts, op.count, from, count, turning);
+    multiply_parts(op, parts, op.count, from, count);
   }
 }
 
 // Where the terms of a product are products of their own, each but the first reads and writes the sums in f32 once more, and a rounded
 // result needs a last pass over them. So LoRA costs as many bytes as its weight's product. But its narrow activations lie beside the wide
 // ones (StepForm), so one packed factor with its part beside or below the weight, [W | s B] or [W; s A], makes all one product. Packing
-// takes twice the bytes of a weight that could be read in place. The kernel for Hopper cards adds the terms in registers, so it needs none
-// of this.
+// takes twice the bytes of a weight that could be read in place.
 bool CudaBackend::multiply_side_by_side(const Product& op) {
   const ProductTerm& first = op.terms[0];
-  if (!op.by_shape || !library_ || hopper_multiprocessors_ > 0 || op.count < 2 || op.c.rows < library_limits().rows ||
-      op.c.cols < library_limits().cols)
-    return false;
+  if (!op.by_shape || !library_ || op.count < 2 || op.c.rows < library_limits().rows || op.c.cols < library_limits().cols) return false;
   std::array<int64_t, 7> begin{};  // the first column of each term's activations, and the end of the last
   int64_t copied = 0;
   for (int i = 0; i < op.count; i++) {
@@ -149,42 +145,22 @@ bool CudaBackend::multiply_side_by_side(const Product& op) {
     }
     const ProductPart<bf16> part{list(first.a.data.as<const bf16>(), (op.c.rows - 1) * first.a.stride + depth),
                                  static_cast<int32_t>(first.a.stride), packed, static_cast<int32_t>(stride), static_cast<int32_t>(depth)};
-    multiply_parts(op, &part, 1, from, count, nullptr);
+    multiply_parts(op, &part, 1, from, count);
   }
   return true;
 }
 
-template <class C>
-bool CudaBackend::multiply_on_hopper(const ProductArguments<bf16, C>& g, bool transposed) {
-  if (hopper_multiprocessors_ == 0 || g.rows < hopper_limits().rows || g.cols < hopper_limits().cols) return false;
-  ESPALIER_TARGET::multiply_on_hopper(stream_.handle(), g, transposed, hopper_multiprocessors_);
-  return true;
-}
-
 template <class T>
-void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count,
-                                 const Turning* turning) {
-  if constexpr (sizeof(T) == 2)
-    if (turning)
-      return multiply_and_turn_on_hopper(stream_.handle(), arguments<bf16>(op, parts, part_count, from, count), *turning,
-                                         hopper_multiprocessors_);
+void CudaBackend::multiply_parts(const Product& op, const ProductPart<T>* parts, int part_count, int64_t from, int64_t count) {
   const auto run = [&](const auto& g) {
     if constexpr (sizeof(T) == 2)
-      if (op.by_shape && (multiply_on_hopper(g, op.transposed) || multiply_by_library(g, op.transposed))) return;
+      if (op.by_shape && multiply_by_library(g, op.transposed)) return;
     multiply_dense(stream_.handle(), g, op.transposed);
   };
   if (op.c.dtype == DType::kF32)
     run(arguments<float>(op, parts, part_count, from, count));
   else if constexpr (sizeof(T) == 2)
     run(arguments<bf16>(op, parts, part_count, from, count));
-}
-
-bool CudaBackend::multiply_and_turn(const Product& op, const Turning& turning) {
-  if (hopper_multiprocessors_ == 0 || !op.by_shape || op.c.dtype != DType::kBF16 || !can_turn_on_hopper(turning.half) ||
-      op.c.rows < hopper_limits().rows || op.c.cols < hopper_limits().cols)
-    return false;
-  multiply<bf16>(op, &turning);
-  return true;
 }
 
 void CudaBackend::launch(const Product& op) {
@@ -195,7 +171,7 @@ void CudaBackend::launch(const Product& op) {
     using T = decltype(t);
     if constexpr (sizeof(T) == 2)
       if (multiply_side_by_side(op)) return;
-    multiply<T>(op, nullptr);
+    multiply<T>(op);
   });
 }
 

@@ -25,13 +25,6 @@ struct ProductArguments {
   bool accumulate;
 };
 
-// The rotation of a product's heads by the angles of their rows, which its last pass applies instead of another kernel.
-struct Turning {
-  const float *cos, *sin;  // [tokens, half]
-  int32_t tokens, half;    // a head has 2 half columns
-  float scale;             // factor of each sum before it is turned
-};
-
 // Computes c. Each value of c is one sum in f32 along the parts in their order. This order depends neither on the tiles nor on the card.
 void multiply_dense(StreamHandle stream, const ProductArguments<float, float>& g, bool transposed);  // defined in product_f32.cu
 void multiply_dense(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed);   // defined in product_bf16.cu
@@ -45,15 +38,6 @@ struct ProductLimits {
   unsigned tiles_for_large = 128;
 };
 ProductLimits& product_limits();  // defined in product.cu
-
-// Computes c by the instructions that only Hopper cards have (defined in product_hopper.cu), on this many multiprocessors. It asks as much
-// of the factors as the others do, and adds in the same order. Whether a card's tensor cores then give the same bits as by multiply_dense
-// is not known before it was tried.
-void multiply_on_hopper(StreamHandle stream, const ProductArguments<bf16, float>& g, bool transposed, int multiprocessors);
-void multiply_on_hopper(StreamHandle stream, const ProductArguments<bf16, bf16>& g, bool transposed, int multiprocessors);
-// Computes c of whole heads, transposed, and turns them before they are rounded. The kernel is compiled for some sizes of heads.
-bool can_turn_on_hopper(int64_t half);
-void multiply_and_turn_on_hopper(StreamHandle stream, const ProductArguments<bf16, bf16>& g, const Turning& turning, int multiprocessors);
 
 // --- The kernels use the rest.
 
