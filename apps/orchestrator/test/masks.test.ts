@@ -1,13 +1,12 @@
 // Tests that the record holds the open heads and units of every recorded state, on the run's own branch and from a fork's beginning on.
 // Runs that were rewound or killed are in run-lifecycle.test.ts and crashes.test.ts.
-import { openUnits } from '../src/queries/masks/open-units.js';
-import { readStateFile } from '../src/queries/masks/state-file.js';
 import { v1 } from '#protocol';
+import { openUnitsOf } from './harness/open-units-of-state.js';
 import { countsOf, expectMasksAsRecorded, queryMasks } from './harness/recorded-masks.js';
 import { codeOf, collect, TestServer, unary } from './harness/server.js';
 
 const { MASK_KIND_HIDDEN } = v1.MaskKind;
-// Masks are rounded as in runs from before masks were recorded, so that a state can be compared with the record.
+// Masks are rounded group by group, so that a state can be compared with the record.
 const SETTINGS = { totalSteps: 120, targetSparsity: 0.4, maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS };
 
 const server = TestServer.inNewFolder();
@@ -35,7 +34,7 @@ it('says unit by unit what a state has, as the state itself does', async () => {
   const masks = await query(done.runId, { fromStep: 120n, resolution: 65_536 });
   expect(masks.steps).toEqual([120n]);
   const chunks = await collect(server.artifacts.downloadArtifact({ digest: done.stateDigest, offset: 0n }));
-  const { heads, units, hidden } = openUnits(readStateFile(Buffer.concat(chunks.map(({ chunk }) => chunk))));
+  const { heads, units, hidden } = openUnitsOf(Buffer.concat(chunks.map(({ chunk }) => chunk)));
   const open = masks.series.map(({ groupOpen }) => new Set([...groupOpen].flatMap((share, unit) => (share === 255 ? [unit] : []))));
   expect(open).toEqual([...heads, ...units, hidden]);
 });

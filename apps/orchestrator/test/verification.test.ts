@@ -4,9 +4,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkAuditBundle } from '#audit';
 import { v1 } from '#protocol';
-import { openUnits } from '../src/queries/masks/open-units.js';
-import { readStateFile } from '../src/queries/masks/state-file.js';
 import { completedRun } from './harness/completed-run.js';
+import { openUnitsOf } from './harness/open-units-of-state.js';
 import { codeOf, collect, unary } from './harness/server.js';
 
 const proven = completedRun({ maskRounding: v1.MaskRounding.MASK_ROUNDING_GROUPS });
@@ -65,7 +64,7 @@ test('a bundle is checked offline, snapshots included; it says who instructed; a
 });
 
 test('the heads and units that a state rounded by groups keeps are those that the engine counted', async () => {
-  const open = openUnits(readStateFile(await proven.artifacts.get(proven.run.stateDigest)));
+  const open = openUnitsOf(await proven.artifacts.get(proven.run.stateDigest));
   expect(open.heads.map(({ size }) => size)).toEqual(proven.run.layers.map(({ headsOpen }) => headsOpen));
   expect(open.units.map(({ size }) => size)).toEqual(proven.run.layers.map(({ unitsOpen }) => unitsOpen));
   expect(open.hidden.size).toBe(proven.run.hiddenOpen);

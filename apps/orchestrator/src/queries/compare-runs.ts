@@ -1,22 +1,16 @@
 // Answers CompareRuns: the differences of two runs in settings, results, and open heads and units.
-import type { ArtifactStore } from '#artifact-store';
-import type { Gates } from '#audit';
+import { allGates } from '#audit';
 import type { v1 } from '#protocol';
 import { comparableOf, otherMeasuresOf } from '../pruning-run/aggregate/headline.js';
-import { readStateFile } from './masks/state-file.js';
 import { commonAncestor } from './lineage.js';
-import { openUnits, roundsByGroup, unitsOfGates, type OpenUnits } from './masks/open-units.js';
+import { unitsOfGates, type OpenUnits } from './masks/open-units.js';
 import { gateCount } from './masks/query-masks.js';
 import { layerSparsities } from './masks/layer-sparsity.js';
 import { readMasks } from '../views/projection/masks-reader.js';
 import type { RunSummary } from '../views/projection/run-detail.js';
 import type { RunViews } from '../views/run-views.js';
 
-export async function compareRuns(
-  views: RunViews,
-  artifacts: ArtifactStore,
-  request: v1.CompareRunsRequest,
-): Promise<v1.CompareRunsResponse> {
+export async function compareRuns(views: RunViews, request: v1.CompareRunsRequest): Promise<v1.CompareRunsResponse> {
   const leftId = await views.runId(request.leftRunId, 'left_run_id');
   const rightId = await views.runId(request.rightRunId, 'right_run_id');
   const left = views.peek(leftId)!;
@@ -25,7 +19,7 @@ export async function compareRuns(
   return {
     settings: differences(askedOf(left), askedOf(right)),
     metrics: differences(outcomeOf(views, left), outcomeOf(views, right)),
-    layers: layerDifferences(left, right, await openUnitsOf(views, artifacts, left), await openUnitsOf(views, artifacts, right)),
+    layers: layerDifferences(left, right, openUnitsOf(views, left), openUnitsOf(views, right)),
     commonAncestorRunId: common?.runId ?? '',
     commonStep: BigInt(common?.step ?? 0),
   };
@@ -98,28 +92,16 @@ function textOf(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : `${value as string | number | bigint | boolean}`;
 }
 
-/**
- * The open heads and units. All are open before the first recorded state. Null where neither the record nor the state tells, since the
- * state may be removed.
- */
-async function openUnitsOf(views: RunViews, artifacts: ArtifactStore, { run, extras }: RunSummary): Promise<OpenUnits | null> {
-  if (run.current === null) {
-    return {
-      heads: run.model.layers.map(({ heads }) => new Set(Array(heads).keys())),
-      units: run.model.layers.map(({ units }) => new Set(Array(units).keys())),
-      hidden: new Set(Array(run.model.hiddenSize).keys()),
-    };
-  }
-  let recorded: Gates | null = null;
-  for (const { step, open } of readMasks(views.database, run.runId, extras.rewinds, gateCount(run.model)))
-    if (step === run.current.step) recorded = open;
-  if (recorded !== null) return unitsOfGates(run.model, recorded);
-  if ((await artifacts.stat(run.current.stateDigest)) === null) return null;
-  const state = readStateFile(await artifacts.get(run.current.stateDigest));
-  return roundsByGroup(state) ? openUnits(state) : null;
+/** The open heads and units. All are open before the first recorded state. Null where the record lacks the masks of the newest state. */
+function openUnitsOf({ database }: RunViews, { run, extras }: RunSummary): OpenUnits | null {
+  const gates = gateCount(run.model);
+  if (run.current === null) return unitsOfGates(run.model, allGates(gates));
+  for (const { step, open } of readMasks(database, run.runId, extras.rewinds, gates))
+    if (step === run.current.step) return unitsOfGates(run.model, open);
+  return null;
 }
 
-/** One entry for each layer, so that sparsities can be read side by side. The lists are left out where a state is removed. */
+/** One entry for each layer, so that sparsities can be read side by side. The lists are left out where masks are not known. */
 function layerDifferences(
   left: RunSummary,
   right: RunSummary,
