@@ -75,11 +75,11 @@ module.exports = {
     },
     {
       name: 'domain-is-pure',
-      comment: 'the aggregate and its rules know no framework, store or network, but for types',
+      comment: 'the aggregate and its rules know no framework, store or network, but for types; the audit describes the events',
       severity: 'error',
       from: { path: pure, pathNot: '\\.test\\.ts$' },
       to: {
-        path: ['node_modules', '^libs/(?!(protocol|comparison)/)', `^${orchestrator}/[^/]+$`],
+        path: ['node_modules', '^libs/(?!(protocol|comparison|audit)/)', `^${orchestrator}/[^/]+$`],
         dependencyTypesNot: ['type-only'],
       },
     },

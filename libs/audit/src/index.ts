@@ -4,6 +4,7 @@ export * from './history-checker.js';
 export * from './metrics-checker.js';
 export * from './lineage-checker.js';
 export * from './event-schemas.js';
+export * from './steps-schema.js';
 export * from './gate-set.js';
 export * from './bundle-format.js';
 export * from './bundle-signature.js';

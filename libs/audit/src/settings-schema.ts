@@ -22,13 +22,15 @@ export const settingShapes = Object.fromEntries(settingsTable().map((setting) =>
 export const settingName = z.enum(settingsTable().map(({ name }) => name));
 export const settings = z.strictObject(settingShapes) as unknown as z.ZodType<SettingValues>;
 
+/** A target in another unit than sparsity. Together with the settings it holds everything that the engine gets to know about the target. */
 export const budget = z.strictObject({
   setting: z.enum(['targetParams', 'targetBytes', 'targetMacs', 'targetSpeedup']),
-  intact: z.number(),
-  least: z.number(),
-  kvHeads: count,
-  cacheBytes: count,
-  cost: z.array(z.number()),
+  intact: z.number(), // the cost of the intact model, in the budget's unit
+  least: z.number(), // the least cost that the run can reach, since it can't close everything
+  kvHeads: count, // in one layer
+  cacheBytes: count, // the bytes of a key/value head's cache; 0 where the budget counts no cache
+  cost: z.array(z.number()), // the cost as the numbers that the engine reads; method/model-cost.ts of the orchestrator makes them
+  /** For a target in seconds, the table of speeds that the run uses and the pass that was measured for it. */
   speed: z.exactOptional(
     z.strictObject({
       tableDigest: text,
@@ -40,3 +42,4 @@ export const budget = z.strictObject({
     }),
   ),
 });
+export type Budget = z.infer<typeof budget>;

@@ -14,9 +14,9 @@ export interface EventTypes {
   upcast(type: string, version: number, fields: Fields): Fields;
 }
 
-/** @param known a record, not a list, so that the compiler asks for every type */
+/** @param known a record with an entry for each type, so that the compiler asks for every type */
 export function eventTypesOf<Type extends string>(
-  known: Record<Type, true>,
+  known: Record<Type, unknown>,
   currentVersion: number,
   upcasters: Upcasters<Type> = {},
 ): EventTypes {

@@ -7,8 +7,7 @@ import { trainRequest } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { lossesAt, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { shareToPrune } from '../pruning-run/method/run-settings.js';
-import type { RunSettings, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
-import type { StepRates } from '../pruning-run/record/steps-chosen.js';
+import type { RunSettings, StepRates, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { firstOf } from './evaluations.js';
 
 /**

@@ -9,8 +9,7 @@ import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.error
 import { isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
-import type { ClosedKind } from '../pruning-run/record/measures.js';
-import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
+import type { ClosedKind, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
 import { withArtifactFiles } from './artifact-files.js';
 

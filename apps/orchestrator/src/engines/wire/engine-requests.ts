@@ -1,8 +1,7 @@
 // Makes the requests to the engine, in one place and from the record alone. So a replay asks for exactly the same as the run did.
 import { engineSettingsMessage, engineV1 } from '#protocol';
-import type { ClosedKind } from '../../pruning-run/record/measures.js';
-import type { Budget, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
-import { lossesAt, phaseAt, phasesOf, prunesAtOnce } from '../../pruning-run/method/phases.js';
+import type { Budget, ClosedKind, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
+import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
 import { FREE, shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
@@ -113,28 +112,6 @@ export function trainRequest(
     messagesTaken: 0n,
     holdInPartsOf: 0,
   };
-}
-
-/** The requests by which a run is trained, as far as the run alone decides them. An engine must know all that is in them. */
-export function requestsToTrain(run: {
-  settings: RunSettings;
-  model: Pick<ModelIdentity, 'path' | 'weightsDigest' | 'hiddenSize'>;
-  budget?: Budget | undefined;
-}): { type: string; message: object }[] {
-  const { settings } = run;
-  const trained = phasesOf(settings).map(({ firstStep }) =>
-    trainRequest(
-      '',
-      settings,
-      { firstStep, losses: lossesAt(settings, firstStep), loraLearningRates: [], scheduledSparsities: [], stretches: [] },
-      'leave',
-    ),
-  );
-  return [
-    { type: 'espalier.engine.v1.SessionOptions', message: sessionOptions(run, 0) },
-    { type: 'espalier.engine.v1.InitialiseStateRequest', message: initialStateRequest('', run) },
-    ...trained.map((message) => ({ type: 'espalier.engine.v1.TrainRequest', message })),
-  ];
 }
 
 /** Returns '' for the intact model and for no teacher. */

@@ -3,8 +3,7 @@ import { runSeconds } from '../method/run-time.js';
 import { followingSteps, resolveSettings, timeViolations, type RequestedSettings } from '../method/run-settings.js';
 import { endStepOf } from '../method/phases.js';
 import { settingsOfFork } from './starting-points.js';
-import type { NewFact, RunSettings } from '../record/pruning-run.events.js';
-import type { StepRates } from '../record/steps-chosen.js';
+import type { NewFact, RunSettings, StepRates } from '../record/pruning-run.events.js';
 import { fact, launched, model, Story } from '../testing.js';
 
 const rates: StepRates = {

@@ -1,10 +1,10 @@
 // The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
 import { choicesOfNumerics, numericsDifference, numericsWords } from '#comparison';
 import { begun } from '../../event-sourcing/not-begun-error.js';
-import type { NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import type { NewFact, Obstacle, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, stepOf, waitsForSteps, type PruningRunState } from './pruning-run.state.js';
-import { isMendable, type Obstacle } from '../record/obstacles.js';
+import { isMendable } from '../record/obstacles.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, attemptsWithoutProgress, restartDelayMs } from './restart-policy.js';
 import type { AttachEngine, ChooseSteps, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';

@@ -1,6 +1,13 @@
 // All changes of a run. A client asks for them, or the driver does for the engine. `decide` turns a change into facts or refuses it.
-import type { DataIdentity, PruningRunEventData, RefitOutcome, RunSettings, SegmentLoss, StateFact } from '../record/pruning-run.events.js';
-import type { StepRates } from '../record/steps-chosen.js';
+import type {
+  DataIdentity,
+  PruningRunEventData,
+  RefitOutcome,
+  RunSettings,
+  SegmentLoss,
+  StateFact,
+  StepRates,
+} from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
 export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };

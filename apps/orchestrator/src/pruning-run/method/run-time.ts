@@ -3,8 +3,7 @@
 import { timeWords } from '#comparison';
 import { EspalierError, type SettingName } from '#protocol';
 import { firstTokensOf } from '../record/measures.js';
-import type { Budget, DataIdentity, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
-import type { StepRates } from '../record/steps-chosen.js';
+import type { Budget, DataIdentity, ModelIdentity, RunSettings, StepRates } from '../record/pruning-run.events.js';
 import { prunesAtOnce } from './phases.js';
 import { recoveryPerPruning, withSteps } from './run-settings.js';
 

@@ -1,8 +1,6 @@
 // The measure of an evaluation: a task, one of its metrics, and the convention that makes two results comparable. Perplexity is a measure,
 // too.
-
-/** The kinds of closed gates with which the intact model can be evaluated. */
-export type ClosedKind = 'all' | 'heads' | 'units' | 'hidden';
+import type { TaskDigests } from '#audit';
 
 /** Two values can be compared if their measures are equal. */
 export interface Measure {
@@ -15,12 +13,6 @@ export interface Measure {
   dataDigest: string;
   /** The digests of a task that is not the text itself: its declaration, its rows, and the tokenizer. */
   digests?: TaskDigests;
-}
-
-export interface TaskDigests {
-  prompt: string;
-  data: string;
-  tokenizer: string;
 }
 
 /** @param firstTokens the tokens at the beginning of the text that are measured; 0: all */

@@ -1,5 +1,7 @@
 // An obstacle keeps a run from going on until a user removes it. The run waits, paused, and loses nothing. A cause that no user can remove
 // fails the run.
+import type { Obstacle } from '#audit';
+
 const MENDABLE = new Set([
   'NUMERICS_CHANGED', // accept the other numerics, or bring back the engine with the old ones
   // The model's folder no longer holds the model that the run was launched with.
@@ -47,12 +49,6 @@ const MENDABLE = new Set([
   'EVENT_STORE_UNAVAILABLE',
   'EVENT_STORE_FAILED',
 ]);
-
-export interface Obstacle {
-  code: string;
-  message: string;
-  field: string;
-}
 
 export const isMendable = ({ code }: Pick<Obstacle, 'code'>): boolean => MENDABLE.has(code);
 

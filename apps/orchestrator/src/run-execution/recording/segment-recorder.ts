@@ -12,7 +12,7 @@ import { sha256Hex } from '../../event-sourcing/canonical-json.js';
 import { eventId } from '../../event-sourcing/event-ids.js';
 import { BY_SERVER } from '../../event-sourcing/call-context.js';
 import { ownMeasurements } from '../../pruning-run/record/own-events.js';
-import type { SegmentMasks, StepMeasurement } from '../../pruning-run/record/steps-measured.js';
+import type { SegmentMasks, StepMeasurement, StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { RecordSegment } from '../../pruning-run/aggregate/run-change.js';
 import { patiently, type Patience } from '../../event-sourcing/store-retries.js';
@@ -86,7 +86,7 @@ export class SegmentRecorder {
   private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: Patience): Promise<PruningRunState> {
     const at = new Date().toISOString();
     const metrics = segments.map(({ report: { attempt, firstStep }, steps, masks }) => {
-      const measured = { v: CURRENT_VERSION, at, attempt, branch, masks, steps };
+      const measured: StepsMeasured = { v: CURRENT_VERSION, at, attempt, branch, masks, steps };
       const event = encodeStepsMeasured(measured, eventId(runId, 'metrics', branch, attempt, firstStep));
       ownMeasurements.remember(event, measured);
       return event;
