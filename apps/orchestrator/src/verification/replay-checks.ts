@@ -1,4 +1,5 @@
 // The replay of VerifyRun: chooses the segments and the states that they start from, and turns the results into verdicts.
+import { randomInt } from 'node:crypto';
 import { invalidField, EspalierError, type v1 } from '#protocol';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -72,6 +73,7 @@ async function chosenSegments(
   const to = request.toStep === undefined ? Number.MAX_SAFE_INTEGER : Number(request.toStep);
   if (to < from) throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
   const wanted = planner.within(from, to);
+  if (request.sample > 0) return sampled({ artifacts, views }, planner.run!, wanted, request.sample);
   const first = wanted[0];
   if (first === undefined) return [];
   const end = planner.segments.indexOf(wanted.at(-1)!) + 1;
@@ -84,6 +86,24 @@ async function chosenSegments(
   }
   const lost = `no state at or before step ${first.firstStep} is left in the artifact store to start from`;
   throw goneError(views, planner.run!, first.startDigest ?? '', lost);
+}
+
+/** Chooses segments at random, so that the engine which computed them can't know which ones are computed again. */
+async function sampled(
+  context: Pick<VerifyContext, 'artifacts' | 'views'>,
+  run: PruningRunState,
+  segments: readonly ReplaySegment[],
+  count: number,
+): Promise<ReplaySegment[]> {
+  const left = [...segments];
+  const chosen: ReplaySegment[] = [];
+  while (chosen.length < count && left.length > 0) {
+    const [segment] = left.splice(randomInt(left.length), 1);
+    const { startDigest } = segment!;
+    if (startDigest === null || (await context.artifacts.stat(startDigest)) !== null) chosen.push(segment!);
+  }
+  await requireParts(context, run, chosen);
+  return chosen.sort((left, right) => left.firstStep - right.firstStep);
 }
 
 /** Refuses a replay for which tokens or teachers were removed, before anything is computed. */

@@ -10,6 +10,7 @@ import type { Context } from '../../command-context.js';
 import { namedFile, requireFilePlace, writeFileWhole } from '../../output/result-files.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, howMany, problemsFound, shortDigest } from '../../output/format.js';
+import { RESTS_ON_ENGINES } from './verify.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 
 interface ExportOptions {
@@ -107,6 +108,7 @@ export function printBundle({ output }: Pick<Context, 'output'>, report: BundleR
   const { ok, problems, instructions } = report;
   output.text(`${ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(problems.length))},`);
   output.line(signatureWords(report));
+  output.text(RESTS_ON_ENGINES);
   for (const problem of problems)
     output.indented(`${output.style('red', 'wrong')}  `, 7, `${problem.check}  ${problem.subject}: ${problem.detail}`);
   for (const run of report.runs)

@@ -4,7 +4,7 @@ import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import type { Output } from '../../output/output.js';
-import { share, stepRange } from '../../options/parse.js';
+import { positiveNumber, share, stepRange } from '../../options/parse.js';
 import { typedOption } from '../../options/typed-values.js';
 import { count, decimal, howMany, problemsFound } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
@@ -15,6 +15,7 @@ interface VerifyOptions {
   all?: boolean;
   replay?: true | { from?: bigint; to?: bigint };
   tolerance?: number;
+  sample?: number;
 }
 
 export function registerVerify(program: Command): void {
@@ -31,6 +32,7 @@ export function registerVerify(program: Command): void {
       'every run and study, every event of the store and every artifact instead of one run; files that no event names are listed',
     )
     .option('--replay [from..to]', 'compute again and compare; of a range, the segments with its steps', (text: string) => stepRange(text))
+    .option('--sample <n>', 'with --replay: only this number of recorded stretches, chosen at random', positiveNumber)
     .addOption(
       typedOption(
         new Option('--tolerance <share>', 'with --replay on an engine of other numerics: the relative difference to accept (0.01 or 1%)'),
@@ -42,13 +44,14 @@ export function registerVerify(program: Command): void {
     ['espalier verify k3f9'],
     ['espalier verify --all', 'the whole store'],
     ['espalier verify k3f9 --replay 100..200'],
+    ['espalier verify k3f9 --replay --sample 5', 'a part of the steps that their engine could not know'],
     ['espalier verify k3f9 --replay --tolerance 1e-3', 'on another machine'],
   );
   action<VerifyOptions>(
     verify,
     (context, names, options) => {
       if (options.all === true) {
-        if (names.length > 0 || options.replay !== undefined || options.tolerance !== undefined)
+        if (names.length > 0 || [options.replay, options.tolerance, options.sample].some((one) => one !== undefined))
           throw new CliError('OPTIONS_CONFLICT', '--all takes no run and no replay', { exitCode: ExitCode.usage });
         return verifyAll(context);
       }
@@ -60,9 +63,9 @@ export function registerVerify(program: Command): void {
 }
 
 async function verifyRun({ connection, output, signal }: Context, [runId]: string[], options: VerifyOptions): Promise<number> {
-  if (options.tolerance !== undefined && options.replay === undefined) {
-    throw new CliError('OPTION_REQUIRED', '--tolerance is for --replay: give both', { field: '--tolerance', exitCode: ExitCode.usage });
-  }
+  for (const name of ['tolerance', 'sample'] as const)
+    if (options[name] !== undefined && options.replay === undefined)
+      throw new CliError('OPTION_REQUIRED', `--${name} is for --replay: give both`, { field: `--${name}`, exitCode: ExitCode.usage });
   const range = typeof options.replay === 'object' ? options.replay : {};
   const request: v1.VerifyRunRequest = {
     runId: runId!,
@@ -70,6 +73,7 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
     fromStep: range.from,
     toStep: range.to,
     tolerance: options.tolerance,
+    sample: options.sample ?? 0,
   };
   const line = new ShareLine(output, 'verifying');
   const checks = new Map<string, Tally>();
@@ -93,6 +97,10 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
   output.result(summary, () => printSummary(output, summary, checks, range));
   return summary.ok ? ExitCode.ok : ExitCode.failed;
 }
+
+/** The part of a record that no check proves without an engine. */
+export const RESTS_ON_ENGINES =
+  'Losses and perplexities rest on the engines that computed them, except for steps that were computed again (verify --replay).';
 
 interface Tally {
   good: number;
@@ -126,4 +134,5 @@ function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<str
   const { metricsBatches, artifacts } = summary;
   const events = `${howMany(summary.events - metricsBatches, 'event')}, ${howMany(metricsBatches, 'batch', 'batches')} of metrics`;
   output.text(`${verdict}: ${events}, ${howMany(artifacts, 'artifact')}${replayed}`);
+  output.text(RESTS_ON_ENGINES);
 }

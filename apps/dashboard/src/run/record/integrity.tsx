@@ -71,7 +71,7 @@ export function Integrity({ run: { runId, revision } }: { run: Run }) {
             <div class="in" aria-live="polite">
               <p>
                 The server checks the chain of digests, every event against its schema, steps, masks and lineage, and every artifact against
-                its digest.
+                its digest. Losses and perplexities rest on the engines that computed them, except for steps that are computed again.
               </p>
               <br />
               {result === null ? (
