@@ -214,6 +214,7 @@ test('arguments of any kind are refused, never fatal', async () => {
     'train',
     'evaluate',
     'exportModel',
+    'describeState',
   ] as const;
   let refused = 0;
   for (const method of methods) {

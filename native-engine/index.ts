@@ -122,6 +122,14 @@ export function planMemory(options: SessionOptions, signal?: AbortSignal): Promi
   return withSession((session) => cancellable(session, signal, session.planMemory(of)));
 }
 
+/** Describes the state in a file: the facts that follow from its gates. The result has no digest. */
+export function describeState(modelFolder: string, stateFile: string, signal?: AbortSignal): Promise<StateSummary> {
+  return withSession(async (session) => {
+    await cancellable(session, signal, session.load({ folder: modelFolder, readWeights: false }));
+    return cancellable(session, signal, session.describeState({ stateFile }));
+  });
+}
+
 export type GivenExportOptions = Partial<ExportOptions> &
   Pick<ExportOptions, 'form' | 'outFolder' | 'stateFile'> &
   Pick<SessionOptions, 'modelFolder' | 'weightsDigest'>;

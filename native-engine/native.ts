@@ -284,6 +284,7 @@ export interface NativeSession {
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   nameTeacher(options: { keptAs: string; digest: string }): void; // may be called while a job runs
   summary(): Promise<StateSummary>;
+  describeState(options: { stateFile: string }): Promise<StateSummary>; // of a file; its digest is ''
   loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
   /** A number among the reports is the share of the calibration that is done, in a one-step pruning or a refit. */
   train(options: SegmentOptions, onReports?: (reports: (StepReport | number)[]) => void): Promise<SegmentResult>;

@@ -1,7 +1,7 @@
 // espalier.engine.v1 over the native engine: requests in, results out; no rules of pruning live here.
 import { readFileSync } from 'node:fs';
 import { engineV1, invalidField, releaseOf } from '#protocol';
-import { chosenDevice, describeEngine, inspectModel, numericsFingerprint } from '#native-engine';
+import { chosenDevice, describeEngine, describeState, inspectModel, numericsFingerprint } from '#native-engine';
 import { receive } from './calls/chunks.js';
 import { evaluate } from './calls/evaluate.js';
 import { exportModel } from './calls/export-model.js';
@@ -48,6 +48,10 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       const folder = models.folderOf(modelPath);
       return { model: modelMessage(await inspections.take(() => inspectModel(folder, !skipWeights, signal), signal)) };
+    }),
+    describeState: unary(async ({ modelPath, stateFile }: engineV1.DescribeStateRequest, signal) => {
+      const state = await describeState(modelPath, stateFile, signal);
+      return { state: stateMessage(state), openUnits: Buffer.from(state.openUnits) };
     }),
     planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest, signal) => {
       const session = sessionOptions(options, parts);

@@ -42,6 +42,7 @@ Napi::Function Session::define(Napi::Env env) {
                       InstanceMethod<&Session::import_state>("importState"),
                       InstanceMethod<&Session::export_state>("exportState"),
                       InstanceMethod<&Session::name_teacher>("nameTeacher"),
+                      InstanceMethod<&Session::describe_state>("describeState"),
                       InstanceMethod<&Session::summary>("summary"),
                       InstanceMethod<&Session::load_teacher>("loadTeacher"),
                       InstanceMethod<&Session::train>("train"),
@@ -156,6 +157,14 @@ Napi::Value Session::export_state(const Info& info) {
         out.Set("bytes", to_js_bytes(env, bytes));
         return out;
       };
+    });
+  });
+}
+
+Napi::Value Session::describe_state(const Info& info) {
+  return guarded(info.Env(), [&] {
+    return start_beside(info, [core = core_, file = JsObject(info[0], "").string("stateFile")](JobContext&) {
+      return value_of(core->summary_in(file));
     });
   });
 }

@@ -30,6 +30,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value export_state(const Info& info);
   Napi::Value name_teacher(const Info& info);
   Napi::Value summary(const Info& info);
+  Napi::Value describe_state(const Info& info);
   Napi::Value load_teacher(const Info& info);
   Napi::Value train(const Info& info);
   Napi::Value evaluate(const Info& info);

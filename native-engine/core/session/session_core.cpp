@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
+#include "espalier/method/state_gates.h"
 #include "export/export_size.h"
 #include "files/mapped_file.h"
 #include "files/sha256.h"
@@ -98,15 +99,27 @@ StateSummary SessionCore::summary() const { return summary_of(sha256_hex(export_
 
 Masks SessionCore::masks_of_state() const { return deterministic_masks(model_->config(), trainer().log_alphas()); }
 
-StateSummary SessionCore::summary_of(std::string digest, const Masks& masks) const {
+static StateSummary described(const ModelWeights& model, int64_t step, const LogAlphas& log_alphas, const Masks& masks) {
   StateSummary out;
-  out.step = trainer().step();
-  out.digest = std::move(digest);
-  out.sparsity = hard_sparsity(model_->config(), trainer().log_alphas(), masks);
-  out.masks_digest = masks_digest(model_->config(), masks);
+  out.step = step;
+  out.sparsity = hard_sparsity(model.config(), log_alphas, masks);
+  out.masks_digest = masks_digest(model.config(), masks);
   out.open_units = open_units(masks);
-  out.size = compacted_size(*model_, masks);
+  out.size = compacted_size(model, masks);
   return out;
+}
+
+StateSummary SessionCore::summary_of(std::string digest, const Masks& masks) const {
+  StateSummary out = described(*model_, trainer().step(), trainer().log_alphas(), masks);
+  out.digest = std::move(digest);
+  return out;
+}
+
+StateSummary SessionCore::summary_in(const std::string& state_file) const {
+  if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
+  const MappedFile mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
+  const TrainState gates = read_gates(mapped.bytes(), model_->config());
+  return described(*model_, gates.step, gates, deterministic_masks(model_->config(), gates));
 }
 
 void SessionCore::state_changes() {

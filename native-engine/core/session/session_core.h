@@ -159,6 +159,8 @@ class SessionCore {
   void import_state(const std::vector<uint8_t>& bytes);
   FileBytes export_state() const;
   StateSummary summary() const;
+  // Describes the state in a file, without its digest. Call after load; the session need not be open.
+  StateSummary summary_in(const std::string& state_file) const;
 
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "espalier/method/state_gates.h"
 #include "files/safetensors.h"
 #include "files/sha256.h"
 #include "method/masks/masks.h"
@@ -238,16 +239,27 @@ BlockGates gates_of(const Safetensors& file) {
   return {file.tensors.contains("mask.kv_group"), file.tensors.contains("mask.attention"), file.tensors.contains("mask.mlp")};
 }
 
+TrainState gates_alone(const Safetensors& file, const Scalars& scalars, const ModelConfig& config) {
+  TrainState gates(StateLayout(config, LoraSpec{1, 1.0, {}}, gates_of(file)), false);
+  gates.step = scalars.step;
+  gates.shape = scalars.target();
+  for (const TrainState::Entry& e : gates.entries()) read_entry(file, e, "", gates.params());
+  return gates;
+}
+
 // Returns the layout of a state with own weights, which follows from its masks.
 StateLayout own_layout(const Safetensors& file, const Scalars& scalars, const ModelConfig& config) {
   check_lora(lora_of(scalars), {1, 1.0, {}});
-  TrainState masks(StateLayout(config, LoraSpec{1, 1.0, {}}, gates_of(file)), false);
-  masks.shape = scalars.target();
-  for (const TrainState::Entry& e : masks.entries()) read_entry(file, e, "", masks.params());
-  return StateLayout(config, open_widths(config, deterministic_masks(config, masks)), masks.gates());
+  const TrainState gates = gates_alone(file, scalars, config);
+  return StateLayout(config, open_widths(config, deterministic_masks(config, gates)), gates.gates());
 }
 
 }  // namespace
+
+TrainState read_gates(std::span<const uint8_t> state_bytes, const ModelConfig& config) {
+  const Safetensors file = parse_state(state_bytes);
+  return gates_alone(file, read_scalars(file), config);
+}
 
 bool holds_own_weights(std::span<const uint8_t> state_bytes) { return parse_state(state_bytes).tensors.contains(kFinalNormName); }
 

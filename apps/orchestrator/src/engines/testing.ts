@@ -12,7 +12,7 @@ const digestOf = (text: string): string => createHash('sha256').update(text).dig
 const TEACHERS_KEPT = 8;
 
 /** The gates of the model of pruning-run/testing.ts. No head or unit is ever closed. */
-const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
+export const ALL_OPEN = Buffer.alloc((3 * (8 + 160) + 64) / 8, 0xff);
 
 /** The digest of a scripted engine's state after `step` steps, the same for all runs. */
 export const scriptedState = (step: number): string => digestOf(`state at ${step}`);
@@ -43,6 +43,7 @@ export class ScriptedEngine {
     inspectModel: () => this.note('inspectModel', engineV1.ModelDescription.fromPartial({})),
     measureSpeedTable: () => this.note('measureSpeedTable', engineV1.MeasureSpeedTableResponse.fromPartial({})),
     planMemory: () => this.note('planMemory', this.memory),
+    describeState: () => Promise.reject(new Error('not in the script')),
     openSession: () => {
       this.sessions += 1;
       const session = {
@@ -127,12 +128,19 @@ export class ScriptedEngine {
     return answer;
   }
 
+  /** The true summaries of the states that the engine made, by their digests. */
+  readonly states = new Map<string, engineV1.StateSummary>();
+  /** Changes the outcome of a segment before it is reported, as a hostile engine does. */
+  alterOutcome: (outcome: engineV1.SegmentOutcome) => void = () => undefined;
+
   private state(step: number, expectedSparsity: number): engineV1.StateSummary {
     const open = Array.from({ length: 3 }, () => ({ heads: 8n, kvHeads: 0n, intermediate: 160n }));
     const digest = scriptedState(step);
     const sparsity = { expectedSparsity, hardSparsity: expectedSparsity };
     const size = { parameterCount: 200_000n, multiplications: 180_000n, bytes: 400_000n };
-    return { step: BigInt(step), digest, ...sparsity, open, hiddenOpen: 64n, masksDigest: digest, size };
+    const state = { step: BigInt(step), digest, ...sparsity, open, hiddenOpen: 64n, masksDigest: digest, size };
+    this.states.set(digest, state);
+    return structuredClone(state);
   }
 
   private async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
@@ -167,13 +175,9 @@ export class ScriptedEngine {
       const state = this.state(step + 1, expectedSparsity);
       begin = step + 1;
       segments += 1;
-      yield {
-        kind: 'segment',
-        segment: {
-          outcome: { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined, partSums: [] },
-          state: Buffer.from(`state at ${step + 1}`),
-        },
-      };
+      const outcome = { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined, partSums: [] };
+      this.alterOutcome(outcome);
+      yield { kind: 'segment', segment: { outcome, state: Buffer.from(`state at ${step + 1}`) } };
       const last = reached.at(-1);
       const isUnknown = last !== undefined && last.teacherDigest === undefined && last.teacherMark === undefined;
       if (this.stopAt !== null || isUnknown || segments === request.maxSegments) break;

@@ -7,7 +7,8 @@ import type { EngineJobs } from '../engine-pool/engine-jobs.js';
 import type { EngineSlot } from '../engine-pool/engine-slot.js';
 import type { LiveProgress } from '../live/live-progress.js';
 import type { RunFeed } from '../feed/run-feed.js';
-import type { SegmentRecorder } from './recording/segment-recorder.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { SegmentRecorder, TrainedSegment } from './recording/segment-recorder.js';
 
 /** The words for the engine's work while a run is loaded, as messages to waiting callers use them. */
 export const runToBeLoaded = (runId: string): string => `run ${runId} to be loaded`;
@@ -19,6 +20,8 @@ export interface AttemptParts {
   artifacts: Pick<ArtifactStore, 'open' | 'get' | 'verify'>;
   modelAndData: Pick<ModelAndData, 'remakeTokens'>;
   recorder: Pick<SegmentRecorder, 'record'>;
+  /** Compares a segment with its stored state, where the engine is not one of this installation. */
+  checkState?: (run: PruningRunState, segment: TrainedSegment) => Promise<void>;
   live: Pick<LiveProgress, 'heard' | 'report' | 'ended' | 'waits' | 'goesOn' | 'isWatched' | 'onWatched'>;
   jobs: Pick<EngineJobs, 'waitingAt' | 'runAllAt'>;
   /** The slot of the engine that trains the run. */

@@ -55,7 +55,7 @@ export class RunAttempt {
     this.run = this.ahead = run;
     this.firstStep = stepOf(run);
     this.recordings = new RecordingQueue(
-      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.patience)),
+      async (segments) => this.advance(await parts.recorder.record(this.run, segments, this.patience, parts.checkState)),
       parts.recordIntervalMs,
     );
   }

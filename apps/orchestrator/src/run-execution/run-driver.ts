@@ -19,7 +19,7 @@ import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { LiveProgress } from '../live/live-progress.js';
-import { runToBeLoaded } from './attempt-parts.js';
+import { runToBeLoaded, type AttemptParts } from './attempt-parts.js';
 import { delay } from './delay.js';
 import { EngineTrust } from './engine-trust.js';
 import { queueWords } from './queue-words.js';
@@ -28,6 +28,7 @@ import { RunFeed } from '../feed/run-feed.js';
 import { RunPreparation } from './run-preparation.js';
 import { inTurn } from './run-reactions.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';
+import { StateCheck } from './recording/state-check.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
 const FIRST_RETRY_MS = 500;
@@ -238,7 +239,9 @@ export class RunDriver {
       }
       if (this.shutdown.signal.aborted) return;
       this.live.goesOn(runId);
-      work.attempt = new RunAttempt({ ...this.parts(), slot, endsRun: () => this.trust.endsRun(runId, slot) }, known);
+      const checks = new StateCheck(this.pool, this.artifacts);
+      const check: Partial<AttemptParts> = slot.isNamed ? { checkState: (of, segment) => checks.require(of, segment) } : {};
+      work.attempt = new RunAttempt({ ...this.parts(), ...check, slot, endsRun: () => this.trust.endsRun(runId, slot) }, known);
       work.number = known.attempt + 1;
       await work.attempt.execute();
       this.learn(runId, slot, work.attempt);

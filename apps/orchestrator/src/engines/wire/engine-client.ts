@@ -57,6 +57,10 @@ export class EngineClient extends EngineCalls {
     return required(model, 'InspectModelResponse.model');
   }
 
+  async describeState(request: engineV1.DescribeStateRequest): Promise<engineV1.DescribeStateResponse> {
+    return this.unary(this.client.describeState, request, STATE_TIMEOUT_MS);
+  }
+
   async measureSpeedTable(request: engineV1.MeasureSpeedTableRequest, signal: AbortSignal): Promise<engineV1.MeasureSpeedTableResponse> {
     return this.unary(this.client.measureSpeedTable, request, MEASUREMENT_TIMEOUT_MS, signal);
   }

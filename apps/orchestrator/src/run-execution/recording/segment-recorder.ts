@@ -53,14 +53,24 @@ export class SegmentRecorder {
    * Records one or more consecutive segments. If a state can't be stored, the segments before it are still recorded. The recorder waits for
    * an event store that is away and for full disks as long as it takes.
    * @param patience aborts when the caller no longer waits
+   * @param check called with each segment whose state is stored; a segment that it refuses is not recorded, and neither are those after it
    * @throws ArtifactStoreError, EspalierError ATTEMPT_STALE
    */
-  async record(run: PruningRunState, segments: TrainedSegment[], patience: AbortSignal): Promise<PruningRunState> {
+  async record(
+    run: PruningRunState,
+    segments: TrainedSegment[],
+    patience: AbortSignal,
+    check: (run: PruningRunState, segment: TrainedSegment) => Promise<void> = () => Promise.resolve(),
+  ): Promise<PruningRunState> {
     const digests = segments.map(({ report }) => report.state.stateDigest);
     for (const digest of digests) await this.keeper.pin(digest);
     let recorded: PruningRunState | null = null;
     try {
-      const stored = await Promise.allSettled(segments.map((segment) => this.storeState(run.runId, segment, patience)));
+      const store = async (segment: TrainedSegment): Promise<void> => {
+        await this.storeState(run.runId, segment, patience);
+        await check(run, segment);
+      };
+      const stored = await Promise.allSettled(segments.map(store));
       const failure = stored.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined;
       const whole = failure === undefined ? segments : segments.slice(0, stored.indexOf(failure));
       const onWait = (error: Error): void => this.waits(run.runId, error);

@@ -82,7 +82,12 @@ function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsB
   return { closedBefore: encodeGates(gatesApart(allGates(gates), openUnitsBefore)), changed };
 }
 
-function stateFact(model: ModelIdentity, { state, stateBytes, openUnits }: engineV1.SegmentOutcome, step: number): StateFact {
+/** @param outcome the report of an engine, or what an engine of this installation says of a state */
+export function stateFact(
+  model: ModelIdentity,
+  { state, stateBytes, openUnits }: Pick<engineV1.SegmentOutcome, 'state' | 'stateBytes' | 'openUnits'>,
+  step: number,
+): StateFact {
   if (state === undefined || Number(state.step) !== step) {
     throw new EspalierError('ENGINE_FAILED', `the engine's state is at step ${state?.step}, expected was ${step}`);
   }

@@ -1,0 +1,114 @@
+// Compares the report of an engine that a user started with the state that it sent. The masks, the sparsity, the open parts and the size of
+// a state follow from its gates, so an engine of this installation computes them again. Losses do not: they rest on the engine that reports
+// them.
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gatesDigest } from '#audit';
+import type { ArtifactStore } from '#artifact-store';
+import { engineV1, EspalierError } from '#protocol';
+import type { EnginePool } from '../../engine-pool/engine-pool.js';
+import { newExportFolder } from '../../measurements/artifact-files.js';
+import type { ModelIdentity, StateFact } from '../../pruning-run/record/pruning-run.events.js';
+import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
+import { stateFact } from './segment-report.js';
+import type { TrainedSegment } from './segment-recorder.js';
+
+/** Two machines may round the last bits of a sparsity otherwise. */
+const SPARSITY_ROUNDING = 1e-9;
+/** The parts of a state's file of which the gates and the shape target consist. */
+const OF_GATES = /^(?:mask\.\w+|step|shape|exact_size|cost|lora\.\w+|lambda(?:\.\w+)?)$/;
+const HEADER_BYTES_MAX = 64 << 20;
+
+export type StatesToRead = Pick<ArtifactStore, 'open' | 'stat' | 'fileOf'>;
+
+export class StateCheck {
+  constructor(
+    private readonly pool: Pick<EnginePool, 'question'>,
+    private readonly artifacts: StatesToRead,
+  ) {}
+
+  /** @param segment whose state is stored @throws EspalierError RESULT_CONTRADICTS_STATE */
+  async require(run: PruningRunState, { report, masks }: TrainedSegment): Promise<void> {
+    const { state, openDigest } = report;
+    const own = await this.describe(run.model, state.stateDigest);
+    const computed = stateFact(run.model, { state: own.state, stateBytes: BigInt(state.stateBytes), openUnits: own.openUnits }, state.step);
+    for (const [name, value] of Object.entries(computed))
+      if (name !== 'stateDigest' && !isSame(state[name as keyof StateFact], value)) throw contradiction(state, name, value);
+    if (openDigest !== gatesDigest(own.openUnits)) throw contradiction(state, 'openUnits', 'other gates');
+    if (run.openDigest !== null && run.current?.step === report.firstStep && masks.closedBefore !== undefined)
+      throw contradiction(state, 'openUnitsBefore', 'those of the state before');
+  }
+
+  private async describe(model: ModelIdentity, digest: string): Promise<engineV1.DescribeStateResponse> {
+    const ask = (stateFile: string): Promise<engineV1.DescribeStateResponse> =>
+      this.pool.question((client) => client.describeState({ modelPath: model.path, stateFile }));
+    const stored = this.artifacts.fileOf(digest);
+    if (stored !== null) return ask(stored);
+    const folder = await newExportFolder();
+    try {
+      return await ask(await outlineOf(this.artifacts, digest, join(folder, 'state.safetensors')));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+}
+
+function contradiction({ step, ...reported }: StateFact, name: string, value: unknown): EspalierError {
+  const told = JSON.stringify(reported[name as keyof typeof reported] ?? 'other gates');
+  return new EspalierError(
+    'RESULT_CONTRADICTS_STATE',
+    `the engine reported ${name} ${told} with the state at step ${step}, which has ${JSON.stringify(value)}`,
+  );
+}
+
+function isSame(reported: unknown, computed: unknown): boolean {
+  if (typeof reported === 'number' && typeof computed === 'number' && !Number.isInteger(computed))
+    return Math.abs(reported - computed) <= SPARSITY_ROUNDING;
+  return JSON.stringify(reported) === JSON.stringify(computed);
+}
+
+/** Writes a file with the header and the gates of a stored state. Holes stand for its other parts, which are large and not read. */
+async function outlineOf(artifacts: StatesToRead, digest: string, path: string): Promise<string> {
+  const bytes = (await artifacts.stat(digest))?.bytes ?? 0;
+  const headerBytes = Number((await range(artifacts, digest, 0, 8)).readBigUInt64LE());
+  if (headerBytes > HEADER_BYTES_MAX || 8 + headerBytes > bytes) throw corrupt('its header is longer than the file');
+  const head = await range(artifacts, digest, 0, 8 + headerBytes);
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.write(head, 0, head.length, 0);
+    await file.truncate(bytes);
+    for (const [name, [from, to]] of tensorsIn(head.subarray(8))) {
+      if (!OF_GATES.test(name)) continue;
+      const values = await range(artifacts, digest, 8 + headerBytes + from, to - from);
+      await file.write(values, 0, values.length, 8 + headerBytes + from);
+    }
+  } finally {
+    await file.close();
+  }
+  return path;
+}
+
+function tensorsIn(header: Buffer): [name: string, place: [from: number, to: number]][] {
+  try {
+    const entries = Object.entries(JSON.parse(header.toString('utf8')) as Record<string, { data_offsets: [number, number] }>);
+    return entries.filter(([name]) => name !== '__metadata__').map(([name, { data_offsets: place }]) => [name, place]);
+  } catch {
+    throw corrupt('its header is not JSON');
+  }
+}
+
+async function range(artifacts: StatesToRead, digest: string, offset: number, bytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let left = bytes;
+  if (left > 0)
+    for await (const chunk of artifacts.open(digest, offset, Math.min(left, 1 << 20))) {
+      chunks.push(chunk.subarray(0, left));
+      left -= Math.min(left, chunk.byteLength);
+      if (left === 0) break;
+    }
+  if (left > 0) throw corrupt(`it ends ${left} bytes too early`);
+  return Buffer.concat(chunks);
+}
+
+const corrupt = (why: string): EspalierError =>
+  new EspalierError('RESULT_CONTRADICTS_STATE', `the engine sent a state whose file is damaged: ${why}`);
