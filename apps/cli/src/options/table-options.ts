@@ -8,6 +8,7 @@ import { measureTable, tableWords } from './measured-table.js';
 import { positiveNumber, sequencesTogether } from './parse.js';
 import type { MeasuredOn, RunFile } from './run-file.js';
 import { settingsOf } from './settings-options.js';
+import { toStandardError } from '../output/terminal.js';
 
 const NAMES = ['on', 'phase', 'context', 'batch'] as const;
 
@@ -64,10 +65,6 @@ export async function settingsWithTable(
   // About the command itself, so it is seen with --json too.
   note(`${tableWords(measured, phase)}\nto use this table again: --speed-table ${measured.tableDigest}`);
   return { ...settings, speedTable: measured.tableDigest };
-}
-
-function toStandardError(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 /**

@@ -40,9 +40,9 @@ export class Output {
     this.stdout.write(`${printable(text)}\n`);
   }
 
-  /** Writes a part of a longer text. It is unchanged, except that on a terminal its control characters are made visible. */
+  /** Writes a part of a longer text. */
   piece(text: string): void {
-    this.stdout.write(this.terminal.isScreen ? printable(text) : text);
+    this.stdout.write(printable(text));
   }
 
   /** Writes a sentence, wrapped between words. */
@@ -60,13 +60,13 @@ export class Output {
     const shown = rows.map((row) => row.map(printable));
     const fitted = fitTable(head.map(printable), shown, fit, this.terminal.columns);
     const table = new Table({
-      head: fitted.head.map((title) => this.style('bold', title)),
+      head: fitted.head.map((title) => printable(this.style('bold', title))),
       colAligns: fitted.columns.map((column) => (rightAligned.includes(column) ? 'right' : 'left')),
       chars: PLAIN_RULES,
       style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
     });
     for (const row of fitted.rows) table.push(row);
-    for (const line of table.toString().split('\n')) this.line(line.trimEnd());
+    for (const line of table.toString().split('\n')) this.stdout.write(`${line.trimEnd()}\n`);
   }
 
   /** Writes names in one column and values in the next, wrapped between words. Pairs without a value are left out. */
@@ -81,7 +81,7 @@ export class Output {
   /** Writes text behind a lead of the given width. If it takes several lines, all begin at the same column. */
   indented(lead: string, width: number, text: string): void {
     const room = Math.max(this.terminal.columns - width, 20);
-    this.line(`${lead}${wrapWords(printable(text), room).join(`\n${' '.repeat(width)}`)}`);
+    this.stdout.write(`${printable(lead)}${wrapWords(printable(text), room).join(`\n${' '.repeat(width)}`)}\n`);
   }
 }
 

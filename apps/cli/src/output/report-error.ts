@@ -4,7 +4,7 @@ import { CliError, ExitCode, exitCodeOf, Interrupted } from '../cli-error.js';
 import { flagOf, inFlags } from '../options/flag-names.js';
 import { asTyped } from '../options/typed-values.js';
 import { systemWords } from './result-files.js';
-import { styled, type Terminal } from './terminal.js';
+import { printable, styled, type Terminal } from './terminal.js';
 import { wrapLines } from './text-width.js';
 
 export interface ErrorReport {
@@ -31,7 +31,7 @@ export function reportError(error: unknown, { json, terminal, command, stderr = 
   }
   const heading = styled(terminal, 'red', 'error');
   const lines = [`${known.code}: ${linesOf(known, command).join('\n')}`, ...(hint === undefined ? [] : [`  ${hint}`])];
-  stderr.write(`${wrapLines(`${heading} ${visibleLines(lines.join('\n'))}`, terminal.columns)}\n`);
+  stderr.write(`${wrapLines(printable(`${heading} ${lines.join('\n')}`), terminal.columns)}\n`);
   if (known.code === 'INTERNAL' && process.env['ESPALIER_DEBUG'] && error instanceof Error)
     stderr.write(`${visibleLines(error.stack ?? '')}\n`);
   return exitCode;

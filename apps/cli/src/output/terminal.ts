@@ -1,12 +1,11 @@
 // Describes the terminal. Colour is used only if a person looks at it and has not turned it off (https://no-color.org).
+import { randomInt } from 'node:crypto';
 import { visibleLines } from '#protocol';
 import { wrapLines } from './text-width.js';
 
 export interface Terminal {
   /** True when a person looks at standard output, so that a live line makes sense. */
   isLive: boolean;
-  /** True when any terminal shows standard output, so that no control character may be written. */
-  isScreen: boolean;
   columns: number;
   colour: boolean;
   /** Whether the terminal shows the box characters of bars and tables, which need UTF-8. */
@@ -21,7 +20,6 @@ export function describeTerminal(
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   return {
     isLive: isTerminal,
-    isScreen: stream.isTTY === true,
     // Output that is not for a screen is not fitted to a width.
     columns: stream.columns || Number(env['COLUMNS']) || (isTerminal ? 80 : Infinity),
     colour: isTerminal && !env['NO_COLOR'],
@@ -30,13 +28,13 @@ export function describeTerminal(
 }
 
 /**
- * Makes text safe to print. Only the command's own styles and line breaks reach the terminal unchanged. Messages of servers are already
- * made visible when they arrive, line breaks included; this covers paths, options and all other texts that are echoed.
+ * Makes text safe to print: control characters become visible, except line breaks. Every text passes this function once, in a pipe too. Only
+ * here do the command's own styles become codes of the terminal, so a code in the text of a user or of an engine stays visible.
  */
 export function printable(text: string): string {
   return text
     .split(OWN_STYLES)
-    .map((part, index) => (index % 2 === 1 ? part : visibleLines(part)))
+    .map((part, index) => (index % 2 === 1 ? `\u001b[${part}m` : visibleLines(part)))
     .join('');
 }
 
@@ -46,10 +44,13 @@ export function toStandardError(text: string, indent = 0, stderr: NodeJS.Writabl
 }
 
 const CODES = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
-/** The codes of `styled`, and those by which the library of tables ends a style at the end of a line: 22 and 39. */
-const OWN_STYLES = /(\u001b\[(?:[012]|22|3[12369])m)/;
 export type Style = keyof typeof CODES;
 
+/** Marks the command's own styles. No text from outside has these random numbers; what measures widths takes them for a code, too. */
+const OWN = Array.from({ length: 4 }, () => randomInt(1_000, 10_000)).join(';');
+const OWN_STYLES = new RegExp(`\u001b\\[${OWN};(\\d+)m`);
+
+/** Marks text with a style. `printable` makes codes of the marks. */
 export function styled(terminal: Pick<Terminal, 'colour'>, style: Style, text: string): string {
-  return terminal.colour ? `\u001b[${CODES[style]}m${text}\u001b[0m` : text;
+  return terminal.colour ? `\u001b[${OWN};${CODES[style]}m${text}\u001b[${OWN};0m` : text;
 }

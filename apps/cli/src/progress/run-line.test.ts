@@ -4,7 +4,7 @@ import { testRun, TestServer, testSteps } from '../testing/test-server.js';
 import { runCli } from '../testing/run-cli.js';
 import { runLine } from './run-line.js';
 
-const terminal = { isLive: false, isScreen: false, columns: 200, colour: false, unicode: true };
+const terminal = { isLive: false, columns: 200, colour: false, unicode: true };
 const step = (number: number, mark: number): v1.StepMetrics => ({
   ...testSteps(number, number + 1)[0]!,
   teacher: { teacher: { $case: 'mark', value: mark } },

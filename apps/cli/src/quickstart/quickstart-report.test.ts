@@ -26,11 +26,7 @@ const result: QuickstartResult = {
 
 function printed(stack: RunningStack | null): string {
   const stdout = new PassThrough();
-  const output = new Output(
-    { json: false, colour: false },
-    { isLive: false, isScreen: false, columns: 120, colour: false, unicode: true },
-    stdout,
-  );
+  const output = new Output({ json: false, colour: false }, { isLive: false, columns: 120, colour: false, unicode: true }, stdout);
   const context = { output, dataFolder: '/data/here' } as Context;
   printQuickstart(
     context,

@@ -34,11 +34,7 @@ const REPORT: BundleReport = {
 
 function printed(columns: number, withInstructions: boolean): string[] {
   const stream = new PassThrough();
-  const output = new Output(
-    { json: false, colour: false },
-    { isLive: false, isScreen: false, columns, colour: false, unicode: true },
-    stream,
-  );
+  const output = new Output({ json: false, colour: false }, { isLive: false, columns, colour: false, unicode: true }, stream);
   printBundle({ output }, REPORT, withInstructions);
   return (stream.read() as Buffer).toString().trimEnd().split('\n');
 }

@@ -40,12 +40,13 @@ test('escapes and marks in prompts and texts are shown on a terminal, not obeyed
   expect(one + two).not.toMatch(/\u001b\[(2J|31m)|\u009b|\u202e|\u0007/);
 });
 
-test('a pipe and JSON get what the model wrote, byte by byte', async () => {
-  const written = 'a\tb\u001b[2J\u202e\nc';
-  const piped = await generate(() => says(written), 'Say\t');
-  expect(piped.stdout).toBe(`Say\t${written}\n`);
-  const several = await generate(() => says(written, 'x\ty'), 'one', 'two');
-  expect(several.stdout).toBe(`one${written}\n\ntwox\ty\n\n`);
+test('escapes in prompts and texts are shown in a pipe too, and JSON has what the model wrote', async () => {
+  const written = 'a\tb\u001b[2J\u001b[31m\u202e\nc';
+  const shown = 'a\\tb\\u{1b}[2J\\u{1b}[31m\\u{202e}\nc';
+  const piped = await generate(() => says(written), 'Say\u001b[32m');
+  expect(piped.stdout).toBe(`Say\\u{1b}[32m${shown}\n`);
+  const several = await generate(() => says(written, 'xy'), 'one', 'two');
+  expect(several.stdout).toBe(`one${shown}\n\ntwoxy\n\n`);
   const json = await generate(() => says(written), 'Say\t', '--json');
   expect(JSON.parse(json.stdout)).toMatchObject({ texts: [{ prompt: 'Say\t', text: written }] });
   expect(json.stdout).not.toMatch(/(?!\n)\p{Cc}/u); // JSON escapes them

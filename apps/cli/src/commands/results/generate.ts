@@ -1,6 +1,6 @@
 // The command generate, which prints texts that a run's model writes.
 import { Option, type Command } from 'commander';
-import { v1, visibleLines } from '#protocol';
+import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { bigNumber, number, positiveNumber, share, wholeNumber } from '../../options/parse.js';
 import { typedOption } from '../../options/typed-values.js';
@@ -36,8 +36,8 @@ export function registerGenerate(program: Command): void {
     .summary('text by a run, one of its teachers, an export, or the intact model')
     .description(
       'Goes on from a prompt with the last state of a run, and writes the text as it is made. Without a temperature the likeliest token ' +
-        'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded. A file or pipe ' +
-        'gets the text unchanged; on a terminal control characters are made visible.',
+        'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded. Control ' +
+        'characters are made visible; --json has the text as it is.',
     )
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
     .option('--intact', 'the model before pruning instead')
@@ -126,18 +126,13 @@ class Texts {
     one.end = ENDS[end] ?? '';
     if (this.output.json) return;
     if (this.all.length === 1) {
-      this.output.piece(`${first ? this.lead(one.prompt) : ''}${this.shown(text)}`);
+      this.output.piece(`${first ? this.lead(one.prompt) : ''}${text}`);
       this.open = true;
-    } else if (one.end !== '') this.output.piece(`${this.lead(one.prompt)}${this.shown(one.text)}\n\n`);
+    } else if (one.end !== '') this.output.piece(`${this.lead(one.prompt)}${one.text}\n\n`);
   }
 
   private lead(prompt: string): string {
-    return `${this.output.style('dim', this.shown(prompt))}${this.between}`;
-  }
-
-  /** Programs get the text of the model unchanged. For a terminal, control characters are made visible, except line breaks. */
-  private shown(text: string): string {
-    return this.output.terminal.isScreen ? visibleLines(text) : text;
+    return `${this.output.style('dim', prompt)}${this.between}`;
   }
 
   /** Ends the current line. */

@@ -1,7 +1,7 @@
 // The commands by which people log in at a server, through its OpenID provider.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { v1 } from '#protocol';
+import { visibleJson, type v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { Connection } from '../../connection/connection.js';
 import { forgetLogin, keepLogin, keptLogin, serverKey } from '../../connection/kept-logins.js';
@@ -104,7 +104,7 @@ async function logIn(context: Context): Promise<void> {
 /** Prints the address and the code for the person. They go to standard error, so that standard output holds only the result. */
 function tell({ output }: Context, label: string, { address, code, addressWithCode, expiresAt }: v1.BeginLoginResponse): void {
   if (output.json) {
-    process.stderr.write(`${JSON.stringify({ address, code, addressWithCode, expiresAt })}\n`);
+    process.stderr.write(`${visibleJson(JSON.stringify({ address, code, addressWithCode, expiresAt }))}\n`);
     return;
   }
   const lines = [
@@ -117,7 +117,7 @@ function tell({ output }: Context, label: string, { address, code, addressWithCo
       : ['Or open this address, which has the code in it:', `  ${addressWithCode}`]),
     `Waiting until ${when(expiresAt)}; Ctrl-C gives up.`,
   ];
-  process.stderr.write(`${lines.join('\n')}\n`);
+  toStandardError(lines.join('\n'));
 }
 
 async function finish(

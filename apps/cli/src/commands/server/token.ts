@@ -5,6 +5,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { choice, wholeNumber } from '../../options/parse.js';
 import { when } from '../../output/format.js';
+import { toStandardError } from '../../output/terminal.js';
 import { action, examples } from '../command.js';
 import { roleToWord } from './roles.js';
 
@@ -44,7 +45,7 @@ function registerCreate(token: Command): void {
   action<CreateOptions>(create, async ({ connection, output }, _, { name, role, days }) => {
     const made = await connection.call(connection.access, connection.access.createToken, { name, role, days });
     output.result({ token: plainToken(made.token!), secret: made.secret }, () => {
-      process.stderr.write(`${sentence(made.token!)}. It is shown this once:\n`);
+      toStandardError(`${sentence(made.token!)}. It is shown this once:`);
       output.line(made.secret);
     });
   });
