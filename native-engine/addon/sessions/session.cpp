@@ -163,9 +163,8 @@ Napi::Value Session::export_state(const Info& info) {
 
 Napi::Value Session::describe_state(const Info& info) {
   return guarded(info.Env(), [&] {
-    return start_beside(info, [core = core_, file = JsObject(info[0], "").string("stateFile")](JobContext&) {
-      return value_of(core->summary_in(file));
-    });
+    return start_beside(
+        info, [core = core_, file = JsObject(info[0], "").string("stateFile")](JobContext&) { return value_of(core->summary_in(file)); });
   });
 }
 

@@ -1,5 +1,5 @@
 // Describes the status of a run, with important warnings beside it.
-import { hasMissedTarget } from '#comparison';
+import { hasMissedTarget, isOffTarget } from '#comparison';
 import { v1 } from '#protocol';
 import { count, howMany, percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
@@ -36,9 +36,14 @@ export function missedTarget({ status, step, hardSparsity, settings }: v1.Run): 
 }
 
 /** Says by how much a run missed its target, and which settings help. */
-export function missWords({ hardSparsity, settings }: v1.Run): string {
-  const reached = `${percent(hardSparsity)} instead of ${percent(settings?.targetSparsity ?? Number.NaN)}`;
-  return `the target was missed: sparsity ${reached}; more --steps or a higher --mask-lr come closer`;
+export function missWords({ hardSparsity, expectedSparsity, settings }: v1.Run): string {
+  const targetSparsity = settings?.targetSparsity ?? Number.NaN;
+  const missed = `the target was missed: sparsity ${percent(hardSparsity)} instead of ${percent(targetSparsity)}`;
+  if (isOffTarget(expectedSparsity, targetSparsity)) return `${missed}; more --steps or a higher --mask-lr come closer`;
+  // The masks learned what was asked. Only whole heads and units can be removed, and shapes make these steps larger.
+  const isFree = [undefined, v1.ShapeTarget.SHAPE_TARGET_FREE].includes(settings?.shapeTarget);
+  const finer = isFree ? 'another target fits them better' : 'with --for free there are finer sizes';
+  return `${missed}; the masks learned ${percent(expectedSparsity)}, and the rest is rounding to ${isFree ? 'whole parts' : 'shapes'}: ${finer}`;
 }
 
 /**

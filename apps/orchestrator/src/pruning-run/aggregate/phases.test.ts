@@ -124,6 +124,16 @@ describe('a fork into recovery', () => {
     );
     expect(() => fork({ kind: 'last' }, {})).toThrow(expect.objectContaining({ field: 'settings.total_steps' }));
   });
+  it('asks for no target that no step of pruning is left to reach', () => {
+    expect(() => fork({ kind: 'last' }, { recoverSteps: 40, targetSparsity: 0.3 })).toThrow(
+      expect.objectContaining({
+        field: 'settings.target_sparsity',
+        message: expect.stringContaining('asks for a sparsity of 30.0%, but no step of pruning is left, so the fork keeps the 2.0%'),
+      }),
+    );
+    expect(fork({ kind: 'last' }, { recoverSteps: 40, targetSparsity: 0.025 }).state).not.toBeNull(); // what it has is near enough
+    expect(fork({ kind: 'last' }, { totalSteps: 40, targetSparsity: 0.3 }).state).not.toBeNull();
+  });
   it('goes on behind the end of recovery only with more steps of it', () => {
     const recovered = recovering().train(stateAt(30, 0.02), stateAt(35, 0.02)).state;
     for (const overrides of [{}, { recoverSteps: 15 }])

@@ -1,4 +1,5 @@
 // The starting point of a rewind, a fall back or a fork: a recorded state of a run, with all facts that held at it.
+import { isOffTarget } from '#comparison';
 import { invalidRequest, settingOfName, type FieldViolation } from '#protocol';
 import type { Budget, InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
 import { artifactDiscarded, findDiscard } from './discarding.js';
@@ -230,9 +231,24 @@ function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFac
   return [];
 }
 
+/** Refuses another target where no step of pruning is left that could reach it. */
+function targetOutOfReach(settings: RunSettings, parent: PruningRunState, { step, hardSparsity }: StateFact): FieldViolation[] {
+  const target = settings.targetSparsity;
+  const canMove = settings.totalSteps > step || prunesAtOnce(parent.settings.recipe);
+  if (canMove || target === parent.settings.targetSparsity || !isOffTarget(hardSparsity, target)) return [];
+  const percent = (share: number): string => `${(share * 100).toFixed(1)}%`;
+  const description =
+    `asks for a sparsity of ${percent(target)}, but no step of pruning is left, so the fork keeps the ${percent(hardSparsity)} of its ` +
+    'first state: more total_steps, or a fork from a teacher, can reach it';
+  return [
+    { field: `settings.${settingOfName(parent.budget?.setting ?? 'targetSparsity').field}`, description, code: 'FIELD_OUT_OF_RANGE' },
+  ];
+}
+
 function refuseMeaningless(settings: RunSettings, parent: PruningRunState, from: StateFact): void {
   const violations: FieldViolation[] = settingsViolations(settings, parent.model);
   violations.push(...otherMethod(settings, parent.settings), ...otherWeights(settings, parent.settings, from));
+  violations.push(...targetOutOfReach(settings, parent, from));
   // Recovery begins with the state at the end of pruning, so pruning can't have ended before the fork's own beginning.
   const pruned = Math.min(from.step, parent.settings.totalSteps);
   if (settings.totalSteps < pruned || (from.step > pruned && settings.totalSteps !== pruned && settings.totalSteps <= from.step)) {
