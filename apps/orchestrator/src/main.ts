@@ -162,7 +162,7 @@ function sayReady(listen: string, web: string | null, { dataFolder }: Orchestrat
 function endByForce(folder: DataFolder, log: Logger): void {
   setTimeout(() => {
     log.error(`the stop in good order took more than ${STOP_TIMEOUT_MS / 1_000} s: the process ends by force`);
-    folder.close(); // clients must not be sent to a server that is gone
+    folder.closeByForce(); // clients must not be sent to a server that is gone
     process.exit(1);
   }, STOP_TIMEOUT_MS).unref();
 }

@@ -27,6 +27,8 @@ export interface ServerFile {
 export interface Announcement extends Partial<ServerFile> {
   /** The file was copied together with another data folder, and names that folder's server. */
   isCopied?: true;
+  /** The process of a server that could not stop in good order. */
+  endedByForce?: number;
 }
 
 export interface ServerAddress {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { isAlive } from '../connection/server-address.js';
 import { runCli } from '../testing/run-cli.js';
+import { stopStack } from './stack.js';
 
 let folder: string;
 const espalier = (...args: string[]) => runCli([...args, '--data-folder', folder]);
@@ -25,6 +26,15 @@ test('devices: of this machine while no server runs, then with the engines on th
   expect((await espalier('devices')).stdout).toMatch(/^DEVICE +USABLE +MODEL[^]*cpu +yes /);
   await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--device', 'cpu', '--engines', '2', '--threads', '1');
   expect(await listed()).toContainEqual(expect.objectContaining({ ...cpu, engines: ['local-1'] }));
+});
+
+test('a server that is killed while it stops did not stop in good order', async () => {
+  const up = await espalier('up', '--detach', '--listen', '127.0.0.1:0', '--json');
+  const { pid } = JSON.parse(up.stdout) as { pid: number };
+  process.kill(pid, 'SIGSTOP'); // it hangs, so it can't stop in order
+  const stopping = stopStack(folder);
+  process.kill(pid, 'SIGKILL');
+  expect(await stopping).toEqual({ pid, inOrder: false });
 });
 
 test('up --detach is ready when it returns, is found through the data folder, and down stops it', async () => {

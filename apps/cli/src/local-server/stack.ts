@@ -259,15 +259,21 @@ async function tellDashboard(child: ChildProcess, dataFolder: string): Promise<v
   }
 }
 
-/** Asks the server to stop in order, also one that has not started yet, and waits for it. Gives its process; null when none runs. */
-export async function stopStack(dataFolder: string, signal?: AbortSignal, timeoutMs = STOP_TIMEOUT_MS): Promise<number | null> {
+export interface StoppedServer {
+  pid: number;
+  /** False: the server was killed, or ended by force because its stop took too long. */
+  inOrder: boolean;
+}
+
+/** Asks the server to stop in order, also one that has not started yet, and waits for it. Returns null when none runs. */
+export async function stopStack(dataFolder: string, signal?: AbortSignal, timeoutMs = STOP_TIMEOUT_MS): Promise<StoppedServer | null> {
   const { pid } = announcement(dataFolder) ?? {};
   if (pid === undefined || !isServer(pid)) return null;
   try {
     process.kill(pid, 'SIGTERM');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ESRCH') return pid; // it has just ended
+    if (code === 'ESRCH') return stopped(dataFolder, pid); // it has just ended
     throw new CliError('SERVER_NOT_PERMITTED', `the server (process ${pid}) is another user's: this user may not stop it`, {
       exitCode: ExitCode.failed,
       cause: error,
@@ -283,5 +289,11 @@ export async function stopStack(dataFolder: string, signal?: AbortSignal, timeou
     }
     await sleep(POLL_MS, undefined, signal === undefined ? {} : { signal });
   }
-  return pid;
+  return stopped(dataFolder, pid);
+}
+
+/** A server that stops in order removes its announcement. */
+function stopped(dataFolder: string, pid: number): StoppedServer {
+  const left = announcement(dataFolder);
+  return { pid, inOrder: left?.pid !== pid && left?.endedByForce !== pid };
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataFolder, unusableText } from './data-folder.js';
@@ -38,5 +38,19 @@ test('a new folder has the number of the format, and opens again', () => {
     again.close();
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test('the announcement of a server that ends by force names no server, only its own process', () => {
+  const path = mkdtempSync(join(tmpdir(), 'data-folder-'));
+  try {
+    const folder = DataFolder.open(path);
+    folder.announce('127.0.0.1:1', null, null);
+    folder.closeByForce();
+    const left = JSON.parse(readFileSync(join(path, 'espalier.json'), 'utf8')) as object;
+    expect(left).toEqual({ endedByForce: process.pid, folder: expect.anything() as unknown });
+    DataFolder.open(path).close();
+  } finally {
+    rmSync(path, { recursive: true });
   }
 });

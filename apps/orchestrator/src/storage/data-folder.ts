@@ -109,6 +109,13 @@ export class DataFolder {
     for (const name of [ANNOUNCEMENT, TOKEN_FILE]) rmSync(join(this.path, name), { force: true });
     this.lock.close();
   }
+
+  /** Closes the folder of a server that could not stop in good order. The announcement names no server, and `down` reads there how it ended. */
+  closeByForce(): void {
+    rmSync(join(this.path, TOKEN_FILE), { force: true });
+    this.write({ endedByForce: process.pid });
+    this.lock.close();
+  }
 }
 
 function holder(path: string): string {

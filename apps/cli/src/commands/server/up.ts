@@ -16,7 +16,7 @@ import {
 } from '../../options/parse.js';
 import { dashboardLink } from '../../local-server/dashboard-link.js';
 import { toStandardError } from '../../output/terminal.js';
-import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack } from '../../local-server/stack.js';
+import { logFileOf, runInForeground, startStack, STOP_TIMEOUT_MS, stopStack, type StoppedServer } from '../../local-server/stack.js';
 import { action, examples } from '../command.js';
 import { engineProblems } from './engine-problems.js';
 import { storeProblems } from './store-problems.js';
@@ -102,7 +102,7 @@ export function registerUp(program: Command): void {
     .option('--tls-key <file>', 'its private key', absolutePath)
     .option('--tls-client-ca <file>', 'let in only clients with a certificate of this authority', absolutePath)
     .option('--data-root <folder>', 'callers with a token may name models and texts in this folder; may be given again', existingFolders)
-    .option('--viewers-read-texts', 'let viewers download texts, tokens and states of runs, too')
+    .option('--viewers-read-texts', 'let viewers see paths outside the data roots, and download texts, tokens and states of runs')
     .option('--open-loopback', 'ask clients for no token: every user of this machine may do everything')
     .addOption(new Option('--log-level <level>', 'the least that is logged (default: info)').choices(LOG_LEVELS));
   addFilesAndLimits(up);
@@ -175,15 +175,19 @@ function registerDown(program: Command): void {
     async ({ dataFolder, output, signal }) => {
       const why = announcement(dataFolder)?.isCopied === true ? `: ${COPIED_WORDS}` : '';
       const stopped = await stopStack(dataFolder, signal);
-      output.result({ stopped: stopped !== null, pid: stopped }, () => {
-        output.line(
-          stopped === null
-            ? `no server runs on ${dataFolder}${why}`
-            : `stopped (process ${stopped}); its log stays in ${logFileOf(dataFolder)}`,
-        );
+      output.result({ stopped: stopped !== null, pid: stopped?.pid ?? null, inOrder: stopped?.inOrder ?? null }, () => {
+        output.line(stopped === null ? `no server runs on ${dataFolder}${why}` : `${howItEnded(stopped)} ${logFileOf(dataFolder)}`);
       });
     },
     { localOnly: true },
+  );
+}
+
+function howItEnded({ pid, inOrder }: StoppedServer): string {
+  if (inOrder) return `stopped (process ${pid}); its log stays in`;
+  return (
+    `process ${pid} has ended, but not in good order: steps that were not recorded are trained again at the next start, and jobs under way ` +
+    'are lost. Its log says more:'
   );
 }
 
