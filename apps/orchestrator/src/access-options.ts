@@ -23,7 +23,7 @@ export function accessOptions(): Option[] {
       .argParser(listed),
     new Option(
       '--viewers-read-texts',
-      'let viewers download texts, tokens and states of runs, too; by default they read exports, and operators all artifacts',
+      'let viewers see paths outside the data roots, and download texts, tokens and states of runs; by default they download exports',
     ).default(isOn('ESPALIER_VIEWERS_READ_TEXTS')),
     new Option('--runs-per-caller <n>', 'runs that have not ended which one caller may have; admins have no limit (default: no limit)')
       .default(0, 'no limit')

@@ -22,6 +22,18 @@ async function download(digest: string, role: 'viewer' | 'operator', viewersRead
   return text;
 }
 
+async function stat(digest: string, role: 'viewer' | 'operator'): Promise<unknown> {
+  const callers = { grantOf: () => grantOf(role) };
+  const { statArtifact } = new ArtifactGrpc(views as never, artifacts as never, callers as never, { viewersReadTexts: false }).handlers();
+  return plainHandler(statArtifact)({ digest }, new AbortController().signal, {} as CallInfo);
+}
+
+test('a viewer learns the sizes of what it may read alone', async () => {
+  expect(await stat(weights, 'viewer')).toMatchObject({ bytes: 5n });
+  await expect(stat(tokens, 'viewer')).rejects.toMatchObject({ code: 'ROLE_TOO_LOW' });
+  expect(await stat(tokens, 'operator')).toMatchObject({ bytes: 5n });
+});
+
 test('a viewer reads the files of exports, and no text, tokens or state of a run', async () => {
   expect(await download(weights, 'viewer')).toBe('bytes');
   await expect(download(tokens, 'viewer')).rejects.toMatchObject({

@@ -25,7 +25,9 @@ export class ArtifactGrpc {
     return {
       listTeachers: unary((request: v1.ListTeachersRequest) => listTeachers(views, request)),
       listExports: unary((request: v1.ListExportsRequest) => listExports(views, request)),
-      statArtifact: unary((request: v1.StatArtifactRequest) => statArtifact(views, artifacts, request)),
+      statArtifact: unary((request: v1.StatArtifactRequest, _signal, call) =>
+        statArtifact(views, artifacts, request, (digest) => this.requireAllowed(digest, call)),
+      ),
       downloadArtifact: serverStreaming((request: v1.DownloadArtifactRequest, _signal, call) =>
         downloadArtifact(views, artifacts, request, (digest) => this.requireAllowed(digest, call)),
       ),

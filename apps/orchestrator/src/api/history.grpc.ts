@@ -1,10 +1,11 @@
 // Answers HistoryService by the queries. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
 import { missingText } from '#event-store';
-import { ROLES, serverStreaming, unary, v1 } from '#protocol';
+import { ROLES, serverStreaming, unary, v1, type CallInfo } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { s3Address, type ArtifactStore } from '#artifact-store';
 import { availableBytes } from '../storage/free-space.js';
+import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { CurveBins } from '../queries/curves/curve-bins.js';
 import { queryCurves } from '../queries/curves/query-curves.js';
 import { readHistory, watchHistory } from '../queries/history.js';
@@ -20,6 +21,7 @@ import { verifyAll } from '../verification/verify-all.js';
 import { verifyRun } from '../verification/verify-run.js';
 import { requireAtLeast } from './admission/access.js';
 import { Callers } from './admission/callers.js';
+import { hasOutsidePath, hidesPaths } from './admission/hidden-paths.js';
 
 @Injectable()
 export class HistoryGrpc {
@@ -28,7 +30,8 @@ export class HistoryGrpc {
   constructor(
     @Inject(Verification) private readonly context: Verification,
     @Inject(Callers) private readonly callers: Callers,
-    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'artifactFolder' | 'bucket' | 'viewersReadTexts'>,
+    @Inject(ORCHESTRATOR_CONFIG)
+    private readonly config: Pick<OrchestratorConfig, 'artifactFolder' | 'bucket' | 'viewersReadTexts' | 'dataRoots'>,
   ) {}
 
   handlers(): v1.HistoryServiceServer {
@@ -46,11 +49,18 @@ export class HistoryGrpc {
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal, call) => {
         if (request.includeSnapshots && !this.config.viewersReadTexts)
           requireAtLeast(ROLES.operator, this.callers.grantOf(call), 'a bundle with states is');
-        return exportAudit(context, request, signal);
+        return exportAudit(context, request, signal, (run) => this.requireShownPaths(run, call));
       }),
       getStoreCondition: unary((_request: v1.GetStoreConditionRequest) => conditionMessage(condition, artifacts, this.config)),
       rebuildViews: serverStreaming((_request: v1.RebuildViewsRequest, signal) => views.rebuild(signal)),
     };
+  }
+
+  /** A bundle holds the events as they are, with all paths in them. @throws EspalierError ROLE_TOO_LOW */
+  private requireShownPaths({ model, data }: PruningRunState, call: CallInfo): void {
+    const grant = this.callers.grantOf(call);
+    if (!hidesPaths(grant, this.config) || !hasOutsidePath({ path: model.path, data }, this.config.dataRoots)) return;
+    requireAtLeast(ROLES.operator, grant, 'the bundle of a run whose model or texts lie outside the data roots is');
   }
 }
 

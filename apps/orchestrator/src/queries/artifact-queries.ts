@@ -67,12 +67,15 @@ export async function listExports(views: RunViews, request: v1.ListExportsReques
   return { exports: run.exports.map(exportMessage) };
 }
 
+/** @param requireAllowed throws where the caller may not read the artifact */
 export async function statArtifact(
   views: RunViews,
   store: ArtifactStore,
   request: v1.StatArtifactRequest,
+  requireAllowed: (digest: string) => void,
 ): Promise<v1.StatArtifactResponse> {
   const digest = await wholeDigest(views, store, request.digest);
+  requireAllowed(digest);
   const found = await store.stat(digest);
   if (found === null) throw artifactNotFound(views, digest);
   const files = found.mediaType === MEDIA_TYPE_EXPORT_MANIFEST ? decodeExportManifest(await store.get(digest)) : [];

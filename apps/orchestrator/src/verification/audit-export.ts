@@ -14,13 +14,16 @@ import type { VerifyContext } from './verify-context.js';
 
 const MAX_CHUNK_BYTES = 1 << 20;
 
+/** @param requireAllowed throws where the caller may not read the record of a run as it is */
 export async function* exportAudit(
   { views, store, artifacts }: VerifyContext,
   request: v1.ExportAuditRequest,
   signal: AbortSignal,
+  requireAllowed: (run: PruningRunState) => void,
 ): AsyncGenerator<v1.ExportAuditResponse> {
   const runId = await views.runId(request.runId);
   const tellers = await tellersOf(store, [runId, ...ancestorsOf(views, runId)], signal);
+  for (const teller of tellers) requireAllowed(teller.run);
   const run = tellers[0]!.run;
   const snapshots = request.includeSnapshots ? await snapshotsOf(artifacts, run) : { found: [], missing: [] };
   const createdAt = new Date().toISOString();

@@ -69,6 +69,7 @@ async function bundleOf(context: VerifyContext, includeSnapshots = true): Promis
     context,
     v1.ExportAuditRequest.fromPartial({ runId: CHILD, includeSnapshots }),
     new AbortController().signal,
+    () => undefined,
   ))
     chunks.push(chunk);
   return Buffer.concat(chunks);

@@ -1,6 +1,6 @@
 // The guard between the handlers and both protocols, for all rules that depend on a call's message and its caller. A caller whose role is
-// too low for the method was refused before (access.ts). The guard keeps callers from other callers' work and from forbidden paths, and
-// ends a call when its token or login ends.
+// too low for the method was refused before (access.ts). The guard keeps callers from other callers' work and from forbidden paths,
+// hides paths from viewers, and ends a call when its token or login ends.
 import { Inject, Injectable } from '@nestjs/common';
 import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
 import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
@@ -13,6 +13,7 @@ import { ORCHESTRATOR_CONFIG } from '../../provider-names.js';
 import { Access, requireAtLeast } from './access.js';
 import { Callers } from './callers.js';
 import { requireAllowedPaths } from './allowed-paths.js';
+import { hidesPaths, withoutOutsidePaths } from './hidden-paths.js';
 
 /** A ladder has no id of its own, and may be another caller's than its run. */
 const CANCEL_LADDER = '/espalier.v1.RunService/CancelLadder';
@@ -39,7 +40,7 @@ export class Guard {
         await this.require(path, request, call);
         const hold = this.access.hold(this.callers.grantOf(call));
         try {
-          return await untilEnd(hold?.signal, signal, (both) => plain(request, both, call) as Promise<object>);
+          return this.shown(await untilEnd(hold?.signal, signal, (both) => plain(request, both, call) as Promise<object>), call);
         } finally {
           hold?.release();
         }
@@ -58,7 +59,7 @@ export class Guard {
       for (;;) {
         const next = await untilEnd(end, signals, () => messages.next());
         if ((isDone = next.done === true)) return;
-        yield next.value;
+        yield this.shown(next.value, call);
       }
     } finally {
       hold?.release();
@@ -68,6 +69,11 @@ export class Guard {
         if (end?.aborted !== true) await left;
       }
     }
+  }
+
+  /** Returns an answer as its caller may see it. */
+  private shown(answer: object, call: CallInfo): object {
+    return hidesPaths(this.callers.grantOf(call), this.config) ? withoutOutsidePaths(answer, this.config.dataRoots) : answer;
   }
 
   /**
