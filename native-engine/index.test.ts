@@ -21,6 +21,7 @@ import {
   type ComputeDtype,
   type ExportKind,
   type SegmentOptions,
+  type SegmentResult,
   type SessionOptions,
   type SpeedResult,
   type StepReport,
@@ -37,13 +38,13 @@ const folder = mkdtempSync(join(tmpdir(), 'espalier-addon-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const small = sessionSettings({ batchSize: 2, sequenceLength: 32 });
-const open = (): Promise<Session> => Session.open({ modelFolder: tinyModel, settings: small, threads: 1 });
+const open = (teachers = 64): Promise<Session> => Session.open({ modelFolder: tinyModel, settings: small, threads: 1, teachers });
 
 /** Sparsity rises within a few steps. */
 const fast = trainingSettings({ lambdaLearningRate: 5 });
 
-async function ready(): Promise<Session> {
-  const session = await open();
+async function ready(teachers?: number): Promise<Session> {
+  const session = await open(teachers);
   await session.setData(ids);
   await session.initialise(7n);
   return session;
@@ -105,6 +106,23 @@ test('inspects a model and plans its memory', async () => {
   expect(large.activationsBytes).toBeGreaterThan(small.activationsBytes);
   const { weightsBytes, loraBytes, optimizerBytes, activationsBytes, teachersBytes, scratchBytes } = small;
   expect(small.totalBytes).toBe(weightsBytes + loraBytes + optimizerBytes + activationsBytes + teachersBytes + scratchBytes);
+});
+
+test('memory is planned for the snapshots that instruct, and none is kept where none does', async () => {
+  const plan = async (teachers: number) => (await planMemory({ modelFolder: tinyModel, settings: small, teachers })).teachersBytes;
+  const [none, one, many, more] = [await plan(0), await plan(1), await plan(64), await plan(1_000)];
+  expect(many! - none!).toBe(64 * (one! - none!));
+  expect(more).toBe(many); // a session keeps at most 64 of these
+  const rising = { scheduledSparsity: Array<number>(100).fill(0.3), settings: fast };
+  const reached = { ...rising, stopAtExpectedSparsity: 0.02 };
+  const kept: SegmentResult[] = [];
+  for (const teachers of [0, 64]) {
+    const session = await ready(teachers);
+    kept.push(await session.train(segment(0, 100, reached)));
+    await session.close();
+  }
+  expect(kept.map(({ teachers }) => teachers.length)).toEqual([0, 1]);
+  expect(kept[0]!.state).toEqual(kept[1]!.state);
 });
 
 test('a model with weights that are not finite is refused by the name of the tensor', async () => {

@@ -86,6 +86,7 @@ export interface TrainerOptions {
   memoryLimitBytes: number; // 0: the free memory
   /** The share of the prunable parameters that is gone when the model's own weights begin to learn. Only the plan of memory uses it. */
   plannedSparsity?: number | undefined;
+  teachers: number; // the most snapshots that instruct the run; with 0 none is kept in memory
   device: string; // "auto", or the name of a device
 }
 

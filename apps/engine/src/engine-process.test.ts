@@ -145,6 +145,7 @@ const options = (changes: Partial<engineV1.SessionOptions> = {}): engineV1.Sessi
   threads: 0,
   memoryLimitBytes: 0n,
   plannedSparsity: 0,
+  teachers: 64,
   settings: sessionSettings(),
   ...changes,
 });

@@ -8,6 +8,7 @@ namespace espalier::addon {
 struct SessionOptions {
   LoraSpec lora;
   TrainerOptions trainer;
+  int64_t teachers = 0;  // the most snapshots of the run that instruct it
 };
 
 ShapeTarget read_shape_target(const JsObject& options);  // the shape target of a fresh state; empty where the options have none

@@ -82,7 +82,7 @@ Napi::Value Session::plan_memory(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
     return start_beside(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext& context) {
-      return value_of(plan_session_memory(*load_model(folder, context.cancelled()), session.lora, session.trainer));
+      return value_of(plan_session_memory(*load_model(folder, context.cancelled()), session.lora, session.trainer, session.teachers));
     });
   });
 }
@@ -91,7 +91,7 @@ Napi::Value Session::open(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
     return start(info, [core = core_, session = read_session_options(options)](JobContext&) {
-      return number_of(static_cast<double>(core->open(session.lora, session.trainer)));
+      return number_of(static_cast<double>(core->open(session.lora, session.trainer, session.teachers)));
     });
   });
 }

@@ -39,7 +39,7 @@ const ModelWeights& SessionCore::load(const std::string& folder, const std::atom
   return *model_;
 }
 
-size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
+size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
   teachers_.clear();
   teacher_files_.forget();
@@ -50,6 +50,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options) {
   trainer_.reset();  // frees its memory before the new one takes its own
   lora_ = lora;
   options_ = options;
+  snapshots_that_instruct_ = teachers;
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
   return teachers_kept(static_cast<uint64_t>(trainer_->layout().size()) * sizeof(float));
@@ -192,8 +193,10 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   out.state = summary_of(returned == ReturnedState::kBytesWithoutDigest ? "" : sha256_hex(*state), masks);
   if (returned != ReturnedState::kNone) out.state_bytes = state;
   open_units_ = out.state.open_units;
-  if (reached && returned == ReturnedState::kBytesWithoutDigest) out.kept_as = "unnamed " + std::to_string(++unnamed_);
-  if (reached) keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(std::move(masks)); });
+  const bool instructs = reached && snapshots_that_instruct_ > 0;
+  if (instructs && returned == ReturnedState::kBytesWithoutDigest) out.kept_as = "unnamed " + std::to_string(++unnamed_);
+  if (instructs)
+    keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(std::move(masks)); });
   out.teachers = teacher_digests();
   out.seconds = seconds_since(start);
   return out;

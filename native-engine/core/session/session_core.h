@@ -141,7 +141,7 @@ struct MeasureResult {
 std::vector<TensorCount> count_tensors(const ModelWeights& model);
 // Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
-MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options);
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers);
 
 // Whether a trained segment hands back the bytes of its state beside the summary. The digest of a large state takes a second, so a caller
 // that computes it while the next steps run asks for none.
@@ -150,7 +150,8 @@ enum class ReturnedState { kNone, kBytes, kBytesWithoutDigest };
 class SessionCore {
  public:
   const ModelWeights& load(const std::string& folder, const std::atomic<bool>& cancel);
-  size_t open(const LoraSpec& lora, const TrainerOptions& options);  // call after load; returns how many teachers stay in memory
+  // Call after load. `teachers`: the most snapshots that instruct; without any, no snapshot is kept. Returns how many can stay in memory.
+  size_t open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers);
   void close();
 
   int64_t set_data(TrainingText text);  // returns the number of rows
@@ -165,8 +166,8 @@ class SessionCore {
   // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
   std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
 
-  // Trains. The first of the teachers must begin at `first_step`. A state that reaches the plan's sparsity is kept as a teacher. Its digest
-  // is its name; where the digest was not asked for, the caller names the teacher by `name_teacher` later.
+  // Trains. The first of the teachers must begin at `first_step`. A state that reaches the plan's sparsity is kept as a teacher, where
+  // snapshots instruct. Its digest is its name; where the digest was not asked for, the caller names the teacher by `name_teacher` later.
   SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   // Names a teacher that was kept without a name. Any thread may call this at any time.
@@ -222,6 +223,7 @@ class SessionCore {
   std::unique_ptr<Trainer> trainer_;
   LoraSpec lora_;  // the LoRA with which the session was opened
   TrainerOptions options_;
+  int64_t snapshots_that_instruct_ = 0;
   TrainingText data_;
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;

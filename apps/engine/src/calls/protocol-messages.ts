@@ -85,6 +85,7 @@ export function sessionOptions(
     weightsDigest: options.weightsDigest || undefined,
     settings: givenEngineSettings('session', options.settings, 'options.settings'),
     plannedSparsity: options.plannedSparsity,
+    teachers: options.teachers,
     device: engine.device,
     threads: options.threads || engine.threads,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),

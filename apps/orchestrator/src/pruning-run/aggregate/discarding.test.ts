@@ -142,4 +142,7 @@ describe('deleting a run', () => {
 it('the number of snapshots to come is known beforehand', () => {
   expect(teachersTaken(resolveSettings({ preset: 'short', targetSparsity: 0.08, snapshotInterval: 0.01 }))).toBe(7);
   expect(teachersTaken(resolveSettings({ preset: 'short', targetSparsity: 0 }))).toBe(0);
+  // 18 steps of warm-up, the first at 0, reach the 49 marks: each takes one snapshot for all that it reaches.
+  const short = resolveSettings({ preset: 'short', targetSparsity: 0.5, totalSteps: 60 });
+  expect([short.warmupSteps, teachersTaken(short)]).toEqual([18, 18]);
 });

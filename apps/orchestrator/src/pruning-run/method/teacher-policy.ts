@@ -5,6 +5,7 @@
 // `teacherGapMarks` marks back, so that teacher and student differ by a fixed gap. After the target, the snapshots instruct in turn: from
 // the most pruned one, a weak teacher, to the least pruned one, and at last the intact model.
 import { counted } from '#protocol';
+import { scheduledSparsity } from './sparsity-schedule.js';
 import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf, prunesAtOnce } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
 
@@ -131,11 +132,28 @@ export interface RunToTrain extends Omit<PolicyInput, 'settings'> {
 }
 const LAUNCHED: RunToTrain = { current: null, teachers: [], targetReachedStep: null };
 
-/** The number of snapshots that a run will take on its way to the target, and at the end of pruning where another phase follows. */
-export function teachersTaken(settings: PolicySettings, { current, ...before }: RunToTrain = LAUNCHED): number {
+/** Tells whether snapshots of the run instruct it. */
+export const snapshotsInstruct = ({ recipe }: Pick<RunSettings, 'recipe'>): boolean => recipe === 'nuteprune';
+
+/**
+ * The number of snapshots that a run will take on its way to the target, and at the end of pruning where another phase follows. A step that
+ * reaches several marks, as in a short warm-up, takes one snapshot for all of them. The masks are assumed to follow the schedule.
+ */
+export function teachersTaken(
+  settings: PolicySettings & Parameters<typeof scheduledSparsity>[0],
+  { current, ...before }: RunToTrain = LAUNCHED,
+): number {
   const [prune, next] = phasesOf(settings);
-  if (current !== null && current.step >= prune.endStep) return 0;
-  return marksReached({ ...before, settings }, settings.targetSparsity).length + (next === undefined ? 0 : 1);
+  const firstStep = current?.step ?? 0;
+  if (firstStep >= prune.endStep) return 0;
+  const marks = marksReached({ ...before, settings }, settings.targetSparsity);
+  const steps = new Set<number>();
+  let step = firstStep;
+  for (const { threshold } of marks) {
+    while (step < prune.endStep && scheduledSparsity(settings, step) < threshold) step += 1;
+    steps.add(step);
+  }
+  return steps.size + (next === undefined ? 0 : 1);
 }
 
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */

@@ -6,7 +6,7 @@ import type { SettingsWarning } from './target-sparsity.js';
 import { teachersTaken, type RunToTrain } from '../method/teacher-policy.js';
 
 /** The run keeps its last state and the one before it. */
-const STATES_BESIDES_TEACHERS = 2;
+const STATES_BESIDES_TEACHERS = 2n;
 
 /**
  * @param availableBytes the free bytes on the disk of the artifacts, or undefined where they are not known
@@ -25,10 +25,12 @@ export function diskPlan(
   return {
     stateBytes,
     teachers,
-    totalBytes: stateBytes * BigInt(teachers + (hasLora ? STATES_BESIDES_TEACHERS : 0)) + ownStateBytes * BigInt(STATES_BESIDES_TEACHERS),
+    totalBytes: stateBytes * BigInt(teachers) + STATES_BESIDES_TEACHERS * larger(hasLora ? stateBytes : 0n, ownStateBytes),
     availableBytes,
   };
 }
+
+const larger = (left: bigint, right: bigint): bigint => (left > right ? left : right);
 
 export function diskWarnings({ teachers, totalBytes, availableBytes: free }: v1.DiskPlan): SettingsWarning[] {
   if (free === undefined || totalBytes <= free) return [];
