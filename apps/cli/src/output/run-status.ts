@@ -43,7 +43,8 @@ export function missWords({ hardSparsity, expectedSparsity, settings }: v1.Run):
   // The masks learned what was asked. Only whole heads and units can be removed, and shapes make these steps larger.
   const isFree = [undefined, v1.ShapeTarget.SHAPE_TARGET_FREE].includes(settings?.shapeTarget);
   const finer = isFree ? 'another target fits them better' : 'with --for free there are finer sizes';
-  return `${missed}; the masks learned ${percent(expectedSparsity)}, and the rest is rounding to ${isFree ? 'whole parts' : 'shapes'}: ${finer}`;
+  const learned = `the masks learned ${percent(expectedSparsity)}`;
+  return `${missed}; ${learned}, and the rest is rounding to ${isFree ? 'whole parts' : 'shapes'}: ${finer}`;
 }
 
 /**

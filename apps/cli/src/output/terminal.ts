@@ -28,8 +28,8 @@ export function describeTerminal(
 }
 
 /**
- * Makes text safe to print: control characters become visible, except line breaks. Every text passes this function once, in a pipe too. Only
- * here do the command's own styles become codes of the terminal, so a code in the text of a user or of an engine stays visible.
+ * Makes text safe to print: control characters become visible, except line breaks. Every text passes this function once, in a pipe too.
+ * Only here do the command's own styles become codes of the terminal, so a code in the text of a user or of an engine stays visible.
  */
 export function printable(text: string): string {
   return text

@@ -110,7 +110,7 @@ export class DataFolder {
     this.lock.close();
   }
 
-  /** Closes the folder of a server that could not stop in good order. The announcement names no server, and `down` reads there how it ended. */
+  /** Closes the folder of a server that could not stop in good order. The announcement names no server, and tells `down` how it ended. */
   closeByForce(): void {
     rmSync(join(this.path, TOKEN_FILE), { force: true });
     this.write({ endedByForce: process.pid });

@@ -186,8 +186,8 @@ function registerDown(program: Command): void {
 function howItEnded({ pid, inOrder }: StoppedServer): string {
   if (inOrder) return `stopped (process ${pid}); its log stays in`;
   return (
-    `process ${pid} has ended, but not in good order: steps that were not recorded are trained again at the next start, and jobs under way ` +
-    'are lost. Its log says more:'
+    `process ${pid} has ended, but not in good order: steps that were not recorded are trained again at the next start, ` +
+    'and jobs under way are lost. Its log says more:'
   );
 }
 

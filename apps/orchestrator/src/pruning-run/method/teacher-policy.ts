@@ -137,23 +137,26 @@ export const snapshotsInstruct = ({ recipe }: Pick<RunSettings, 'recipe'>): bool
 
 /**
  * The number of snapshots that a run will take on its way to the target, and at the end of pruning where another phase follows. A step that
- * reaches several marks, as in a short warm-up, takes one snapshot for all of them. The masks are assumed to follow the schedule.
+ * reaches several marks, as in a short warm-up, takes one snapshot for all of them. With tracking the masks follow the schedule; with
+ * multipliers they lag behind it, and reach the marks one by one.
  */
 export function teachersTaken(
-  settings: PolicySettings & Parameters<typeof scheduledSparsity>[0],
+  settings: PolicySettings & Parameters<typeof scheduledSparsity>[0] & Pick<RunSettings, 'sparsityControl'>,
   { current, ...before }: RunToTrain = LAUNCHED,
 ): number {
   const [prune, next] = phasesOf(settings);
   const firstStep = current?.step ?? 0;
   if (firstStep >= prune.endStep) return 0;
   const marks = marksReached({ ...before, settings }, settings.targetSparsity);
+  const atEnd = next === undefined ? 0 : 1;
+  if (settings.sparsityControl === 'multipliers') return marks.length + atEnd;
   const steps = new Set<number>();
   let step = firstStep;
   for (const { threshold } of marks) {
     while (step < prune.endStep && scheduledSparsity(settings, step) < threshold) step += 1;
     steps.add(step);
   }
-  return steps.size + (next === undefined ? 0 : 1);
+  return steps.size + atEnd;
 }
 
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */
