@@ -1,6 +1,7 @@
 // Every event of a run, field by field: the one description of what is stored. The types of the orchestrator follow from it. An event may
 // have no other fields.
 import { z } from 'zod';
+import { EXPORT_FORMAT_NAMES } from '#comparison';
 import type { SettingValues } from '#protocol';
 import { budget, count, settingName, settings, settingShapes, text } from './settings-schema.js';
 
@@ -93,7 +94,7 @@ export type InheritedTeacher = z.infer<typeof inheritedTeacher>;
 
 /** The form that an export has. */
 const madeExport = z.strictObject({
-  format: z.enum(['masked', 'hf', 'hf-remote', 'vllm', 'gguf']),
+  format: z.enum(EXPORT_FORMAT_NAMES),
   multipleOf: count,
   architecture: text, // the architecture that the export names
   contextLength: count, // the longest sequence for which the export computes what the student does

@@ -1,10 +1,11 @@
 // Completes commands, options and runs when the user presses Tab. The shell calls `espalier complete` with the words typed so far.
 import type { Command, Option } from 'commander';
+import { EXPORT_FORMAT_NAMES } from '#comparison';
 import { settingsTable, v1 } from '#protocol';
 import { invalidOption } from '../cli-error.js';
 import { Connection } from '../connection/connection.js';
 import { findServer } from '../connection/server-address.js';
-import { EXPORT_FORMATS, STATUSES } from '../options/parse.js';
+import { STATUSES } from '../options/parse.js';
 import { action, examples } from './command.js';
 import { SOURCES } from './server/logs.js';
 
@@ -37,7 +38,7 @@ const VALUES: Record<string, readonly string[]> = {
   '--dtype': ['bf16', 'f16', 'f32', 'q8_0', 'q4_k_m', 'q5_k_m', 'q6_k'], // an export offers more types than a run
   '--status': Object.keys(STATUSES),
   '--source': Object.keys(SOURCES),
-  '--format': EXPORT_FORMATS,
+  '--format': EXPORT_FORMAT_NAMES,
   '--form': ['compacted', 'padded', 'masked'],
   '--export': ['csv', 'jsonl', 'parquet', 'tensorboard'],
 };

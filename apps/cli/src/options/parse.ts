@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
-import { typedNumber } from '#comparison';
+import { EXPORT_FORMAT_NAMES, typedNumber } from '#comparison';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
 import { HubNameError, hubPath, weightedPath, type HubKind, type WeightedPath } from '#run-files';
@@ -68,11 +68,8 @@ export function shareBelowOne(text: string): number {
   return value;
 }
 
-/** The formats of exports, in the order in which help names them. */
-export const EXPORT_FORMATS = ['hf-remote', 'hf', 'gguf', 'vllm', 'masked'];
-
 export function exportFormat(text: string): string {
-  if (!EXPORT_FORMATS.includes(text)) throw new InvalidArgumentError(`Allowed are ${EXPORT_FORMATS.join(', ')}.`);
+  if (!EXPORT_FORMAT_NAMES.some((name) => name === text)) throw new InvalidArgumentError(`Allowed are ${EXPORT_FORMAT_NAMES.join(', ')}.`);
   return text;
 }
 

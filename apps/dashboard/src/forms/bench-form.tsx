@@ -1,4 +1,5 @@
 // The form for measuring how fast a pruned model generates, in turns with the intact model.
+import { EXPORT_FORMAT_NAMES } from '../../../../libs/comparison/src/index.js';
 import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
@@ -76,7 +77,7 @@ export function BenchForm({ run, close, done }: { run: Run; close: () => void; d
           <ChoiceField
             label="Sizes of an export as"
             value={values.format}
-            options={[['', 'hf-remote'], ...['hf', 'gguf', 'vllm', 'masked'].map((one): [string, string] => [one, one])]}
+            options={EXPORT_FORMAT_NAMES.map((one): [string, string] => [one === 'hf-remote' ? '' : one, one])}
             changed={(format) => changed('format', { format })}
             wrong={wrong['format']}
           />

@@ -1,4 +1,5 @@
 // The form for exporting a pruned model for other programs: the last state or a teacher, in the program's format.
+import { EXPORT_FORMATS } from '../../../../libs/comparison/src/index.js';
 import { runService, artifactService } from '../api/client.js';
 import { useLoaded } from '../api/loaded-data.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
@@ -10,13 +11,7 @@ import { JobForm } from './job-form.js';
 import { LAST, subjectRequest, teacherSubject, wholeNumber, type Subject } from './subjects.js';
 import { TextField } from './fields/text-field.js';
 
-const FORMATS: [string, string][] = [
-  ['hf-remote', 'hf-remote: transformers with trust_remote_code, each layer as wide as its own'],
-  ['hf', 'hf: transformers, vLLM and other programs that load the original, all layers as wide as the widest'],
-  ['gguf', 'gguf: llama.cpp'],
-  ['vllm', 'vllm: vLLM (DeciLM), each layer as wide as its own'],
-  ['masked', 'masked: the full size, with zeros where it was pruned'],
-];
+const FORMATS = Object.entries(EXPORT_FORMATS).map(([name, words]): [string, string] => [name, `${name}: ${words}`]);
 const FORMS: [string, string][] = [
   ['', 'as usual for the model'],
   ['compacted', 'compacted: each layer as wide as its own'],

@@ -1,10 +1,10 @@
 // The kinds of exports. Users name a format. Behind it are a container and a form, which the engine takes separately.
+import { EXPORT_FORMAT_NAMES, type ExportFormat } from '#comparison';
 import { engineV1, invalidField, type v1 } from '#protocol';
 import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
 import { ALIKE_IN_GGUF } from '../pruning-run/method/gguf-types.js';
-import type { MadeExport } from '../pruning-run/record/pruning-run.events.js';
 
-export type ExportFormat = MadeExport['format'];
+export type { ExportFormat };
 export type ExportForm = 'masked' | 'compacted' | 'padded' | 'blocks';
 
 interface FormatRule {
@@ -85,9 +85,9 @@ function formatOf({ format, form }: Pick<v1.ExportRunRequest, 'format' | 'form'>
     if (form === 'masked') return 'masked';
     throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be "compacted" or "masked" where no format is named, is "${form}"`);
   }
-  const names = Object.keys(formats) as ExportFormat[];
-  const found = names.find((name) => name === format);
-  if (found === undefined) throw invalidField('FIELD_UNKNOWN_VALUE', 'format', `must be ${alternatives(names)}, is "${format}"`);
+  const found = EXPORT_FORMAT_NAMES.find((name) => name === format);
+  if (found === undefined)
+    throw invalidField('FIELD_UNKNOWN_VALUE', 'format', `must be ${alternatives(EXPORT_FORMAT_NAMES)}, is "${format}"`);
   return found;
 }
 

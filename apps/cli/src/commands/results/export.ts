@@ -1,6 +1,7 @@
 // The command export, which writes a run as a model for other programs.
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { EXPORT_FORMATS } from '#comparison';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -39,12 +40,14 @@ export function registerExport(program: Command): void {
     .description(
       'Makes a model of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
         'digest, and the result appears only when it is complete. What it computes is compared with the masked student by every loader ' +
-        'at hand. Formats: hf-remote (layers of their own widths; transformers with trust_remote_code), hf (all layers as wide as the ' +
-        'widest; any program that loads the source), gguf (llama.cpp), vllm (DeciLM), masked (the full size, pruned parts set to zero).',
+        'at hand. Formats: ' +
+        `${Object.entries(EXPORT_FORMATS)
+          .map(([name, words]) => `${name} (${words})`)
+          .join(', ')}.`,
     )
     .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
-    .option('--format <format>', 'hf-remote, hf, gguf, vllm or masked (default: hf-remote, or gguf for a file)', exportFormat)
+    .option('--format <format>', 'one of these formats (default: hf-remote, or gguf for a file)', exportFormat)
     .option(
       '--form <form>',
       'of gguf: compacted, padded (all layers alike) or masked (default: compacted; padded for Qwen3, SmolLM3, Gemma 3 and OLMo 2)',
