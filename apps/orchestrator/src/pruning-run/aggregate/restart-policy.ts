@@ -9,6 +9,9 @@ export const ATTEMPTS_WITHOUT_PROGRESS_MAX = 8;
 /** After these losses the engine gets no more work, so they say nothing about the run. */
 const SET_ASIDE_BY = new Set(['RESULT_CONTRADICTS_STATE']);
 
+/** After these losses the run waits, with the longest pauses between its attempts: what it lacks comes free by itself. */
+const WAITED_FOR = new Set(['MODEL_CACHE_FULL']);
+
 export function restartDelayMs(attemptsWithoutProgress: number): number {
   return Math.min(FIRST_DELAY_MS * 2 ** attemptsWithoutProgress, LONGEST_DELAY_MS);
 }
@@ -22,5 +25,6 @@ export function attemptsWithoutProgress(
   { cause, code, reachedStep = 0 }: { cause: 'engine' | 'orchestrator'; code: string; reachedStep?: number | undefined },
 ): number {
   if (cause === 'orchestrator' || SET_ASIDE_BY.has(code)) return before.attemptsWithoutProgress;
-  return reachedStep > Math.max(before.furthestStep, before.current?.step ?? 0) ? 1 : before.attemptsWithoutProgress + 1;
+  const attempts = reachedStep > Math.max(before.furthestStep, before.current?.step ?? 0) ? 1 : before.attemptsWithoutProgress + 1;
+  return WAITED_FOR.has(code) ? Math.min(attempts, ATTEMPTS_WITHOUT_PROGRESS_MAX - 1) : attempts;
 }
