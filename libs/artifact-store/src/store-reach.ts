@@ -26,16 +26,16 @@ export class StoreReach {
 
   worked(access: Access): void {
     this.failing.delete(access);
-    this.tell();
+    this.notify();
   }
 
   failed(access: Access, error: ArtifactStoreError): void {
     this.failing.set(access, error);
     this.timer ??= setInterval(() => this.look(), PROBE_EVERY_MS).unref();
-    this.tell();
+    this.notify();
   }
 
-  private tell(): void {
+  private notify(): void {
     if (this.failing.size === 0) {
       clearInterval(this.timer);
       this.timer = undefined;

@@ -42,7 +42,7 @@ export const bytesByBudget = (budget: RunBudget, hardSparsity: number): number |
 export const bytesCounted = (budget: RunBudget): string =>
   isOfBytes(budget) ? "as the run's budget counts bytes" : "of weights in the model's type";
 
-function within({ setting, amount }: Aim, { parameters, bytes, multiplicationShare }: Sizes): boolean {
+function fitsAim({ setting, amount }: Aim, { parameters, bytes, multiplicationShare }: Sizes): boolean {
   if (setting === 'targetParams') return parameters <= amount;
   if (setting === 'targetBytes') return bytes <= amount;
   return multiplicationShare <= amount;
@@ -53,7 +53,7 @@ const sizeIn = ({ setting }: Aim, { parameters, bytes, multiplicationShare }: Si
 
 /** The later of equal ones is taken: it was trained for longer. */
 export function largestWithin<Model extends Sizes>(models: readonly Model[], aim: Aim): Model | undefined {
-  const fitting = models.filter((one) => within(aim, one));
+  const fitting = models.filter((one) => fitsAim(aim, one));
   return fitting.reduce<Model | undefined>(
     (best, one) => (best === undefined || sizeIn(aim, one) >= sizeIn(aim, best) ? one : best),
     undefined,
@@ -102,7 +102,7 @@ export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
   for (const aim of aims) {
     const left = new Set(models);
     let found = largestWithin([...left], aim);
-    while (found !== undefined && !within(aim, await sizes(found))) {
+    while (found !== undefined && !fitsAim(aim, await sizes(found))) {
       left.delete(found);
       found = largestWithin([...left], aim);
     }

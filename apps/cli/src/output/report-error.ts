@@ -25,8 +25,8 @@ export function reportError(error: unknown, { json, terminal, command, stderr = 
   if (json) {
     const option = (field: string) => (field.startsWith('-') ? field : command === undefined ? undefined : flagOf(field, command)) ?? null;
     const fields = known.violations.map(({ field, description, code }) => ({ field, option: option(field), description, code }));
-    const told = { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null };
-    stderr.write(`${visibleJson(JSON.stringify({ error: told, exit_code: exitCode }))}\n`);
+    const withFlags = { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null };
+    stderr.write(`${visibleJson(JSON.stringify({ error: withFlags, exit_code: exitCode }))}\n`);
     return exitCode;
   }
   const heading = styled(terminal, 'red', 'error');
@@ -49,17 +49,17 @@ function linesOf({ code, message, violations }: EspalierError, command: Command 
   const fields = violations.map(({ field }) => field);
   const flag = (field: string) => (command === undefined ? undefined : flagOf(field, command)) ?? field;
   // A file of settings uses the protocol's names, so they stay.
-  const told = (text: string, field = '') =>
+  const withFlags = (text: string, field = '') =>
     command === undefined || code === 'CONFIG_INVALID' ? text : asTyped(inFlags(text, fields, command), command, flag(field));
   if (violations.length > 1) {
     return [
       code === 'CONFIG_INVALID' ? `the file has ${violations.length} mistakes` : `${violations.length} values are not valid`,
       // A problem of a file's line names the file.
-      ...violations.map(({ field, description }) => `  ${field.startsWith('<') ? '' : `${flag(field)}: `}${told(description, field)}`),
+      ...violations.map(({ field, description }) => `  ${field.startsWith('<') ? '' : `${flag(field)}: `}${withFlags(description, field)}`),
     ];
   }
   const [field] = fields;
-  const words = told(message, field);
+  const words = withFlags(message, field);
   const name = field === undefined ? '' : flag(field);
   // An error gets the name of its option in front, unless it names the option already, or is about the run, which is clear without.
   const isSaid = words.includes(name) || !/^(--|[A-Z]+$)/.test(name) || RUN_NAMES.includes(name);

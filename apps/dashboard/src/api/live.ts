@@ -34,15 +34,15 @@ const settled = new Promise<void>((resolve) => {
 /** Resolves when the stream is connected or known to be away, or after a moment. */
 export const liveSettled = (): Promise<void> => settled;
 
-function take(news: News): void {
+function receive(news: News): void {
   if ('change' in news) for (const listener of changeListeners) listener(news.change);
   else if ('link' in news) setLink(news.link);
   else if (leads) channel.postMessage({ link } satisfies News);
 }
 
-function tell(news: News): void {
+function broadcast(news: News): void {
   channel.postMessage(news);
-  take(news);
+  receive(news);
 }
 
 function setLink(next: Link): void {
@@ -65,16 +65,16 @@ async function lead(): Promise<never> {
         if (message.caughtUp) {
           wait = FIRST_RETRY_MS;
           const hasLoaded = isSettled;
-          tell({ link: 'connected' });
-          if (hasLoaded) tell({ change: { runId: '', type: '' } });
+          broadcast({ link: 'connected' });
+          if (hasLoaded) broadcast({ change: { runId: '', type: '' } });
         }
-        if (message.event !== undefined) tell({ change: { runId: message.event.runId, type: message.event.type } });
+        if (message.event !== undefined) broadcast({ change: { runId: message.event.runId, type: message.event.type } });
       }
     } catch (error) {
       if (!isAbort(error)) {
         const { isLocked, isAway } = troubleOf(error);
         if (!isAway) position = ''; // the server may have another store now
-        tell({ link: isLocked ? 'locked' : 'away' });
+        broadcast({ link: isLocked ? 'locked' : 'away' });
       }
     }
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -83,9 +83,9 @@ async function lead(): Promise<never> {
 }
 
 export function startLive(): void {
-  onLockedOut(() => tell({ link: 'locked' }));
+  onLockedOut(() => broadcast({ link: 'locked' }));
   setTimeout(settle, SETTLE_MS);
-  channel.onmessage = ({ data }) => take(data as News);
+  channel.onmessage = ({ data }) => receive(data as News);
   channel.postMessage({ asks: true } satisfies News);
   // Without TLS, browsers have no locks on a host other than this machine. Then each tab has a stream of its own.
   if ('locks' in navigator) void navigator.locks.request(LOCK, lead);

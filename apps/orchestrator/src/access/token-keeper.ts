@@ -130,7 +130,7 @@ export class TokenKeeper {
 
   private async change(change: TokenChange, by: CallContext): Promise<{ state: TokensState; facts: NewTokenFact[] }> {
     const changed = await this.repository.change(TOKENS_ID, change, { by });
-    this.take(changed.state);
+    this.adopt(changed.state);
     return changed;
   }
 
@@ -138,12 +138,12 @@ export class TokenKeeper {
   private async follow(known: () => void): Promise<void> {
     while (!this.stopped) {
       try {
-        this.take(await this.repository.find(TOKENS_ID));
+        this.adopt(await this.repository.find(TOKENS_ID));
         this.subscription = this.store.subscribe(ACCESS_STREAM_PREFIX + TOKENS_ID, {
           after: this.revision < 0 ? 'start' : BigInt(this.revision),
         });
         for await (const { kind } of this.subscription) {
-          if (kind !== 'checkpoint') this.take(await this.repository.find(TOKENS_ID));
+          if (kind !== 'checkpoint') this.adopt(await this.repository.find(TOKENS_ID));
           if (kind === 'caughtUp') known();
         }
       } catch (error) {
@@ -159,7 +159,7 @@ export class TokenKeeper {
     }
   }
 
-  private take(state: TokensState | null): void {
+  private adopt(state: TokensState | null): void {
     this.problem = null;
     if (state === null || state.revision <= this.revision) return;
     this.revision = state.revision;

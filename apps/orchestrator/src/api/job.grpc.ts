@@ -47,7 +47,7 @@ export class JobGrpc {
         const job = await jobs
           .start(runId, work, by, (signal) => this.begin(work, runId, by, signal))
           .catch((error: unknown) => {
-            throw within(field, error);
+            throw inField(field, error);
           });
         return { job: message(job) };
       }),
@@ -93,7 +93,7 @@ async function* verdicts(all: AsyncIterable<v1.VerifyRunResponse>): AsyncGenerat
 }
 
 /** Returns the error with its fields named as fields of this request. */
-function within(field: string, error: unknown): unknown {
+function inField(field: string, error: unknown): unknown {
   if (!(error instanceof EspalierError) || error.violations.length === 0) return error;
   const violations = error.violations.map((one) => ({ ...one, field: `${field}.${one.field}` }));
   return new EspalierError(error.code, error.message, { violations, metadata: error.metadata, cause: error });

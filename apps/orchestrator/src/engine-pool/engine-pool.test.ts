@@ -60,7 +60,7 @@ test('the place where a run would go on is known though its engine works, and op
   const pool = poolOf([other, 'cuda:0'], [same, 'cpu']);
   const slot = pool.slots[1]!;
   await slot.acquire();
-  slot.take({ doing: 'something', runId: 'x' });
+  slot.occupy({ doing: 'something', runId: 'x' });
   expect(await pool.placeToGoOn(begun)).toEqual({ engine: 'local-2', numericsFingerprint: 'its own' });
   expect(await poolOf([other, 'cuda:0']).placeToGoOn(begun)).toEqual({ engine: 'local-1', numericsFingerprint: 'others' });
   expect(await poolOf([new EspalierError('ENGINE_UNAVAILABLE', 'it does not start'), 'cuda:0']).placeToGoOn(begun)).toBeNull();
@@ -69,7 +69,7 @@ test('the place where a run would go on is known though its engine works, and op
 test('without a free engine none is asked', async () => {
   const [first, second] = [new ScriptedEngine(), new ScriptedEngine()];
   const pool = poolOf([first, 'cpu'], [second, 'cpu']);
-  for (const slot of pool.slots) slot.take({ doing: 'something', runId: 'x' });
+  for (const slot of pool.slots) slot.occupy({ doing: 'something', runId: 'x' });
   expect((await pool.place([run], [])).runs).toEqual([]);
   expect([first, second].map(planned)).toEqual([0, 0]);
 });

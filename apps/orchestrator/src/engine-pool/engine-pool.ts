@@ -68,17 +68,17 @@ export class EnginePool {
 
   add(slot: EngineSlot): void {
     this.all = [...this.all, slot];
-    slot.onChange(() => this.tell());
+    slot.onChange(() => this.notify());
     slot.supervisor.onHeartbeat(() => this.heartbeat(slot));
     if (this.drives) slot.keepAttached();
-    this.tell();
+    this.notify();
   }
 
   /** Removes the slot of an engine that will not come back. */
   async remove(slot: EngineSlot): Promise<void> {
     this.all = this.all.filter((one) => one !== slot);
     await slot.stop();
-    this.tell();
+    this.notify();
   }
 
   /** The listener is called when a slot comes, goes, or changes its status or its work. */
@@ -91,7 +91,7 @@ export class EnginePool {
     this.heartbeat = listener;
   }
 
-  private tell(): void {
+  private notify(): void {
     for (const listener of this.listeners) listener();
   }
 

@@ -32,7 +32,7 @@ describe('a local engine', () => {
   it('is started for its first work, and is busy while it is taken', async () => {
     const { slot, seen } = slotOf([new ScriptedEngine()], false);
     expect(slot.view()).toMatchObject({ state: 'free', isUp: false });
-    slot.take(work);
+    slot.occupy(work);
     expect(slot.doing).toBe('engine e to start');
     await slot.acquire();
     expect(slot).toMatchObject({ status: 'busy', doing: 'steps 0 to 10', runId: 'aaaabbbbcccc' });
@@ -43,8 +43,8 @@ describe('a local engine', () => {
   });
   it('is taken by one only', async () => {
     const { slot } = slotOf([new ScriptedEngine()], false);
-    slot.take(work);
-    expect(() => slot.take({ doing: 'an export', runId: '' })).toThrow(
+    slot.occupy(work);
+    expect(() => slot.occupy({ doing: 'an export', runId: '' })).toThrow(
       expect.objectContaining({ code: 'ENGINE_BUSY', message: 'engine e is taken: steps 0 to 10' }) as Error,
     );
     await slot.stop();
@@ -90,7 +90,7 @@ describe('a named engine', () => {
     const { slot } = slotOf([new ScriptedEngine()], true);
     slot.keepAttached();
     await until(slot, 'idle');
-    slot.take(work);
+    slot.occupy(work);
     await slot.letGo();
     expect(slot.status).toBe('busy');
     await slot.stop();

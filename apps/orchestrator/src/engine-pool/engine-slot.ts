@@ -68,7 +68,7 @@ export class EngineSlot {
     this.supervisor = options.supervisor;
     this.connector = options.connector;
     this.shown = this.status;
-    this.supervisor.onChange(() => this.tell());
+    this.supervisor.onChange(() => this.notify());
   }
 
   /** The listener is called when the slot's status or its work changes. */
@@ -117,11 +117,11 @@ export class EngineSlot {
     return this.options.threads ?? this.about?.threads ?? 0;
   }
 
-  take(occupant: Occupant, promisedBytes = 0): void {
+  occupy(occupant: Occupant, promisedBytes = 0): void {
     if (this.occupant !== null) throw new EspalierError('ENGINE_BUSY', `engine ${this.name} is taken: ${this.occupant.doing}`);
     this.occupant = occupant;
     this.promisedBytes = promisedBytes;
-    this.tell();
+    this.notify();
   }
 
   /** @param forget whether other work opened sessions on the engine, so that its contents are unknown */
@@ -129,7 +129,7 @@ export class EngineSlot {
     this.occupant = null;
     this.promisedBytes = 0;
     if (forget) this.bench = null;
-    this.tell();
+    this.notify();
   }
 
   /**
@@ -143,10 +143,10 @@ export class EngineSlot {
     const first = await Promise.race([answer.then(() => null), silence]).finally(() => clearTimeout(timer));
     if (first === null) return answer;
     this.overdue += 1;
-    this.tell();
+    this.notify();
     const isOver = (): void => {
       this.overdue -= 1;
-      this.tell();
+      this.notify();
     };
     answer.then(isOver, isOver);
     throw new EspalierError('ENGINE_SILENT', `engine ${this.name} left a question without an answer for ${patienceMs / 1_000} s`);
@@ -165,7 +165,7 @@ export class EngineSlot {
     if (this.aside?.forGood === true) return;
     this.aside = { why, process: this.process, forGood };
     this.options.log.warn({ engine: this.name, code: why.code }, `the engine is set aside: ${why.message}`);
-    this.tell();
+    this.notify();
   }
 
   /** The reason why the engine is set aside, or null. */
@@ -201,17 +201,17 @@ export class EngineSlot {
     if (this.isWanted) return;
     this.isWanted = true;
     if (this.isNamed) this.keeping = this.keep();
-    this.tell();
+    this.notify();
   }
 
   /** Gives a named engine back unless it works. If it works, another orchestrator that claims it makes its work fail and end. */
   async letGo(): Promise<void> {
     if (!this.isNamed || this.isTaken || !this.isWanted) return;
     this.isWanted = false;
-    this.tell();
+    this.notify();
     await this.supervisor.letGo(new EspalierError('ENGINE_LOST', 'the engine was given back: another orchestrator drives the runs'));
     await this.keeping;
-    this.tell();
+    this.notify();
   }
 
   async stop(): Promise<void> {
@@ -283,7 +283,7 @@ export class EngineSlot {
     if (this.supervisor.failures <= RESTARTS_UNASKED_MAX) this.acquire().catch(() => undefined); // the supervisor reports its failure
   }
 
-  private tell(): void {
+  private notify(): void {
     const { status } = this;
     if (status !== this.shown) {
       this.shown = status;

@@ -84,7 +84,7 @@ export function joinedEngines(wanted: EnginesWanted, surroundings: SlotSurroundi
   const options = { ...leaseOptions(wanted, surroundings), folder: join(wanted.dataFolder, 'engine') };
   const make = (name: string, changed: () => void): JoinedSlot => {
     const engine = new JoinedEngine(options, () => {
-      joined.slot.supervisor.tell();
+      joined.slot.supervisor.notify();
       changed();
     });
     const joined = { engine, slot: slot(name, engine) };

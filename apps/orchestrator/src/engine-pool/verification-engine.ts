@@ -38,7 +38,7 @@ export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEn
       const states = pool.slots.map(({ name, status }) => `${name} is ${status}`).join(', ');
       throw new EspalierError('ENGINE_BUSY', `no engine is free (${states}); replay when one is`);
     }
-    slot.take({ doing: 'recorded steps that are computed again', runId: '' });
+    slot.occupy({ doing: 'recorded steps that are computed again', runId: '' });
     try {
       const { client } = await slot.acquire();
       const release = (): Promise<void> => {

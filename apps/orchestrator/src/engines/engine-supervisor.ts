@@ -109,9 +109,9 @@ export class EngineSupervisor {
       this.engine = starting;
       starting.catch(() => {
         if (this.engine === starting) this.engine = null;
-        this.tell();
+        this.notify();
       });
-      this.tell();
+      this.notify();
     }
     return this.engine;
   }
@@ -125,7 +125,7 @@ export class EngineSupervisor {
     current.giveUp(reason);
     await link.end();
     this.isEnding = false;
-    this.tell();
+    this.notify();
   }
 
   async stop(): Promise<void> {
@@ -143,7 +143,7 @@ export class EngineSupervisor {
       await sleep(delayMs, undefined, { signal: this.stopping.signal }).finally(() => {
         this.isWaiting = false;
       });
-      this.tell();
+      this.notify();
     }
     this.failures += 1; // counts as a failure until the engine has lived through its first health checks
     try {
@@ -160,7 +160,7 @@ export class EngineSupervisor {
     log.info({ engine: name, pid: link.about.pid }, 'engine attached');
     void link.gone.then((reason) => engine.giveUp(new EspalierError('ENGINE_LOST', reason)));
     void this.watch(engine, link);
-    this.tell();
+    this.notify();
     return engine;
   }
 
@@ -179,7 +179,7 @@ export class EngineSupervisor {
       lost.abort(reason);
       if (isWanted) return; // the holder ends the link in good order
       link.cut(reason);
-      this.tell();
+      this.notify();
     };
     const engine: LiveEngine = {
       client: link.client,
@@ -228,14 +228,14 @@ export class EngineSupervisor {
       }
       if (engine === this.current && (this.misses === 0) !== (misses === 0)) {
         this.misses = misses;
-        this.tell();
+        this.notify();
       }
       await sleep(misses === 0 ? healthIntervalMs : intervalAfterMissMs, undefined, { ref: false });
     }
   }
 
   /** Called when the engine was cut off or has come back, and whenever the condition may have changed. */
-  tell(): void {
+  notify(): void {
     if (this.condition !== this.shown) {
       this.shown = this.condition;
       this.conditionSince = new Date();

@@ -78,7 +78,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
   async settle(): Promise<void> {
     try {
       const after = this.position === null ? {} : { after: this.position };
-      for await (const event of this.store.readAll({ ...after, streamPrefixes: [this.aggregate.streamPrefix] })) await this.take(event);
+      for await (const event of this.store.readAll({ ...after, streamPrefixes: [this.aggregate.streamPrefix] })) await this.apply(event);
     } catch (error) {
       if (!(error instanceof EventCorruptError)) throw error;
       this.setAside(this.idOf(error), error);
@@ -160,7 +160,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
   /** @throws errors that may pass; all others are logged, and the event is passed over */
   private async takeOrPassOver(event: StoredEvent): Promise<void> {
     try {
-      await this.take(event);
+      await this.apply(event);
     } catch (error) {
       if (passes(error)) throw error;
       // One unreadable event must not hold up the others. A verification of the record names it.
@@ -169,7 +169,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
     this.position = event.position;
   }
 
-  private async take(stored: StoredEvent): Promise<void> {
+  private async apply(stored: StoredEvent): Promise<void> {
     const id = this.idOf(stored);
     const revision = Number(stored.revision);
     if (this.damaged.has(id) || revision <= (this.revisionOf(id) ?? -1)) return;

@@ -14,7 +14,7 @@ import { CHAIN_START, encodeFacts, type Envelope, type Fact, type UnknownEvent }
 import { eventId } from './event-ids.js';
 import type { EventTypes } from './event-types.js';
 import { NotBegun } from './not-begun-error.js';
-import { patiently, PATIENCE_MS, within, type Patience } from './store-retries.js';
+import { patiently, PATIENCE_MS, settlesWithin, type Patience } from './store-retries.js';
 
 const CACHED = 64;
 const CONFLICTS_MAX = 20;
@@ -200,7 +200,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     this.turns.set(id, settled);
     try {
       // The change before this one may wait for long.
-      givenUp = !(await within(before, patienceMs));
+      givenUp = !(await settlesWithin(before, patienceMs));
       if (givenUp) throw this.tooLong(id);
       return await mine;
     } finally {

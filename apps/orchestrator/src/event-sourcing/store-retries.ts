@@ -14,8 +14,8 @@ export interface Patience {
   onWait?: (error: Error) => void;
 }
 
-/** Tells whether the work settles within the time. */
-export async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
+/** Tells whether the work settles settlesWithin the time. */
+export async function settlesWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
   if (ms === Infinity) return work.then(() => true);
   const late = new AbortController();
   const timeout = sleep(ms, false, { signal: late.signal }).catch(() => false);

@@ -37,7 +37,7 @@ export class RunFeed {
         find: (runId) => runs.find(runId),
         begin: () => this.begin(),
         revisionBefore: (runId) => views.peek(runId)?.run.revision ?? -1,
-        changed: (_runId, _before, after) => this.tell(after),
+        changed: (_runId, _before, after) => this.notify(after),
         damaged: () => undefined, // the views report the damage
       },
       log,
@@ -140,7 +140,7 @@ export class RunFeed {
     this.tellDropped = listener;
   }
 
-  private tell(run: PruningRunState): void {
+  private notify(run: PruningRunState): void {
     for (const listener of [...this.listeners]) listener(run);
   }
 }

@@ -13,39 +13,39 @@ const here: EngineLook = () => 'busy';
 let jobs: FleetJobs;
 beforeEach(() => {
   jobs = new FleetJobs();
-  jobs.take([], none, 0);
+  jobs.update([], none, 0);
 });
 
 it('a job that ended between two looks has ended without its engine', () => {
   jobs.asked('1', 'e1');
-  expect(jobs.take([over('1', 'FAILED')], none, 1)).toMatchObject([{ id: '1', state: 'FAILED', hasJoined: false }]);
+  expect(jobs.update([over('1', 'FAILED')], none, 1)).toMatchObject([{ id: '1', state: 'FAILED', hasJoined: false }]);
   expect([jobs.all, jobs.ended.map(({ id }) => id)]).toEqual([[], ['1']]);
-  expect(jobs.take([over('1', 'FAILED')], none, 2)).toEqual([]);
+  expect(jobs.update([over('1', 'FAILED')], none, 2)).toEqual([]);
 });
 
 it('one whose engine was here between two looks has not failed', () => {
   jobs.asked('1', 'e1');
   expect([jobs.noteJoined(here), jobs.noteJoined(here)]).toEqual([true, false]);
-  expect(jobs.take([over('1', 'COMPLETED')], none, 1)).toMatchObject([{ hasJoined: true }]);
+  expect(jobs.update([over('1', 'COMPLETED')], none, 1)).toMatchObject([{ hasJoined: true }]);
 });
 
 it('one that is no longer listed is gone', () => {
   jobs.asked('1', 'e1');
-  expect(jobs.take([], none, 1)).toMatchObject([{ id: '1', state: 'GONE' }]);
+  expect(jobs.update([], none, 1)).toMatchObject([{ id: '1', state: 'GONE' }]);
 });
 
 it('one that was given up takes a place for as long as its engine is here', () => {
-  jobs.take([fact('1')], here, 0);
+  jobs.update([fact('1')], here, 0);
   for (const listed of [[over('1', 'NODE_FAIL')], []]) {
-    expect(jobs.take(listed, here, 1)).toEqual([]);
+    expect(jobs.update(listed, here, 1)).toEqual([]);
     expect(jobs.views(here, 1)).toMatchObject([{ id: '1', engine: 'busy' }]);
   }
-  expect(jobs.take([], () => 'away', 2)).toMatchObject([{ id: '1' }]);
+  expect(jobs.update([], () => 'away', 2)).toMatchObject([{ id: '1' }]);
 });
 
 it('a job of a former life of the server is found again; one that is over is not told of', () => {
   const restarted = new FleetJobs();
-  expect(restarted.take([fact('9'), fact('10'), over('3', 'FAILED')], none, 5)).toEqual([]);
+  expect(restarted.update([fact('9'), fact('10'), over('3', 'FAILED')], none, 5)).toEqual([]);
   expect(restarted.all.map(({ id, hasJoined }) => [id, hasJoined])).toEqual([
     ['9', true],
     ['10', true],
@@ -56,6 +56,6 @@ it('a job of a former life of the server is found again; one that is over is not
 it('a job that we cancelled is counted no more, though it is still listed', () => {
   jobs.asked('1', 'e1');
   jobs.cancelled(['1']);
-  jobs.take([fact('1')], none, 1);
+  jobs.update([fact('1')], none, 1);
   expect(jobs.views(none, 1)).toEqual([]);
 });

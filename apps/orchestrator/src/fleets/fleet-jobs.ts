@@ -31,7 +31,7 @@ export class FleetJobs {
   }
 
   /** Takes the result of a look. Returns the jobs that have ended since the look before. */
-  take(listed: readonly JobFact[], engineOf: EngineLook, nowMs: number): FleetJob[] {
+  update(listed: readonly JobFact[], engineOf: EngineLook, nowMs: number): FleetJob[] {
     const facts = [...listed, ...this.unlisted(listed)].map((fact) => asSeen(fact, engineOf(fact.engine)));
     const before = this.byEngine;
     const over: FleetJob[] = [];

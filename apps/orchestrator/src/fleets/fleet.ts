@@ -172,7 +172,7 @@ export class Fleet implements EngineSource {
   private async round(host: JobHost): Promise<boolean> {
     this.lookedAtMs = performance.now();
     try {
-      const over = this.jobs.take(await host.look(), (engine) => this.engineOf(engine), performance.now());
+      const over = this.jobs.update(await host.look(), (engine) => this.engineOf(engine), performance.now());
       if (this.problem?.code === 'FLEET_UNREACHABLE') this.problem = null;
       for (const job of over) this.ended(job, host);
       this.noteEngines();

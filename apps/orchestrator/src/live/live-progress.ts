@@ -35,18 +35,18 @@ export class LiveProgress {
     const { code, message } = toEspalierError(error);
     const before = this.waiting.get(runId);
     this.waiting.set(runId, { code, message, sinceMs: before?.sinceMs ?? Date.now() });
-    if (before?.code !== code) this.tell(runId);
+    if (before?.code !== code) this.notify(runId);
   }
 
   goesOn(runId = ALL): void {
-    if (this.waiting.delete(runId)) this.tell(runId);
+    if (this.waiting.delete(runId)) this.notify(runId);
   }
 
   /** Notes for each run that waits for its turn what it waits for, in words. */
   queue(queued: ReadonlyMap<string, string>): void {
     const before = this.queued;
     this.queued = queued;
-    for (const runId of new Set([...before.keys(), ...queued.keys()])) if (before.get(runId) !== queued.get(runId)) this.tell(runId);
+    for (const runId of new Set([...before.keys(), ...queued.keys()])) if (before.get(runId) !== queued.get(runId)) this.notify(runId);
   }
 
   queuedFor(runId: string): string {
@@ -59,14 +59,14 @@ export class LiveProgress {
     const now = Date.now();
     const tells = before === undefined || before.progress.doing !== progress.doing || now - before.toldAtMs >= PREPARATION_INTERVAL_MS;
     this.preparations.set(runId, { progress, toldAtMs: tells ? now : before.toldAtMs });
-    if (tells) this.tell(runId);
+    if (tells) this.notify(runId);
   }
 
   endPreparation(runId: string): void {
     const last = this.preparations.get(runId);
     // The progress stays a moment longer, because views that have not yet read the event of its end would show an unprepared run.
     setTimeout(() => {
-      if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.tell(runId);
+      if (this.preparations.get(runId) === last && this.preparations.delete(runId)) this.notify(runId);
     }, VIEWS_CATCH_UP_MS).unref();
   }
 
@@ -89,7 +89,7 @@ export class LiveProgress {
     this.heard(runId, attempt);
     const known = this.runs.get(runId)!.steps;
     for (const step of steps) known.push(step);
-    this.tell(runId);
+    this.notify(runId);
   }
 
   /** Forgets the steps below `step`, which are recorded now. */
@@ -104,7 +104,7 @@ export class LiveProgress {
     if (live === undefined) return;
     live.steps = [];
     this.waiting.delete(runId);
-    this.tell(runId);
+    this.notify(runId);
     // The run stays a moment longer, because views that have not yet read the event of its end would report its engine as dead.
     setTimeout(() => {
       if (this.runs.get(runId) === live) this.runs.delete(runId);
@@ -160,7 +160,7 @@ export class LiveProgress {
     if (before === 0 || before + change === 0) for (const listener of this.watchListeners) listener();
   }
 
-  private tell(runId: string): void {
+  private notify(runId: string): void {
     for (const listener of this.listeners) listener(runId);
   }
 }

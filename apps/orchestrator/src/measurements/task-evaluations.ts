@@ -95,7 +95,7 @@ class Share {
   }
 
   /** @param under the weight that is done of the questions under way */
-  tell({ task, questions }: TaskQuestions, answered: number, under = 0): void {
+  report({ task, questions }: TaskQuestions, answered: number, under = 0): void {
     this.onProgress((this.done + under) / this.total, `${task.task}, ${answered} of ${questions.length}`);
   }
 }
@@ -121,8 +121,8 @@ async function evaluateAll(evaluating: Evaluating, model: EngineModel): Promise<
   if (scored.length > 0) await scoreAll(scored, evaluating, model, share, finish);
   const computeDtype = DTYPES[request.dtype];
   for (const task of request.tasks.filter(isGenerated)) {
-    share.tell(task, 0);
-    const onDone = (done: number): void => share.tell(task, done, weightOfAll(task.questions.slice(0, done)));
+    share.report(task, 0);
+    const onDone = (done: number): void => share.report(task, done, weightOfAll(task.questions.slice(0, done)));
     const { answers, counts } = await generatedAnswers(bench, request.run, model, computeDtype, task, onDone, signal);
     share.add(weightOfAll(task.questions));
     await finish(task, answers, counts);
@@ -149,15 +149,15 @@ async function scoreAll(
   };
   let task = tasks[0]!;
   let answered = 0;
-  const tell = (part: number): void => share.tell(task, answered, part * (blocks[0]?.weight ?? 0));
-  const scored = bench.engine.client.score({ ...model, computeDtype: DTYPES[request.dtype] }, batches(), tell, signal);
+  const report = (part: number): void => share.report(task, answered, part * (blocks[0]?.weight ?? 0));
+  const scored = bench.engine.client.score({ ...model, computeDtype: DTYPES[request.dtype] }, batches(), report, signal);
   try {
     for (task of tasks) {
       const answers: Answer[] = [];
       const counts = { cut: 0, sequences: 0, tokens: 0 };
       answered = 0;
       while (answers.length < task.questions.length) {
-        tell(0);
+        report(0);
         const result = await scored.next();
         const block = blocks.shift();
         if (result.done === true || block === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine ended the scoring early');

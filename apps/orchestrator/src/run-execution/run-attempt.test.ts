@@ -22,7 +22,7 @@ beforeEach(() => {
 async function attempt(story = new Story(launched(settings, RUN)), trying = engine): Promise<RunAttempt> {
   await world.given(RUN, story.facts);
   const { slot } = world.slot('local-1', trying);
-  slot.take({ doing: '', runId: RUN });
+  slot.occupy({ doing: '', runId: RUN });
   return new RunAttempt(world.parts(slot), await world.runs.load(RUN));
 }
 const segments = (): number[] => world.recorded(RUN).flatMap((type) => (type === 'MasksUpdated' ? [1] : []));

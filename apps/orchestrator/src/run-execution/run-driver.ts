@@ -89,7 +89,7 @@ export class RunDriver {
     this.jobs.onAdded(() => this.wake());
     this.pool.onChange(() => this.wake());
     this.artifacts.reach?.onChange(() => this.wake());
-    this.pool.onHeartbeat((slot) => this.beat(slot));
+    this.pool.onHeartbeat((slot) => this.onHeartbeat(slot));
     this.preparation.start(this.shutdown.signal);
     this.loop = this.drive();
   }
@@ -224,7 +224,7 @@ export class RunDriver {
 
   private async train(run: PruningRunState, slot: EngineSlot, neededBytes: number): Promise<void> {
     const { runId } = run;
-    slot.take({ doing: runToBeLoaded(runId), runId }, neededBytes);
+    slot.occupy({ doing: runToBeLoaded(runId), runId }, neededBytes);
     const work: RunAtWork = { slot, attempt: null, number: run.attempt + 1 };
     this.atWork.set(runId, work);
     try {
@@ -262,7 +262,7 @@ export class RunDriver {
   }
 
   private async doJobs(slot: EngineSlot, runId: string): Promise<void> {
-    slot.take({ doing: 'a job to begin', runId });
+    slot.occupy({ doing: 'a job to begin', runId });
     try {
       await this.jobs.runAllAt(slot, await slot.workbench(), () => this.feed.unfinished().some((run) => this.isReady(run)));
     } catch (error) {
@@ -272,7 +272,7 @@ export class RunDriver {
     }
   }
 
-  private beat(slot: EngineSlot): void {
+  private onHeartbeat(slot: EngineSlot): void {
     for (const [runId, { slot: at, number }] of this.atWork)
       if (at === slot && this.live.heardAt(runId) !== null) this.live.heard(runId, number);
   }

@@ -222,7 +222,7 @@ export class DriverLease {
     }
     this.takesFromFormerLife = false;
     this.setHeld(false);
-    if (sign) this.tell();
+    if (sign) this.notify();
   }
 
   private isFree(): boolean {
@@ -272,10 +272,10 @@ export class DriverLease {
     this.isHeld = held;
     if (held) this.options.log.info('this orchestrator drives the runs');
     else this.options.log.warn({ driver: this.newest?.listen }, 'this orchestrator stands by: another drives the runs');
-    this.tell();
+    this.notify();
   }
 
-  private tell(): void {
+  private notify(): void {
     for (const listener of this.listeners) listener();
   }
 }

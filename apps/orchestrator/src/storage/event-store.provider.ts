@@ -88,7 +88,7 @@ export class EventStoreHost {
     const answered = alive && (await this.answers());
     const { lateMs } = this;
     this.lateMs = 0;
-    this.tell(answered);
+    this.setReachable(answered);
     if (answered) this.patience.answered();
     if (answered || this.stopping) return;
     if (pid !== null) {
@@ -112,7 +112,7 @@ export class EventStoreHost {
     // A client that met a store in the middle of its start may never find it again, so a store that was started again gets a new one.
     if (pid !== null || connectionString !== before) this.store.moveTo(connectionString);
     if (connectionString !== before) this.log.warn('the event store is found at another address now');
-    if (pid !== null) this.tell(await this.answers()); // otherwise the next check tells whether the store answers there
+    if (pid !== null) this.setReachable(await this.answers()); // otherwise the next check tells whether the store answers there
   }
 
   private async pause(ms: number): Promise<void> {
@@ -121,7 +121,7 @@ export class EventStoreHost {
     this.lateMs = Math.max(this.lateMs, performance.now() - until);
   }
 
-  private tell(reachable: boolean): void {
+  private setReachable(reachable: boolean): void {
     if (reachable === this.reachable) return;
     this.reachable = reachable;
     this.onReachable(reachable);

@@ -20,7 +20,7 @@ export class StoreCondition {
     private readonly log: Pick<Logger, 'error' | 'info'>,
   ) {
     this.found = missing;
-    if (missing !== null) this.tell(missing);
+    if (missing !== null) this.logMissing(missing);
   }
 
   get missing(): MissingEvents | null {
@@ -50,13 +50,13 @@ export class StoreCondition {
     missingIn(this.store, beforeItWent)
       .then((missing) => {
         this.found = missing;
-        if (missing !== null) this.tell(missing);
+        if (missing !== null) this.logMissing(missing);
       })
       // this is looked up again when the store next answers
       .catch((error: unknown) => this.log.error({ err: error }, 'whether events are missing could not be found out'));
   }
 
-  private tell(missing: MissingEvents): void {
+  private logMissing(missing: MissingEvents): void {
     this.log.error(
       { seenPosition: String(missing.seen.position), endPosition: String(missing.endPosition) },
       `${missingText(missing)}; nothing is thrown away; ${HOW_TO_MEND}`,

@@ -41,10 +41,10 @@ export class StudyRepository {
         find: (studyId) => this.studies.find(studyId),
         begin: () => Promise.resolve({ position: null, open: new Map() }),
         revisionBefore: () => -1,
-        changed: () => this.tell(),
+        changed: () => this.notify(),
         damaged: (studyId) => {
           log.error({ studyId }, 'an event of a study could not be read: the study is left alone');
-          this.tell();
+          this.notify();
         },
       },
       log,
@@ -87,7 +87,7 @@ export class StudyRepository {
     return { study: state, facts };
   }
 
-  private tell(): void {
+  private notify(): void {
     for (const listener of this.listeners) listener();
   }
 }

@@ -72,7 +72,7 @@ async function chosenSegments(
   const from = Number(request.fromStep ?? 0n);
   const to = request.toStep === undefined ? Number.MAX_SAFE_INTEGER : Number(request.toStep);
   if (to < from) throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
-  const wanted = planner.within(from, to);
+  const wanted = planner.segmentsBetween(from, to);
   if (request.sample > 0) return sampled({ artifacts, views }, planner.run!, wanted, request.sample);
   const first = wanted[0];
   if (first === undefined) return [];

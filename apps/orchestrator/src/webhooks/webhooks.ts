@@ -114,7 +114,7 @@ export class Webhooks {
         this.subscription = this.store.subscribeAll({ after, streamPrefixes: [RUN_STREAM_PREFIX] });
         for await (const item of this.subscription) {
           if (this.stopped) break;
-          if (item.kind === 'event') await this.take(outbox, item.event);
+          if (item.kind === 'event') await this.enqueue(outbox, item.event);
           if (!this.isReadingWell) this.log.info('events are read again for the webhooks');
           this.isReadingWell = true;
         }
@@ -158,7 +158,7 @@ export class Webhooks {
     return null;
   }
 
-  private async take(outbox: Outbox, stored: StoredEvent): Promise<void> {
+  private async enqueue(outbox: Outbox, stored: StoredEvent): Promise<void> {
     this.readSinceCursor += 1;
     if (NOTIFIED_TYPES.has(stored.type)) {
       outbox.addRead(this.forEach(await this.notifications(stored)), cursorAt(stored), Date.now());
@@ -235,7 +235,7 @@ export class Webhooks {
         }
         restMs = Math.min(untilMs, restMs);
       } catch (error) {
-        this.tell(webhook, 'failing', `the file ${OUTBOX_FILE} of the data folder: ${(error as Error).message}`);
+        this.setCondition(webhook, 'failing', `the file ${OUTBOX_FILE} of the data folder: ${(error as Error).message}`);
       }
       await this.pause(restMs);
     }
@@ -248,7 +248,7 @@ export class Webhooks {
     const expired = outbox.expire(name, Date.now() - WORTH_SENDING_MS);
     if (expired > 0 && this.lease.held) {
       this.tallies.webhookDeliveries.inc({ webhook: name, outcome: 'given_up' }, expired);
-      this.tell({ name }, 'giving up', 'notifications could not be delivered for a day, and are not tried again');
+      this.setCondition({ name }, 'giving up', 'notifications could not be delivered for a day, and are not tried again');
     }
     return outbox.next(name, this.lease.held);
   }
@@ -261,7 +261,7 @@ export class Webhooks {
       if (problem !== null && this.stopped) return;
       this.tallies.webhookDeliveries.inc({ webhook: name, outcome: problem === null ? 'delivered' : 'failed' });
       if (problem !== null) {
-        this.tell(webhook, 'failing', problem);
+        this.setCondition(webhook, 'failing', problem);
         this.outbox?.retryAt(name, id, Date.now() + retryMs(this.times.firstRetryMs, failures));
         return;
       }
@@ -269,11 +269,11 @@ export class Webhooks {
     }
     this.outbox?.remove(name, id);
     this.taken.delete(key);
-    this.tell(webhook, 'well', '');
+    this.setCondition(webhook, 'well', '');
   }
 
   /** Logs only changes of the condition. */
-  private tell({ name }: Pick<Webhook, 'name'>, now: Condition, problem: string): void {
+  private setCondition({ name }: Pick<Webhook, 'name'>, now: Condition, problem: string): void {
     const before = this.conditions.get(name) ?? 'well';
     if (now === before || (now === 'failing' && before === 'giving up')) return;
     this.conditions.set(name, now);

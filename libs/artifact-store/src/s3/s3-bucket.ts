@@ -90,7 +90,7 @@ export class S3Bucket {
           ...(isConditional ? { IfNoneMatch: '*' } : {}),
         }),
       );
-    await this.told('write', 'write', keyDigest(key), () => conditional(send, onlyIfNew));
+    await this.reported('write', 'write', keyDigest(key), () => conditional(send, onlyIfNew));
   }
 
   /** Returns size and SHA-256 in base64; of an object in N parts it may be that of the parts' sums and "-N". null: there is no object. */
@@ -104,7 +104,7 @@ export class S3Bucket {
   /** Whether an object can be there. The answer is also false for a bucket that is gone: the next request to the bucket finds that out. */
   async mayHave(key: string): Promise<boolean> {
     const head = new HeadObjectCommand({ Bucket: this.bucket, Key: key });
-    const found = await this.told('read', 'read', keyDigest(key), () =>
+    const found = await this.reported('read', 'read', keyDigest(key), () =>
       this.client.send(head).catch((error: unknown) => (statusOf(error as S3Failure) === 404 ? null : Promise.reject(error as Error))),
     );
     return found !== null;
@@ -125,7 +125,7 @@ export class S3Bucket {
     let etag: string | undefined;
     for (let [at, end, breaks] = [from, Infinity, 0]; at < end || end === Infinity;) {
       const before = at;
-      const found = await this.told('read', 'read', keyDigest(key), () => this.ranged(key, at, undefined, etag));
+      const found = await this.reported('read', 'read', keyDigest(key), () => this.ranged(key, at, undefined, etag));
       ({ etag } = found);
       end = found.bytes;
       try {
@@ -151,7 +151,7 @@ export class S3Bucket {
 
   async *list(prefix: string): AsyncGenerator<ListedObject> {
     for (let next: string | undefined; ;) {
-      const page = await this.told('read', 'list', null, () =>
+      const page = await this.reported('read', 'list', null, () =>
         this.client.send(new ListObjectsV2Command({ Bucket: this.bucket, Prefix: prefix, ContinuationToken: next })),
       );
       for (const { Key, Size, LastModified } of page.Contents ?? [])
@@ -177,13 +177,13 @@ export class S3Bucket {
       ContentType: mediaType,
       ChecksumAlgorithm: 'SHA256',
     });
-    const { UploadId } = await this.told('write', 'write', keyDigest(key), () => this.client.send(begin));
+    const { UploadId } = await this.reported('write', 'write', keyDigest(key), () => this.client.send(begin));
     return UploadId!;
   }
 
   /** Returns the newest upload of the key that was begun and not ended, or null. */
   async openUpload(key: string): Promise<string | null> {
-    const found = await this.told('read', 'list', keyDigest(key), () =>
+    const found = await this.reported('read', 'list', keyDigest(key), () =>
       this.client.send(new ListMultipartUploadsCommand({ Bucket: this.bucket, Prefix: key })),
     );
     const ours = (found.Uploads ?? []).filter(({ Key, UploadId }) => Key === key && UploadId !== undefined);
@@ -248,7 +248,7 @@ export class S3Bucket {
 
   private async ofUpload<T>(key: string, access: Access, work: () => Promise<T>): Promise<T> {
     try {
-      return await this.told(access, access, keyDigest(key), work);
+      return await this.reported(access, access, keyDigest(key), work);
     } catch (error) {
       const cause = (error as Error).cause as S3Failure | undefined;
       const status = cause === undefined ? 0 : statusOf(cause);
@@ -263,7 +263,7 @@ export class S3Bucket {
   /** Returns null if the object is missing, not the bucket: only NoSuchKey proves that. A HEAD's answer does not say it, so a GET asks. */
   private async missing<T>(key: string, work: () => Promise<T>): Promise<T | null> {
     try {
-      return await this.told('read', 'read', keyDigest(key), async () => {
+      return await this.reported('read', 'read', keyDigest(key), async () => {
         try {
           return await work();
         } catch (error) {
@@ -279,7 +279,7 @@ export class S3Bucket {
   }
 
   /** Runs a request and tells `reach` whether it worked. A missing object counts as an answer. */
-  private async told<T>(access: Access, action: string, digest: string | null, work: () => Promise<T>): Promise<T> {
+  private async reported<T>(access: Access, action: string, digest: string | null, work: () => Promise<T>): Promise<T> {
     const slow = setTimeout(() => {
       const what = `no answer for ${SLOW_AFTER_MS / 1_000} s`;
       this.reach.failed(access, toS3Error(new Error(what), action, digest, this.where));

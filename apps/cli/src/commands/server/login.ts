@@ -85,7 +85,7 @@ async function logIn(context: Context): Promise<void> {
         hint: "log in on the server's page, and let an admin give you a token for the command line",
       });
     const begun = await connection.call(access, access.beginLogin, {});
-    tell(context, label, begun);
+    showCode(context, label, begun);
     const { login, secret } = await finish(context, connection, begun);
     const key = serverKey(server.address, server.tls !== null);
     await endFormer(context, server, key);
@@ -102,7 +102,7 @@ async function logIn(context: Context): Promise<void> {
 }
 
 /** Prints the address and the code for the person. They go to standard error, so that standard output holds only the result. */
-function tell({ output }: Context, label: string, { address, code, addressWithCode, expiresAt }: v1.BeginLoginResponse): void {
+function showCode({ output }: Context, label: string, { address, code, addressWithCode, expiresAt }: v1.BeginLoginResponse): void {
   if (output.json) {
     process.stderr.write(`${visibleJson(JSON.stringify({ address, code, addressWithCode, expiresAt }))}\n`);
     return;

@@ -88,7 +88,7 @@ export class ProjectionRunner {
         this.subscription = this.store.subscribeAll({ after: this.position ?? 'start', streamPrefixes });
         for await (const item of this.subscription) {
           if (this.stopped) return;
-          if (item.kind === 'event') await this.take(item.event);
+          if (item.kind === 'event') await this.apply(item.event);
           else if (item.kind === 'damaged') await this.takeDamaged(item.error);
           else if (item.kind === 'checkpoint') this.takeCheckpoint(item.position);
           else this.reachEnd();
@@ -116,10 +116,10 @@ export class ProjectionRunner {
 
   private async takeDamaged(error: EventCorruptError): Promise<void> {
     this.listener.damaged(error);
-    await this.take(error);
+    await this.apply(error);
   }
 
-  private async take(event: RecordItem): Promise<void> {
+  private async apply(event: RecordItem): Promise<void> {
     if (this.isFirstReading && !this.caughtUp) await this.listener.firstRead(event);
     this.batch.push(event);
     if ('data' in event) this.batchBytes += event.data.length;

@@ -22,7 +22,7 @@ export abstract class Projection {
   }
 
   /** Takes one item of a batch. An event that is delivered twice must leave the same rows. */
-  protected abstract take(item: RecordItem): void;
+  protected abstract applyOne(item: RecordItem): void;
 
   /** Writes the state that the batch's items led to, and returns the ids of the aggregates that changed. */
   protected abstract save(): Set<string>;
@@ -43,7 +43,7 @@ export abstract class Projection {
     let changed = new Set<string>();
     try {
       this.database.transaction(() => {
-        for (const item of items) this.take(item);
+        for (const item of items) this.applyOne(item);
         changed = this.save();
         if (position !== null) this.savePosition.run(position.commit.toString(), position.prepare.toString(), items.length);
         const last = items.findLast((item): item is StoredEvent => !(item instanceof EventCorruptError));

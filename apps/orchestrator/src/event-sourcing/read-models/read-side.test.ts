@@ -36,7 +36,7 @@ class BookProjection extends Projection {
   readonly streamPrefixes = [shelf.streamPrefix];
   private changed = new Set<string>();
 
-  protected override take(item: RecordItem): void {
+  protected override applyOne(item: RecordItem): void {
     if (item instanceof EventCorruptError) return;
     const event = shelf.decode(item);
     const id = item.stream.slice(shelf.streamPrefix.length);

@@ -127,7 +127,7 @@ export class CurvePoints {
   }
 
   /** The points as arrays. Points without a step are left out. */
-  told(): {
+  columns(): {
     steps: number[];
     seconds: number[];
     endedAt: number[];

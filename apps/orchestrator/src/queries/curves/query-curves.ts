@@ -34,7 +34,7 @@ export async function queryCurves(
       ? await ownPoints(views, bins, summary, { request, maxPoints, signal })
       : await abandonedPoints(views, summary, rewind, { request, maxPoints, signal });
   const { stepsPerPoint } = points;
-  const { steps, seconds, endedAt, totalSteps, values } = points.told();
+  const { steps, seconds, endedAt, totalSteps, values } = points.columns();
   return {
     stepsPerPoint: BigInt(stepsPerPoint),
     steps: steps.map(BigInt),

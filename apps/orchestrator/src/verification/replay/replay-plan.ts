@@ -47,7 +47,7 @@ export class ReplayPlanner {
   }
 
   /** The segments with any step from `fromStep` to `toStep`, both included. */
-  within(fromStep: number, toStep: number): ReplaySegment[] {
+  segmentsBetween(fromStep: number, toStep: number): ReplaySegment[] {
     return this.segments.filter(({ firstStep, endStep }) => firstStep <= toStep && endStep > fromStep);
   }
 }

@@ -46,7 +46,7 @@ export class RunProjection extends Projection {
     return type === 'StepsMeasured';
   }
 
-  protected override take(item: RecordItem): void {
+  protected override applyOne(item: RecordItem): void {
     if (item instanceof EventCorruptError) this.applyDamage(item);
     else if (item.stream.startsWith(RUN_STREAM_PREFIX)) this.applyRunEvent(runIdOf(item), item);
     else this.applyMetrics(item.stream.slice(METRICS_STREAM_PREFIX.length), item);
