@@ -1,5 +1,7 @@
 // The frame around every view: the links to the views, whether the server answers, and the choice of light or dark.
+import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
+import { isViewPath, viewOfOne, VIEWS, type ViewPath } from '../../../libs/comparison/src/index.js';
 import { CallerProvider, May } from './api/caller.js';
 import { startLive, useLink, type Link } from './api/live.js';
 import { LaunchForm } from './forms/run/launch-form.js';
@@ -42,18 +44,11 @@ export function App() {
             <span>Espalier</span>
           </Anchor>
           <nav aria-label="Views">
-            <Anchor to="/" aria-current={place.path === '/' || place.path.startsWith('/runs/') ? 'page' : undefined}>
-              Runs
-            </Anchor>
-            <Anchor to="/studies" aria-current={place.path.startsWith('/studies') ? 'page' : undefined}>
-              Studies
-            </Anchor>
-            <Anchor to="/compare" aria-current={place.path === '/compare' ? 'page' : undefined}>
-              Compare
-            </Anchor>
-            <Anchor to="/server" aria-current={place.path === '/server' ? 'page' : undefined}>
-              Server
-            </Anchor>
+            {Object.entries(VIEWS).map(([path, name]) => (
+              <Anchor key={path} to={path} aria-current={place.path === path || partOf(place.path) === path ? 'page' : undefined}>
+                {name}
+              </Anchor>
+            ))}
           </nav>
           <span class="link" role="status">
             <span class={`dot ${tone}`} />
@@ -83,22 +78,31 @@ export function App() {
   );
 }
 
+/** The address of the view that lists runs, or studies, where the path is that of one. */
+function partOf(path: string): ViewPath | undefined {
+  const one = viewOfOne(path);
+  return one && (one.of === 'run' ? '/' : '/studies');
+}
+
+const views: Record<ViewPath, (props: { query: PageLocation['query']; launch: () => void }) => JSX.Element> = {
+  '/': RunsView,
+  '/studies': StudiesView,
+  '/compare': CompareView,
+  '/server': ServerView,
+};
+
 function View({ place, launch }: { place: PageLocation; launch: () => void }) {
   const { path, query } = place;
-  const [, runId, tab = ''] = /^\/runs\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
-  const [, studyId] = /^\/studies\/([^/]+)$/.exec(path) ?? [];
   useEffect(() => {
-    if (path === '/') document.title = 'Runs · Espalier';
-    else if (path === '/studies') document.title = 'Studies · Espalier';
-    else if (path === '/server') document.title = 'Server · Espalier';
-    else if (path === '/compare') document.title = 'Comparison · Espalier';
+    if (isViewPath(path)) document.title = `${VIEWS[path]} · Espalier`;
   }, [path]);
-  if (path === '/') return <RunsView query={query} launch={launch} />;
-  if (path === '/compare') return <CompareView query={query} />;
-  if (path === '/server') return <ServerView />;
-  if (path === '/studies') return <StudiesView />;
-  if (studyId !== undefined) return <StudyView key={studyId} studyId={decodeURIComponent(studyId)} query={query} />;
-  if (runId !== undefined) return <RunView key={runId} runId={decodeURIComponent(runId)} tab={tab} query={query} />;
+  if (isViewPath(path)) {
+    const Shown = views[path];
+    return <Shown query={query} launch={launch} />;
+  }
+  const one = viewOfOne(path);
+  if (one?.of === 'study') return <StudyView key={one.id} studyId={decodeURIComponent(one.id)} query={query} />;
+  if (one?.of === 'run') return <RunView key={one.id} runId={decodeURIComponent(one.id)} tab={one.tab} query={query} />;
   return (
     <div class="card empty">
       <h1>Nothing is here</h1>

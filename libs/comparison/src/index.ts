@@ -16,6 +16,7 @@ export { onFront, type SizeAndQuality } from './pareto-front.js';
 export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';
 export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
 export { csvCell } from './csv.js';
+export { isViewPath, viewOfOne, VIEWS, type ViewPath } from './dashboard-views.js';
 export { EXPORT_FORMAT_NAMES, EXPORT_FORMATS, type ExportFormat } from './export-formats.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target-check.js';
 export { reachedWords, shareGone } from './share-gone.js';

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join, relative, sep } from 'node:path';
+import { isViewPath, viewOfOne } from '#comparison';
 import { compressedPage, type Encoding } from './compression.js';
 
 const TYPES: Record<string, string> = {
@@ -12,8 +13,6 @@ const TYPES: Record<string, string> = {
   '.svg': 'image/svg+xml',
 };
 const PAGE = '/index.html';
-/** The addresses of the page's views (`View` in apps/dashboard/src/app.tsx). */
-const VIEWS = /^\/(?:compare|server|studies(?:\/[^/]+)?|runs\/[^/]+(?:\/\w+)?)?$/;
 const FOR_EVER = 'public, max-age=31536000, immutable';
 const ASK_AGAIN = 'no-cache';
 
@@ -44,7 +43,7 @@ export class PageFiles {
    */
   at(path: string): PageFile | undefined {
     this.files ??= existsSync(this.folder) ? read(this.folder) : undefined;
-    return this.files?.get(path) ?? (VIEWS.test(path) ? this.files?.get(PAGE) : undefined);
+    return this.files?.get(path) ?? (isViewPath(path) || viewOfOne(path) !== undefined ? this.files?.get(PAGE) : undefined);
   }
 
   get areBuilt(): boolean {
