@@ -181,7 +181,7 @@ std::vector<Part> ranked_parts(const ModelConfig& c, const PartCosts& costs, con
   return parts;
 }
 
-// What is to close.
+// The share that is to close, and the model and costs that it is counted by.
 struct OneShotTarget {
   const ModelConfig& config;
   const ShapeTarget& shape;

@@ -38,8 +38,8 @@ export function recipeAdvice({ recipe, targetSparsity, recoverSteps, recoverWeig
 
 /**
  * From this number of parameters on, and up to this target, the preset fisher is advised beside masks that learn, where all weights recover
- * and the widths are free. It was tried on one real model of 134.5 million, and on the bundled model of 3.4 million: there it was as good at
- * 20% and 50%, and masks that learn were better at 70%.
+ * and the widths are free. It was tried on one real model of 134.5 million, and on the bundled model of 3.4 million: there it was as good
+ * at 20% and 50%, and masks that learn were better at 70%.
  */
 const REAL_MODEL = { parameters: 50e6, target: 0.6 };
 
