@@ -108,7 +108,7 @@ export function printBundle({ output }: Pick<Context, 'output'>, report: BundleR
   const { ok, problems, instructions } = report;
   output.text(`${ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(problems.length))},`);
   output.line(signatureWords(report));
-  output.text(RESTS_ON_ENGINES);
+  if (ok) output.text(RESTS_ON_ENGINES);
   for (const problem of problems)
     output.indented(`${output.style('red', 'wrong')}  `, 7, `${problem.check}  ${problem.subject}: ${problem.detail}`);
   for (const run of report.runs)

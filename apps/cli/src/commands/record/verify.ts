@@ -134,5 +134,5 @@ function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<str
   const { metricsBatches, artifacts } = summary;
   const events = `${howMany(summary.events - metricsBatches, 'event')}, ${howMany(metricsBatches, 'batch', 'batches')} of metrics`;
   output.text(`${verdict}: ${events}, ${howMany(artifacts, 'artifact')}${replayed}`);
-  output.text(RESTS_ON_ENGINES);
+  if (summary.ok) output.text(RESTS_ON_ENGINES);
 }
