@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { faultOfFolder } from './fault-words.js';
@@ -25,4 +25,23 @@ test('a full table of files is named, with what raises it', () => {
     process.stdout.write(faultOfFolder('${folder}'));`;
   const words = execFileSync('bash', ['-c', 'ulimit -n 64; exec "$0" --input-type=module -e "$1"', process.execPath, program]);
   expect(words.toString()).toBe('this process has as many files open as it may: raise the limit (ulimit -n)');
+});
+
+const disk = mkdtempSync(join(tmpdir(), 'fault-words-disk-'));
+const canMount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,nr_inodes=8', 'tmpfs', disk]).status === 0;
+afterAll(() => {
+  if (canMount) spawnSync('umount', ['-l', disk]);
+  rmSync(disk, { recursive: true, force: true });
+});
+
+(canMount ? test : test.skip)('a disk without an inode is told apart from one that is read-only', () => {
+  const fill = (): void => {
+    for (let file = 0; ; file++) writeFileSync(join(disk, `${file}`), '');
+  };
+  expect(fill).toThrow('ENOSPC');
+  expect(faultOfFolder(disk)).toBe('no inode for another file is left on its disk (df -i)');
+  rmSync(join(disk, '0'));
+  expect(faultOfFolder(disk)).toBeNull();
+  spawnSync('mount', ['-o', 'remount,ro', disk]);
+  expect(faultOfFolder(disk)).toBe('its disk is mounted read-only');
 });
