@@ -7,16 +7,18 @@ import { trainRequest } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { lossesAt, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { shareToPrune } from '../pruning-run/method/run-settings.js';
+import { snapshotsInstruct, teachersTaken } from '../pruning-run/method/teacher-policy.js';
 import type { RunSettings, StepRates, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { firstOf } from './evaluations.js';
 
 /**
- * The steps of each kind are timed for this share of the run's time, but no longer than so many seconds, and at least twice. A step before
- * them is not counted: memory is touched first.
+ * The steps of each kind are timed for this share of the run's time, but no longer than so many seconds, and at least three times. A step
+ * before them is not counted: memory is touched first. Recovery has most of the steps, and on a machine that other programs use a step may
+ * wait for seconds, so its steps are timed for longer.
  */
-const SHARE_PER_KIND = 0.02;
-const MOST_SECONDS_PER_KIND = 2;
-const FEWEST_STEPS = 2;
+const PRUNING = { share: 0.02, mostSeconds: 5 };
+const RECOVERY = { share: 0.05, mostSeconds: 20 };
+const FEWEST_STEPS = 3;
 const MOST_STEPS = 200;
 /** A calibration is timed on this share of its sequences. */
 const CALIBRATED_SHARE = 1 / 8;
@@ -98,13 +100,13 @@ class RateMeasurement {
   private async pruned(): Promise<Partial<StepRates>> {
     const { settings, budget = null } = this.run;
     await this.begin(0);
-    const open = await this.timed({ settings, sparsity: 0, teacher: INTACT });
+    const open = await this.timed({ settings, sparsity: 0, teacher: INTACT }, PRUNING);
     const sparsity = await this.begin(closedShare(shareToPrune(settings, budget)));
-    const hasNumerous = settings.recipe === 'nuteprune';
+    const hasNumerous = snapshotsInstruct(settings) && teachersTaken(settings) > 0;
     const { stateDigest } = await this.call({ settings, sparsity, teacher: INTACT, keep: hasNumerous }, 1);
     // At the target a teacher is pruned too. Any snapshot stands for it here.
     const teacher: TeacherChoice = hasNumerous ? { kind: 'snapshot', mark: 1, stateDigest } : INTACT;
-    const atTarget = await this.timed({ settings, sparsity, teacher });
+    const atTarget = await this.timed({ settings, sparsity, teacher }, PRUNING);
     return { stepOpen: open.stepSeconds, stepAtTarget: atTarget.stepSeconds, segmentEnd: open.besideSeconds };
   }
 
@@ -124,7 +126,7 @@ class RateMeasurement {
   private async recovered(): Promise<Partial<StepRates>> {
     const trained = { settings: this.run.settings, recoversFrom: this.step, sparsity: 0, teacher: INTACT };
     const first = await this.call(trained, 1);
-    const { stepSeconds, besideSeconds } = await this.timed(trained, first.stepSeconds);
+    const { stepSeconds, besideSeconds } = await this.timed(trained, RECOVERY, first.stepSeconds);
     return { recoveryStart: Math.max(0, first.besideSeconds - besideSeconds), recoveryStep: stepSeconds, segmentEnd: besideSeconds };
   }
 
@@ -137,10 +139,9 @@ class RateMeasurement {
   }
 
   /** @param warm the seconds of a step before; undefined: there was none, so that one is made first */
-  private async timed(trained: Trained, warm?: number): Promise<Timed> {
+  private async timed(trained: Trained, { share, mostSeconds }: typeof PRUNING, warm?: number): Promise<Timed> {
     const stepSeconds = warm ?? (await this.call(trained, 1)).stepSeconds;
-    const { time } = this.run.settings;
-    const seconds = time === 0 ? MOST_SECONDS_PER_KIND : Math.min(MOST_SECONDS_PER_KIND, time * SHARE_PER_KIND);
+    const seconds = Math.min(mostSeconds, this.run.settings.time * share);
     return this.call(trained, MOST_STEPS, Math.max(seconds, stepSeconds * (FEWEST_STEPS + 0.5)));
   }
 
