@@ -107,7 +107,7 @@ void drop_empty_layers(ExportPlan& plan) {
 }
 
 // Recent versions of transformers refuse a LLaMA whose hidden size is not a multiple of its number of heads, even where head_dim is given.
-// So this pads heads and hidden units until the sizes fit, in the cheapest way within the limits. Returns false where there is none.
+// So this pads heads and hidden units until the sizes fit, in the cheapest way within the limits. Returns false where no such sizes exist.
 struct WidthLimits {
   int64_t heads, hidden;
 };

@@ -29,8 +29,8 @@ export class EngineTrust {
   }
 
   /**
-   * Tells whether an error by which an engine refuses a run ends it. The word of an engine of this installation does; that of another needs
-   * a second engine that refuses the run, too, unless there is none.
+   * Tells whether an engine's refusal ends the run. The refusal of an engine of this installation does. The refusal of a joined engine ends
+   * the run only when a second engine refuses it too, or when there is no other engine.
    */
   endsRun(runId: string, slot: EngineSlot): boolean {
     if (!slot.isNamed) return true;
