@@ -37,6 +37,16 @@ test('a range is executed from the nearest state before it', async () => {
   expect(replayedSteps).toBeLessThan(proven.run.step);
 });
 
+test('a sample computes as many recorded stretches again as are asked for, each from its own stored state', async () => {
+  const verdicts = await verify({ replay: true, sample: 2 });
+  expect(failures(verdicts)).toEqual([]);
+  expect(verdicts.filter(({ check }) => check === 'replay')).toHaveLength(2);
+  const { replayedSteps, numericsFingerprint } = verdicts.at(-1)!.summary!;
+  expect(replayedSteps).toBeGreaterThan(0n);
+  expect(replayedSteps).toBeLessThan(proven.run.step);
+  expect(numericsFingerprint).toBe(proven.run.numericsFingerprint);
+});
+
 test('a flipped byte in a snapshot on the disk is found and named', async () => {
   const path = proven.artifacts.pathOf!(proven.run.stateDigest);
   const whole = await readFile(path);
