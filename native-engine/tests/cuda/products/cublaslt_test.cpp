@@ -315,7 +315,7 @@ TEST(Cublaslt, ASessionIsAsLargeAsPlanned) {
   const auto counted = static_cast<double>(cuda::emulator::take_peak_bytes());
   EXPECT_GT(products_made(), before + 30);
   EXPECT_NE(made, own);
-  TrainerOptions planned = options_of("early");
+  TrainerOptions planned = library_options("early");
   planned.batch_size = 2;
   planned.sequence_length = 24;
   EXPECT_NEAR(static_cast<double>(plan_memory(model->config(), model->bytes(), LoraSpec{}, planned).total) / counted, 1.0, 0.05);
@@ -333,7 +333,7 @@ TEST(Cublaslt, AStepMakesOneProductOfEachProjection) {
   const WithLibrary library;
   cuda::emulated::library_limits().sums = 1 << 20;
   const auto model = light_model();
-  const auto trainer = tiny_session(options_of("early"), model);
+  const auto trainer = tiny_session(library_options("early"), model);
   change_state(*trainer, loosen_masks);
   const auto teacher = trainer->keep_teacher(trainer->export_snapshot());
   run(*trainer, segment(0, 1));
@@ -351,7 +351,7 @@ TEST(Cublaslt, AStepMakesOneProductOfEachProjection) {
 TEST(Cublaslt, IsAskedNothingNewWhereMasksMoveALittle) {
   const WithLibrary library;
   const auto model = light_model();
-  const auto trainer = tiny_session(options_of("early"), model);
+  const auto trainer = tiny_session(library_options("early"), model);
   const auto questions = [&](int64_t open_units) {
     StepProbe probe;
     probe.student = probe.teacher = open_masks(model->config());

@@ -20,7 +20,7 @@ StepProbe step_of_many_rows() {
                                                                       {"intermediate_size", 192},
                                                                       {"vocab_size", 160}}),
                                                          9, DType::kBF16);
-  TrainerOptions options = options_for("early");
+  TrainerOptions options = library_options("early");
   options.dtype = ComputeDType::kBF16;
   options.batch_size = 4;
   options.sequence_length = 128;
@@ -75,7 +75,7 @@ TEST(LibraryStep, NarrowProductsReadEachActivationOnce) {
   const WithLibrary library;
   cuda::emulated::library_limits().sums = 1 << 20;
   const auto model = light_model();
-  const auto trainer = tiny_session(options_for("early"), model);
+  const auto trainer = tiny_session(library_options("early"), model);
   StepProbe probe;
   probe.student = probe.teacher = open_masks(model->config());
   probe.input_ids.assign(2 * 24, 7);

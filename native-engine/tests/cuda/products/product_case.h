@@ -48,14 +48,14 @@ inline std::vector<double> product_on(const std::string& behaviour, const Produc
   return values;
 }
 
-inline TrainerOptions options_of(const char* behaviour) {
+inline TrainerOptions library_options(const char* behaviour) {
   TrainerOptions options;
   options.backend = emulated_card(behaviour);
   return options;
 }
 
 inline std::string digest_of_session(const char* behaviour) {
-  const auto trainer = tiny_session(options_of(behaviour), light_model());
+  const auto trainer = tiny_session(library_options(behaviour), light_model());
   change_state(*trainer, loosen_masks);
   run(*trainer, segment(0, 2));
   return digest_of(*trainer);
