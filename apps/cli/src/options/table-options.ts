@@ -63,7 +63,7 @@ export async function settingsWithTable(
       hint: 'an idle machine gives steadier times; espalier bench --table measures longer with --rounds',
     });
   // About the command itself, so it is seen with --json too.
-  note(`${tableWords(measured, phase)}\nto use this table again: --speed-table ${measured.tableDigest}`);
+  note(`${tableWords(measured, phase)}\nto use this table again:\n--speed-table ${measured.tableDigest}`);
   return { ...settings, speedTable: measured.tableDigest };
 }
 

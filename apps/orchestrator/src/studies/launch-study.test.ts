@@ -32,10 +32,12 @@ test('runs that differ in nothing that an engine needs memory for are checked on
   const short = { preset: 'short' };
   const runs = [
     { ...short, seed: '1' },
-    { ...short, seed: '2', targetSparsity: 0.3 },
+    { ...short, seed: '2', temperature: 2 },
     { ...short, seed: '3', batchSize: 8 },
   ];
   expect(await checked(...runs)).toEqual([runs[0]]);
+  const gentler = { ...short, targetSparsity: 0.3 };
+  expect(await checked(runs[0]!, gentler)).toEqual([runs[0], gentler]); // it has fewer teachers
 });
 
 test.each<[string, RequestedSettings]>([

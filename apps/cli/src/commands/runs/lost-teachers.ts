@@ -4,7 +4,7 @@ import type { Connection } from '../../connection/connection.js';
 import { howMany } from '../../output/format.js';
 
 /** Completes a sentence about steps that are trained again. */
-const OTHER_BITS = 'other teachers then teach those steps, which end in other bits';
+const OTHER_BITS = 'other teachers teach their steps, which then end in other bits';
 
 /** Returns the warning about a thinning; undefined: it removes no teacher that the run's steps could need. */
 export function thinningNote({ run, artifacts }: v1.DiscardArtifactsResponse): string | undefined {
