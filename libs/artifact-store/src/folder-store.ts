@@ -143,6 +143,19 @@ class FolderStore implements ArtifactStore {
     return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
   }
 
+  async range(digest: string, offset: number, bytes: number): Promise<Uint8Array> {
+    let file: FileHandle | undefined;
+    try {
+      file = await this.openFile(digest);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, offset);
+      return buffer.subarray(0, bytesRead);
+    } catch (error) {
+      throw toArtifactError(error, 'read', digest);
+    } finally {
+      await file?.close();
+    }
+  }
+
   async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
     const hash = offset === 0 ? createHash('sha256') : null;
     let file: FileHandle | undefined;

@@ -34,6 +34,12 @@ const SLOW_AFTER_MS = 60_000;
 const BREAKS_MAX = 4;
 const FIRST_PAUSE_MS = 100;
 
+interface RangeRead {
+  bytes: Uint8Array;
+  /** The size of the whole object. */
+  wholeBytes: number;
+}
+
 /** The object from a given byte on. */
 interface Ranged {
   body: Readable;
@@ -111,13 +117,20 @@ export class S3Bucket {
   }
 
   /** Returns the first `count` bytes and the object's size; null: the object does not exist. */
-  async peek(key: string, count: number): Promise<{ head: Uint8Array; bytes: number } | null> {
-    return this.missing(key, async () => {
-      const { body, bytes } = await this.ranged(key, 0, count);
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of body) chunks.push(chunk as Uint8Array);
-      return { head: Buffer.concat(chunks).subarray(0, count), bytes };
-    });
+  peek(key: string, count: number): Promise<RangeRead | null> {
+    return this.missing(key, () => this.readRange(key, 0, count));
+  }
+
+  /** Returns up to `count` bytes from `from` on. */
+  range(key: string, from: number, count: number): Promise<RangeRead> {
+    return this.reported('read', 'read', keyDigest(key), () => this.readRange(key, from, count));
+  }
+
+  private async readRange(key: string, from: number, count: number): Promise<RangeRead> {
+    const { body, bytes: wholeBytes } = await this.ranged(key, from, count);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of body) chunks.push(chunk as Uint8Array);
+    return { bytes: Buffer.concat(chunks).subarray(0, count), wholeBytes };
   }
 
   /** Yields the bytes from `from` to the end. It opens a new connection whenever one breaks; all bytes are of one version of the object. */

@@ -129,9 +129,13 @@ class S3Store implements ArtifactStore {
     }
   }
 
+  async range(digest: string, offset: number, bytes: number): Promise<Uint8Array> {
+    return (await this.bucket.range(this.keyOf(digest), offset, bytes)).bytes;
+  }
+
   async stat(digest: string): Promise<ArtifactStat | null> {
     const found = await this.bucket.peek(this.keyOf(digest), MEDIA_TYPE_PROBE_BYTES);
-    return found === null ? null : { bytes: found.bytes, mediaType: mediaTypeOf(found.head, found.bytes) };
+    return found === null ? null : { bytes: found.wholeBytes, mediaType: mediaTypeOf(found.bytes, found.wholeBytes) };
   }
 
   /** Reads the artifact from the bucket: a whole copy in the cache does not prove that the bucket has it. */

@@ -33,6 +33,8 @@ export interface S3TestServer {
   client: S3Client;
   /** The requests that arrived, as "PUT /artifacts/...". */
   requests: string[];
+  /** The GETs that it got. */
+  reads: { url: string; range: string | undefined }[];
   /** The credentials of each request, in the same order: the access key, and the token of temporary credentials. */
   callers: { accessKey: string; token: string | undefined }[];
   fault: Fault;
@@ -62,6 +64,7 @@ export async function startS3Server(): Promise<S3TestServer> {
     endpoint,
     client,
     requests: proxy.requests,
+    reads: proxy.reads,
     callers: proxy.callers,
     get fault() {
       return proxy.fault;
@@ -103,6 +106,7 @@ async function untilAnswers(child: ChildProcess, port: number): Promise<void> {
 
 class FaultyProxy {
   readonly requests: string[] = [];
+  readonly reads: S3TestServer['reads'] = [];
   readonly callers: S3TestServer['callers'] = [];
   fault: Fault = () => undefined;
   private readonly server: Server;
@@ -132,6 +136,7 @@ class FaultyProxy {
   private serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const [method, url] = [incoming.method!, incoming.url!];
     this.requests.push(`${method} ${url}`);
+    if (method === 'GET') this.reads.push({ url, range: incoming.headers.range });
     const accessKey = /Credential=([^/]+)/.exec(incoming.headers.authorization ?? '')?.[1] ?? '';
     this.callers.push({ accessKey, token: incoming.headers['x-amz-security-token'] as string | undefined });
     const fault = this.fault({ method, url });

@@ -78,8 +78,17 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     await expect(store().adopt(store().incoming.newPath(), digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
   });
 
+  test('a part is read alone, and is shorter where the artifact ends', async () => {
+    const { digest } = await store().put(text('a small state'));
+    const part = async (offset: number, bytes: number): Promise<string> =>
+      Buffer.from(await store().range(digest, offset, bytes)).toString();
+    expect(await part(2, 5)).toBe('small');
+    expect(await part(8, 100)).toBe('state');
+  });
+
   test('what is missing says so', async () => {
     const digest = digestOf(text('never stored'));
+    await expect(store().range(digest, 0, 1)).rejects.toMatchObject({ code: 'ARTIFACT_MISSING' });
     expect(await store().stat(digest)).toBeNull();
     expect(await store().verify(digest)).toBe('missing');
     expect(await store().delete(digest)).toBe(false);

@@ -142,7 +142,7 @@ const TAUGHT = { settings: v1.RunSettings.fromPartial({ recipe: v1.Recipe.RECIPE
 test('gc of a run says beforehand what its teachers can no longer teach: in the dry run, in the question, with --yes', async () => {
   const artifacts = [{ kind: 'state', digest: 'ab'.repeat(32), bytes: 1n << 20n, marks: [1, 2, 4] }];
   const answers: Answers = { discardArtifacts: () => ({ run: testRun(TAUGHT), artifacts, freedBytes: 1n << 20n }) };
-  const note = /when it goes on, is rewound \(resume --from-teacher\) or forked without #1 #2 #4, other teachers teach their steps, [^]*other\sbits/;
+  const note = /is rewound \(resume --from-teacher\) or forked without #1 #2 #4, other teachers teach their steps, [^]*other\sbits/;
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '3', '--dry-run')).stdout).toMatch(note);
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '3')).stderr).toMatch(note);
   expect((await espalier(answers, 'gc', 'abcd', '--keep-every', '3', '--yes')).stdout).toMatch(note);

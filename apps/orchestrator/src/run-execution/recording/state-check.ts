@@ -18,8 +18,11 @@ const SPARSITY_ROUNDING = 1e-9;
 /** The parts of a state's file of which the gates and the shape target consist. */
 const OF_GATES = /^(?:mask\.\w+|step|shape|exact_size|cost|lora\.\w+|lambda(?:\.\w+)?)$/;
 const HEADER_BYTES_MAX = 64 << 20;
+/** A header is rarely longer, so one request reads it. */
+const HEADER_BYTES_USUAL = 64 << 10;
+const GAP_BYTES_MAX = 64 << 10;
 
-export type StatesToRead = Pick<ArtifactStore, 'open' | 'stat' | 'fileOf'>;
+export type StatesToRead = Pick<ArtifactStore, 'range' | 'stat' | 'fileOf'>;
 
 export class StateCheck {
   constructor(
@@ -70,22 +73,35 @@ function isSame(reported: unknown, computed: unknown): boolean {
 /** Writes a file with the header and the gates of a stored state. Holes stand for its other parts, which are large and not read. */
 async function outlineOf(artifacts: StatesToRead, digest: string, path: string): Promise<string> {
   const bytes = (await artifacts.stat(digest))?.bytes ?? 0;
-  const headerBytes = Number((await range(artifacts, digest, 0, 8)).readBigUInt64LE());
+  let head = await range(artifacts, digest, 0, Math.min(bytes, HEADER_BYTES_USUAL));
+  const headerBytes = head.length < 8 ? bytes : Number(head.readBigUInt64LE());
   if (headerBytes > HEADER_BYTES_MAX || 8 + headerBytes > bytes) throw corrupt('its header is longer than the file');
-  const head = await range(artifacts, digest, 0, 8 + headerBytes);
+  const begin = 8 + headerBytes;
+  if (head.length < begin) head = await range(artifacts, digest, 0, begin);
   const file = await open(path, 'wx', 0o600);
   try {
-    await file.write(head, 0, head.length, 0);
+    await file.write(head, 0, begin, 0);
     await file.truncate(bytes);
-    for (const [name, [from, to]] of tensorsIn(head.subarray(8))) {
-      if (!OF_GATES.test(name)) continue;
-      const values = await range(artifacts, digest, 8 + headerBytes + from, to - from);
-      await file.write(values, 0, values.length, 8 + headerBytes + from);
+    for (const [from, to] of gateRanges(head.subarray(8, begin))) {
+      const values = await range(artifacts, digest, begin + from, to - from);
+      await file.write(values, 0, values.length, begin + from);
     }
   } finally {
     await file.close();
   }
   return path;
+}
+
+/** The ranges of the data that hold the gates. Ranges with little between them are one, since each takes a request to a bucket. */
+function gateRanges(header: Buffer): [from: number, to: number][] {
+  const ranges: [from: number, to: number][] = [];
+  const places = tensorsIn(header).flatMap(([name, place]) => (OF_GATES.test(name) ? [place] : []));
+  for (const [from, to] of places.sort(([one], [other]) => one - other)) {
+    const last = ranges.at(-1);
+    if (last !== undefined && from - last[1] <= GAP_BYTES_MAX) last[1] = Math.max(last[1], to);
+    else ranges.push([from, to]);
+  }
+  return ranges;
 }
 
 function tensorsIn(header: Buffer): [name: string, place: [from: number, to: number]][] {
@@ -98,16 +114,9 @@ function tensorsIn(header: Buffer): [name: string, place: [from: number, to: num
 }
 
 async function range(artifacts: StatesToRead, digest: string, offset: number, bytes: number): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let left = bytes;
-  if (left > 0)
-    for await (const chunk of artifacts.open(digest, offset, Math.min(left, 1 << 20))) {
-      chunks.push(chunk.subarray(0, left));
-      left -= Math.min(left, chunk.byteLength);
-      if (left === 0) break;
-    }
-  if (left > 0) throw corrupt(`it ends ${left} bytes too early`);
-  return Buffer.concat(chunks);
+  const part = Buffer.from(await artifacts.range(digest, offset, bytes));
+  if (part.length < bytes) throw corrupt(`it ends ${bytes - part.length} bytes too early`);
+  return part;
 }
 
 const corrupt = (why: string): EspalierError =>
