@@ -1,6 +1,6 @@
 import type { SettingName } from '#protocol';
 import { runSeconds } from '../method/run-time.js';
-import { followingSteps, resolveSettings, timeViolations, type RequestedSettings } from '../method/run-settings.js';
+import { followingSteps, resolveSettings, settingsViolations, timeViolations, type RequestedSettings } from '../method/run-settings.js';
 import { endStepOf } from '../method/phases.js';
 import { settingsOfFork } from './starting-points.js';
 import type { NewFact, RunSettings, StepRates } from '../record/pruning-run.events.js';
@@ -89,6 +89,12 @@ describe('a run with a time', () => {
     ]);
     expect(words({ time: 0 })).toEqual(['must be from 1s to 720h, is 0s']);
     expect([words({ time: 60 }), words({ totalSteps: 5 })]).toEqual([[], []]);
+  });
+
+  it('is refused once where it is below 0', () => {
+    const requested = { time: -3 };
+    const violations = [...timeViolations(requested), ...settingsViolations(resolveSettings(requested, model))];
+    expect(violations.map(({ description }) => description)).toEqual(['must be from 1s to 720h, is -3s']);
   });
 });
 
