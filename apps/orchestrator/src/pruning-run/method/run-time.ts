@@ -4,6 +4,7 @@ import { timeWords } from '#comparison';
 import { EspalierError, type SettingName } from '#protocol';
 import { firstTokensOf } from '../record/measures.js';
 import type { Budget, DataIdentity, ModelIdentity, RunSettings, StepRates } from '../record/pruning-run.events.js';
+import { largestNumber } from './largest-number.js';
 import { prunesAtOnce } from './phases.js';
 import { recoveryPerPruning, withSteps } from './run-settings.js';
 
@@ -69,24 +70,13 @@ export function settingsForTime(run: RunToTime, rates: StepRates, spentSeconds: 
   const fits = (tried: RunSettings): boolean => secondsOf(tried) <= settings.time;
   const fewest = inRatio(FEWEST_STEPS);
   if (!fits(fewest)) throw tooShort(settings.time, fewest, secondsOf(fewest));
-  const steps = mostThat((count) => fits(inRatio(count)), FEWEST_STEPS);
+  const steps = largestNumber((count) => fits(inRatio(count)), FEWEST_STEPS, MOST_STEPS);
   let chosen = inRatio(steps);
   if (!atOnce && perPruning > 0) {
-    const recoverSteps = mostThat((count) => fits(withThese(steps, count)), chosen.recoverSteps);
+    const recoverSteps = largestNumber((count) => fits(withThese(steps, count)), chosen.recoverSteps, MOST_STEPS);
     chosen = withThese(steps, recoverSteps);
   }
   return { settings: chosen, seconds: secondsOf(chosen) };
-}
-
-/** The largest number up to MOST_STEPS for which `fits` holds. It holds for `least`, and for no number above one for which it does not. */
-function mostThat(fits: (count: number) => boolean, least: number): number {
-  let [low, high] = [least, MOST_STEPS + 1];
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2);
-    if (fits(middle)) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 function tooShort(time: number, { totalSteps, recoverSteps }: RunSettings, seconds: number): EspalierError {

@@ -5,6 +5,7 @@
 // `teacherGapMarks` marks back, so that teacher and student differ by a fixed gap. After the target, the snapshots instruct in turn: from
 // the most pruned one, a weak teacher, to the least pruned one, and at last the intact model.
 import { counted } from '#protocol';
+import { largestNumber } from './largest-number.js';
 import { scheduledSparsity } from './sparsity-schedule.js';
 import { endStepOf, lossesAt, needsTeacher, phaseAt, phasesOf, prunesAtOnce } from './phases.js';
 import type { RunSettings, StateFact, TeacherChoice, TeacherReason } from '../record/pruning-run.events.js';
@@ -150,13 +151,10 @@ export function teachersTaken(
   const marks = marksReached({ ...before, settings }, settings.targetSparsity);
   const atEnd = next === undefined ? 0 : 1;
   if (settings.sparsityControl === 'multipliers') return marks.length + atEnd;
-  const steps = new Set<number>();
-  let step = firstStep;
-  for (const { threshold } of marks) {
-    while (step < prune.endStep && scheduledSparsity(settings, step) < threshold) step += 1;
-    steps.add(step);
-  }
-  return steps.size + atEnd;
+  const reaches = (step: number, threshold: number): boolean => scheduledSparsity(settings, step) >= threshold;
+  const stepOf = (threshold: number): number =>
+    reaches(firstStep, threshold) ? firstStep : largestNumber((step) => !reaches(step, threshold), firstStep, prune.endStep - 1) + 1;
+  return new Set(marks.map(({ threshold }) => stepOf(threshold))).size + atEnd;
 }
 
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */

@@ -1,0 +1,13 @@
+/**
+ * The largest whole number from `least` to `most` for which `fits` holds. It holds for `least`, and for no number above one for which it does
+ * not.
+ */
+export function largestNumber(fits: (count: number) => boolean, least: number, most: number): number {
+  let [low, high] = [least, most + 1];
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
