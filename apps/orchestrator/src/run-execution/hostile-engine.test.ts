@@ -8,8 +8,8 @@ import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ALL_OPEN, scriptedState, ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { launched } from '../pruning-run/testing.js';
-import { RunDriver } from './run-driver.js';
-import { World } from './testing.js';
+import type { RunDriver } from './run-driver.js';
+import { driverOf, World } from './testing.js';
 
 const RUN = 'aaaaaaaaaaaa';
 const settings = { totalSteps: 20, warmupSteps: 20, segmentSteps: 10, targetSparsity: 0.005, recipe: 'distill' } as const;
@@ -48,29 +48,7 @@ beforeEach(() => {
   });
   pool = new EnginePool(made, own);
   const lease = { held: true, start: () => Promise.resolve(), onChange: () => undefined };
-  const keeper = {
-    start: () => undefined,
-    stop: () => undefined,
-    sweep: () => Promise.resolve(),
-    recallForUnfinished: () => Promise.resolve(),
-  };
-  const preparation = { start: () => undefined, stopped: () => Promise.resolve() };
-  const { recorder, modelAndData, log } = world.parts(made[0]!);
-  driver = new RunDriver(
-    world.feed as never,
-    world.runs,
-    modelAndData as never,
-    pool,
-    recorder as never,
-    keeper as never,
-    world.jobs,
-    world.live,
-    lease as never,
-    preparation as never,
-    world.artifacts,
-    { recordIntervalMs: 0 },
-    log,
-  );
+  driver = driverOf(world, pool, lease);
 });
 afterEach(() => driver.stop());
 

@@ -9,8 +9,8 @@ import { BY_SERVER } from '../event-sourcing/call-context.js';
 
 import { launched } from '../pruning-run/testing.js';
 import { SpeedTables } from '../run-inputs/speed-tables.js';
-import { RunDriver } from './run-driver.js';
-import { World } from './testing.js';
+import type { RunDriver } from './run-driver.js';
+import { driverOf, World } from './testing.js';
 
 const RUNS = ['aaaaaaaaaaaa', 'bbbbbbbbbbbb', 'cccccccccccc'] as const;
 const settings = { totalSteps: 20, warmupSteps: 20, segmentSteps: 10, targetSparsity: 0.005, recipe: 'distill' } as const;
@@ -44,29 +44,7 @@ function drive(count: number, holdAt = Infinity): { letOn: () => void } {
     },
     standby: () => new EspalierError('ORCHESTRATOR_STANDBY', 'another drives'),
   };
-  const keeper = {
-    start: () => undefined,
-    stop: () => undefined,
-    sweep: () => Promise.resolve(),
-    recallForUnfinished: () => Promise.resolve(),
-  };
-  const preparation = { start: () => undefined, stopped: () => Promise.resolve() };
-  const { recorder, modelAndData, log } = world.parts(pool.slots[0]!);
-  driver = new RunDriver(
-    world.feed as never,
-    world.runs,
-    modelAndData as never,
-    pool,
-    recorder as never,
-    keeper as never,
-    world.jobs,
-    world.live,
-    lease as never,
-    preparation as never,
-    world.artifacts,
-    { recordIntervalMs: 0 },
-    log,
-  );
+  driver = driverOf(world, pool, lease);
   return { letOn };
 }
 afterEach(() => driver.stop());

@@ -17,6 +17,7 @@ import { LiveProgress } from '../live/live-progress.js';
 import { Tallies } from '../monitoring/tallies.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';
+import { RunDriver } from './run-driver.js';
 
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined } as never;
 const FAST = { healthIntervalMs: 1, intervalAfterMissMs: 1, healthTimeoutMs: 1_000, firstDelayMs: 1 };
@@ -157,4 +158,31 @@ export class World {
     else this.open.set(runId, run);
     for (const listener of [...this.listeners]) listener(run, []);
   }
+}
+
+/** A driver of the world's runs over a pool. Nothing is prepared, and no state is swept. */
+export function driverOf(world: World, pool: EnginePool, lease: object): RunDriver {
+  const keeper = {
+    start: () => undefined,
+    stop: () => undefined,
+    sweep: () => Promise.resolve(),
+    recallForUnfinished: () => Promise.resolve(),
+  };
+  const preparation = { start: () => undefined, stopped: () => Promise.resolve() };
+  const { recorder, modelAndData, log } = world.parts(pool.slots[0]!);
+  return new RunDriver(
+    world.feed as never,
+    world.runs,
+    modelAndData as never,
+    pool,
+    recorder as never,
+    keeper as never,
+    world.jobs,
+    world.live,
+    lease as never,
+    preparation as never,
+    world.artifacts,
+    { recordIntervalMs: 0 },
+    log,
+  );
 }
