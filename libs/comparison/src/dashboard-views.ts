@@ -5,7 +5,7 @@ export const VIEWS = { '/': 'Runs', '/studies': 'Studies', '/compare': 'Compare'
 export type ViewPath = keyof typeof VIEWS;
 export const isViewPath = (path: string): path is ViewPath => Object.hasOwn(VIEWS, path);
 
-/** The view of one run or of one study that has this address; undefined: there is none. */
+/** Returns the view of one run or of one study that has this address, or undefined where the address is that of another page. */
 export function viewOfOne(path: string): { of: 'run' | 'study'; id: string; tab: string } | undefined {
   const [, run, tab = '', study] = /^\/(?:runs\/([^/]+)(?:\/(\w+))?|studies\/([^/]+))$/.exec(path) ?? [];
   if (run !== undefined) return { of: 'run', id: run, tab };

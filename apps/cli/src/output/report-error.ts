@@ -25,8 +25,8 @@ export function reportError(error: unknown, { json, terminal, command, stderr = 
   if (json) {
     const option = (field: string) => (field.startsWith('-') ? field : command === undefined ? undefined : flagOf(field, command)) ?? null;
     const fields = known.violations.map(({ field, description, code }) => ({ field, option: option(field), description, code }));
-    const withFlags = { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null };
-    stderr.write(`${visibleJson(JSON.stringify({ error: withFlags, exit_code: exitCode }))}\n`);
+    const shown = { code: known.code, message: known.message, fields, metadata: known.metadata, hint: hint ?? null };
+    stderr.write(`${visibleJson(JSON.stringify({ error: shown, exit_code: exitCode }))}\n`);
     return exitCode;
   }
   const heading = styled(terminal, 'red', 'error');

@@ -14,7 +14,7 @@ export interface Patience {
   onWait?: (error: Error) => void;
 }
 
-/** Tells whether the work settles settlesWithin the time. */
+/** Tells whether the work settles within the time. */
 export async function settlesWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
   if (ms === Infinity) return work.then(() => true);
   const late = new AbortController();

@@ -30,16 +30,16 @@ export async function evaluate(
 ): Promise<RecordEvaluation> {
   const { run, subject, window, firstTokens, dataDigest } = request;
   const tokens = firstOf(artifacts.open(dataDigest), firstTokens);
-  const computeDtype = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
   const unstructured = subject.kind === 'unstructured' ? unstructuredRequest(run.settings, subject) : undefined;
   const closings = subject.kind === 'closings' ? closingsRequest(subject) : undefined;
   const outcome = await withSubject(bench, artifacts, run, subject, (model) =>
-    bench.engine.client.evaluate({ ...model, window, computeDtype, unstructured, closings }, tokens, onProgress, signal),
+    bench.engine.client.evaluate({ ...model, window, computeDtype: PERPLEXITY_DTYPE, unstructured, closings }, tokens, onProgress, signal),
   );
   return { ...recorded(request, outcome), ...numericsOf(bench, subject) };
 }
 
 const TOKEN_BYTES = 4;
+export const PERPLEXITY_DTYPE = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
 
 /** The first tokens; 0: all. The rest is read too, since the end of the reading checks the digest of the whole. */
 export async function* firstOf(bytes: AsyncIterable<Uint8Array>, tokens: number): AsyncGenerator<Uint8Array> {

@@ -1,7 +1,6 @@
 // Measures how long the steps and evaluations of a run take (docs/design/time.md), by the calls that train and evaluate it. Only the state
 // is made for the measurement: its gates are open as at the run's start, or closed as at its target.
 import type { ArtifactStore } from '#artifact-store';
-import { engineV1 } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { trainRequest } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
@@ -9,12 +8,12 @@ import { lossesAt, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { shareToPrune } from '../pruning-run/method/run-settings.js';
 import { snapshotsInstruct, teachersTaken } from '../pruning-run/method/teacher-policy.js';
 import type { RunSettings, StepRates, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
-import { firstOf } from './evaluations.js';
+import { firstOf, PERPLEXITY_DTYPE } from './evaluations.js';
 
 /**
- * The steps of each kind are timed for this share of the run's time, but no longer than so many seconds, and at least three times. A step
- * before them is not counted: memory is touched first. Recovery has most of the steps, and on a machine that other programs use a step may
- * wait for seconds, so its steps are timed for longer.
+ * The measurement times the steps of each kind for a share of the run's time, for `mostSeconds` at most, and always three steps. One step
+ * before them does not count, because it touches its memory for the first time. Recovery has most of the steps, and a step may wait for
+ * seconds where other programs use the machine. So the steps of recovery are timed for longer.
  */
 const PRUNING = { share: 0.02, mostSeconds: 5 };
 const RECOVERY = { share: 0.05, mostSeconds: 20 };
@@ -183,8 +182,7 @@ class RateMeasurement {
     const atOnce = Math.max(1, Math.floor(EVALUATED_AT_ONCE / window)) * window;
     const isShort = data.validationTokens < 2 * atOnce;
     const tokens = isShort ? data.validationTokens : 2 * atOnce;
-    const computeDtype = engineV1.ComputeDtype.COMPUTE_DTYPE_F32;
-    const request = { sessionId: this.bench.sessionId, intact, window, computeDtype };
+    const request = { sessionId: this.bench.sessionId, intact, window, computeDtype: PERPLEXITY_DTYPE };
     const began = performance.now();
     const seconds = (): number => (performance.now() - began) / 1_000;
     let firstHalf = 0;
