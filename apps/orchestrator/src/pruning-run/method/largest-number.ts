@@ -1,6 +1,6 @@
 /**
- * The largest whole number from `least` to `most` for which `fits` holds. It holds for `least`, and for no number above one for which it does
- * not.
+ * The largest whole number from `least` to `most` for which `fits` holds. `fits` must hold for `least`, and for no number above one for which
+ * it does not hold.
  */
 export function largestNumber(fits: (count: number) => boolean, least: number, most: number): number {
   let [low, high] = [least, most + 1];
