@@ -1,6 +1,6 @@
 /**
- * The largest whole number from `least` to `most` for which `fits` holds. `fits` must hold for `least`. Above a number for which it does not
- * hold, it must hold for none.
+ * The largest whole number from `least` to `most` for which `fits` holds. `fits` must hold for `least`. Above a number for which it does
+ * not hold, it must hold for none.
  */
 export function largestNumber(fits: (count: number) => boolean, least: number, most: number): number {
   let [low, high] = [least, most + 1];
