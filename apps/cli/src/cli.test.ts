@@ -251,6 +251,9 @@ describe('plan', () => {
     expect(unknown).toMatch(/^warmup_steps +chosen at the run's start \(30% of the steps\)$/m);
     expect(unknown).toMatch(/^time +30m$/m);
     expect(inOneLine(unknown)).toContain("as many steps as fit 30m, measured at the run's start: their number is not known yet");
+    const atOnce = await plans({ settings: v1.RunSettings.fromPartial({ ...chosen.settings, preset: 'fisher', totalSteps: 1 }) });
+    expect(atOnce).toMatch(/^total_steps +1\b/m);
+    expect(atOnce).toMatch(/^recover_steps +chosen at the run's start/m);
     const known = await plans({ estimatedSteps: 2_300n, estimatedByRunId: 'k3f9' });
     expect(inOneLine(known)).toContain('at most about 2,300 at the speed of run k3f9');
   });

@@ -14,13 +14,13 @@ export const TARGET_NAMES = ['targetSparsity', ...BUDGET_NAMES] as const;
 
 export interface Targets extends Partial<Record<BudgetName, number | undefined>> {
   targetSparsity?: number | undefined;
-  totalSteps?: number | undefined;
+  recoverSteps?: number | undefined;
 }
 
 /**
  * Returns the settings, by their names in the protocol, that a repetition of the run leaves out: a run has one target, and a budget
  * determines the sparsity. The speed table is left out too, unless the target is a speedup, which needs it. So is the time, once it has
- * chosen the steps.
+ * chosen the steps; before, a repetition names the time alone.
  */
 export function otherTargets(targets: Targets): string[] {
   const isAsked = (name: BudgetName): boolean => (targets[name] ?? 0) > 0;
@@ -29,7 +29,7 @@ export function otherTargets(targets: Targets): string[] {
     ...(unasked.length < BUDGET_NAMES.length ? ['target_sparsity'] : []),
     ...unasked,
     ...(isAsked('targetSpeedup') ? [] : ['speed_table']),
-    ...(targets.totalSteps === undefined ? [] : ['time']),
+    targets.recoverSteps === undefined ? 'total_steps' : 'time',
   ];
 }
 

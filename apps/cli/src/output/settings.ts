@@ -47,7 +47,8 @@ function textOf(setting: Setting, plain: Record<string, Plain>): string {
 }
 
 /** With a time, a run lacks its steps, and what follows from them, until they are chosen. */
-const missingText = ({ time, total_steps: steps }: Record<string, Plain>): string => (time && !steps ? "chosen at the run's start" : '-');
+const missingText = ({ time, total_steps: steps, recover_steps: recovery }: Record<string, Plain>): string =>
+  time && [steps, recovery].some((one) => one === null || one === undefined) ? "chosen at the run's start" : '-';
 
 /** Says how the server computed a setting that the request left out. */
 function computedWords(setting: Setting, preset: string | undefined, text: string, { budget, hiddenSize = 0 }: Planned): string {

@@ -6,7 +6,7 @@ import type { OrchestratorConfig } from '../config.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { shareGoneAt } from '../pruning-run/method/budget.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
-import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
+import { settingsToChoose, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { NamedCard } from '../pruning-run/planning/cards.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
@@ -77,9 +77,9 @@ export class RunPlans {
     const stepsToChoose = plan.following !== undefined;
     const start = fork?.origin?.from;
     const firstStep = start?.step ?? 0;
-    const disk = diskPlan(settings, memory, await roomForArtifacts(this.config), fork);
+    const disk = diskPlan(settings, memory, await roomForArtifacts(this.config), { fork, stepsToChoose });
     return {
-      settings: settingsMessageOfRun(settings, plan.following),
+      settings: settingsMessageOfRun(settings, settingsToChoose(settings, plan.following)),
       parameterCount: BigInt(model.parameterCount),
       prunableParameterCount: BigInt(model.prunableParameterCount),
       hiddenSize: model.hiddenSize,

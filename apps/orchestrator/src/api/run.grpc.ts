@@ -7,6 +7,7 @@ import type { CallContext } from '../event-sourcing/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { CancelRun, DescribeRun, ForkRun, LaunchRun, PauseRun, ResumeRun, type Changed } from '../run-commands/pruning-run.commands.js';
+import { waitsForSteps } from '../pruning-run/aggregate/pruning-run.js';
 import { shareGoneAt } from '../pruning-run/method/budget.js';
 import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
@@ -108,10 +109,11 @@ export class RunGrpc {
     const summary = await this.views.summary(changed.runId, { atRevision: changed.revision });
     const { settings, origin, budget, model } = summary.run;
     const { memory, alreadyDone } = changed;
+    const open = { stepsToChoose: waitsForSteps(summary.run) };
     const planned =
       memory === undefined
         ? []
-        : [...diskWarnings(diskPlan(settings, memory, await roomForArtifacts(this.config))), ...memoryWarnings(settings, memory)];
+        : [...diskWarnings(diskPlan(settings, memory, await roomForArtifacts(this.config), open)), ...memoryWarnings(settings, memory)];
     return {
       run: this.views.message(summary),
       alreadyLaunched: alreadyDone,

@@ -80,10 +80,9 @@ export function settingsMessage(values: RequestedValues): v1.RunSettings {
 /**
  * Returns the settings of a run as a message. The budgets and the time that the run does not have are left out, since requests with a 0
  * there are refused: a client may launch another run with these settings.
- * @param following the settings that follow from the steps, if the steps are still to be chosen: they are left out too
+ * @param toChoose the settings that are still to be chosen: they are left out too
  */
-export function settingsMessageOfRun(settings: RequestedValues, following?: readonly SettingName[]): v1.RunSettings {
-  const toChoose: readonly SettingName[] = following === undefined ? [] : ['totalSteps', 'recoverSteps', ...following];
+export function settingsMessageOfRun(settings: RequestedValues, toChoose: readonly SettingName[] = []): v1.RunSettings {
   const unasked = [...[...BUDGET_NAMES, 'time' as const].filter((name) => settings[name] === 0), ...toChoose];
   return settingsMessage({ ...settings, ...Object.fromEntries(unasked.map((name) => [name, undefined])) });
 }

@@ -166,14 +166,16 @@ function printPlan(context: Context, response: v1.PlanRunResponse, remark: Remar
     ...(m.hostBytes === 0n ? [] : [['on the host', `${bytes(m.hostBytes)} of ${bytes(m.hostAvailableBytes)}`] satisfies [string, string]]),
   ]);
   if (disk !== undefined) {
+    const most = (words: string): string => (disk.isMost ? `${words} ` : '');
+    const teachers = howMany(disk.teachers, response.forkedAtStep === undefined ? 'teacher' : 'more teacher');
     output.line();
     output.line(output.style('bold', 'Disk'));
     output.pairs([
+      ['snapshots', `${most('up to')}${teachers} of ${bytes(disk.stateBytes)}`],
       [
-        'snapshots',
-        `${howMany(disk.teachers, response.forkedAtStep === undefined ? 'teacher' : 'more teacher')} of ${bytes(disk.stateBytes)}`,
+        'in all',
+        `${most('at most')}${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`,
       ],
-      ['in all', `${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`],
     ]);
   }
   if (response.result !== undefined || response.budget !== undefined) {

@@ -41,7 +41,11 @@ export function planFacts({ plan, trouble }: Planned): PlanFact[] {
     { term: 'Result', value: plan === undefined ? missing : resultWords(plan) },
     { term: 'Target', value: settings === undefined ? missing : targetWithBudget(settings, 1) },
     { term: 'Steps', value: plan === undefined ? missing : stepWords(plan) },
-    { term: 'Teachers', value: disk === undefined ? missing : `${count(disk.teachers)}${forkedAtStep === undefined ? '' : ' more'}` },
+    {
+      term: 'Teachers',
+      value:
+        disk === undefined ? missing : `${disk.isMost ? 'up to ' : ''}${count(disk.teachers)}${forkedAtStep === undefined ? '' : ' more'}`,
+    },
     {
       term: 'Time',
       value: plan === undefined ? missing : durationWords(plan),
@@ -56,7 +60,10 @@ export function planFacts({ plan, trouble }: Planned): PlanFact[] {
     },
     {
       term: 'Disk',
-      value: disk === undefined ? missing : `${bytes(disk.totalBytes)}${diskRoom}${isDiskShort ? ': does not fit' : ''}`,
+      value:
+        disk === undefined
+          ? missing
+          : `${disk.isMost ? 'at most ' : ''}${bytes(disk.totalBytes)}${diskRoom}${isDiskShort ? ': does not fit' : ''}`,
       isShort: isDiskShort,
     },
     { term: 'Engine', value: plan === undefined ? missing : plan.engine || NONE },

@@ -54,7 +54,11 @@ test('a time is typed with its unit, and typed again only where no steps were ch
   expect(() => settingsOf({ time: '30' })).toThrow('A time is allowed, e.g. 90s, 10m or 2h.');
   expect(fieldOf('time').range).toBe('1s to 720h');
   const again = (part: object) => retyped(create(RunSettingsSchema, { time: 90, ...part }));
-  expect([again({}), again({ totalSteps: 40 })]).toEqual([{ time: '90s' }, { total_steps: '40' }]);
+  expect([again({}), again({ totalSteps: 1 }), again({ totalSteps: 40, recoverSteps: 0 })]).toEqual([
+    { time: '90s' },
+    { time: '90s' }, // a recipe that prunes in one step has only its recovery to choose
+    { total_steps: '40', recover_steps: '0' },
+  ]);
 });
 
 test('an empty choice stands for the default in a launch, and in a fork for what its parent has or its plan says', () => {

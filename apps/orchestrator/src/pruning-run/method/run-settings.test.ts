@@ -1,8 +1,23 @@
 import { settingsTable } from '#protocol';
-import { isComputed, resolveSettings, settingsViolations, withGroupGates, type RequestedSettings } from './run-settings.js';
+import {
+  followingSteps,
+  isComputed,
+  resolveSettings,
+  settingsToChoose,
+  settingsViolations,
+  withGroupGates,
+  type RequestedSettings,
+} from './run-settings.js';
 import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
 
 describe('settings', () => {
+  it('of a run with a time lack its steps until they are chosen, but for the one step of a recipe that prunes at once', () => {
+    const chosenLater = (requested: RequestedSettings) => settingsToChoose(resolveSettings(requested), followingSteps(requested));
+    expect(chosenLater({ time: 60, warmupSteps: 3 })).toEqual(expect.arrayContaining(['totalSteps', 'recoverSteps', 'evaluationTokens']));
+    expect(chosenLater({ time: 60, warmupSteps: 3 })).not.toContain('warmupSteps');
+    expect(chosenLater({ time: 60, preset: 'fisher' })).not.toContain('totalSteps');
+    expect(settingsToChoose(resolveSettings({}), undefined)).toEqual([]);
+  });
   it('take the preset where nothing is said', () => {
     expect(resolveSettings({})).toEqual(resolveSettings({ preset: 'nuteprune2' }));
     expect(resolveSettings({ preset: 'short' })).toMatchObject({

@@ -108,6 +108,16 @@ const FOLLOWING_STEPS: readonly SettingName[] = ['warmupSteps', 'maskLearningRat
 export const followingSteps = (requested: RequestedSettings): SettingName[] =>
   FOLLOWING_STEPS.filter((name) => requested[name] === undefined);
 
+/**
+ * The settings of a run that its engine still has to choose by its time. A recipe that prunes in one step has only its recovery to choose.
+ * @param following the settings that follow from the steps; undefined where the steps are known
+ */
+export function settingsToChoose({ recipe }: Pick<RunSettings, 'recipe'>, following: readonly SettingName[] | undefined): SettingName[] {
+  if (following === undefined) return [];
+  const steps: SettingName[] = prunesAtOnce(recipe) ? ['recoverSteps'] : ['totalSteps', 'recoverSteps'];
+  return [...steps, ...following];
+}
+
 /** Gives settings other numbers of steps, and the settings in `following` their defaults by them. */
 export function withSteps(
   settings: RunSettings,

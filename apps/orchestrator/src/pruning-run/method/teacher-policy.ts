@@ -157,6 +157,9 @@ export function teachersTaken(
   return new Set(marks.map(({ threshold }) => stepOf(threshold))).size + atEnd;
 }
 
+/** The most snapshots that a launched run can take, however many steps it has. */
+export const marksInAll = (settings: PolicySettings): number => marksReached({ ...LAUNCHED, settings }, settings.targetSparsity).length + 1;
+
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */
 export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pick<StateFact, 'step' | 'expectedSparsity'>): SparsityMark[] {
   const marks = marksReached(input, expectedSparsity);

@@ -3,7 +3,7 @@ import { byteWords } from '#comparison';
 import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
-import { teachersTaken, type RunToTrain } from '../method/teacher-policy.js';
+import { marksInAll, teachersTaken, type RunToTrain } from '../method/teacher-policy.js';
 
 /** The run keeps its last state and the one before it. */
 const STATES_BESIDES_TEACHERS = 2n;
@@ -11,15 +11,16 @@ const STATES_BESIDES_TEACHERS = 2n;
 /**
  * @param availableBytes the free bytes on the disk of the artifacts, or undefined where they are not known
  * @param fork the planned fork, whose first state and teachers are stored already; left out for a launch
+ * @param stepsToChoose whether the number of steps is not known yet. Few steps take fewer snapshots than there are marks
  */
 export function diskPlan(
   settings: RunSettings,
   memory: engineV1.PlanMemoryResponse,
   availableBytes: bigint | undefined,
-  fork?: RunToTrain,
+  { fork, stepsToChoose = false }: { fork?: RunToTrain | undefined; stepsToChoose?: boolean } = {},
 ): v1.DiskPlan {
   const { stateBytes, ownStateBytes } = memory;
-  const teachers = teachersTaken(settings, fork);
+  const teachers = stepsToChoose ? marksInAll(settings) : teachersTaken(settings, fork);
   // Where own weights learn from the first step on, no state has LoRA.
   const hasLora = ownStateBytes === 0n || (fork?.current?.step ?? 0) < settings.totalSteps;
   return {
@@ -27,15 +28,17 @@ export function diskPlan(
     teachers,
     totalBytes: stateBytes * BigInt(teachers) + STATES_BESIDES_TEACHERS * larger(hasLora ? stateBytes : 0n, ownStateBytes),
     availableBytes,
+    isMost: stepsToChoose,
   };
 }
 
 const larger = (left: bigint, right: bigint): bigint => (left > right ? left : right);
 
-export function diskWarnings({ teachers, totalBytes, availableBytes: free }: v1.DiskPlan): SettingsWarning[] {
+export function diskWarnings({ teachers, totalBytes, availableBytes: free, isMost }: v1.DiskPlan): SettingsWarning[] {
   if (free === undefined || totalBytes <= free) return [];
+  const most = (words: string): string => (isMost ? `${words} ` : '');
   const message =
-    `${counted(teachers, 'snapshot takes', 'snapshots take')} ${byteWords(totalBytes)}, ` +
+    `${most('up to')}${counted(teachers, 'snapshot takes', 'snapshots take')} ${most('at most')}${byteWords(totalBytes)}, ` +
     `and the disk of the artifacts has ${byteWords(free)} free: ` +
     'a larger snapshot_interval or a lower lora_rank takes less';
   return [{ code: 'DISK_TOO_SMALL', field: 'settings.snapshot_interval', message }];
