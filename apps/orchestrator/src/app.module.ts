@@ -52,6 +52,7 @@ import { BackgroundJobs } from './run-services/background-jobs.js';
 import { Ladders } from './run-services/ladders.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
+import { Verification } from './verification/verification.js';
 import { ArtifactGrpc } from './api/artifact.grpc.js';
 import { HistoryGrpc } from './api/history.grpc.js';
 import { RunViewsModule } from './api/queries.module.js';
@@ -71,7 +72,7 @@ import { WebServer } from './web/web-server.js';
 import {
   ACCESS_TOKEN,
   ARTIFACT_STORE,
-  BORROW_ENGINE,
+  BORROW_ENGINES,
   COOKIE_KEY,
   EVENT_STORE,
   FLEET,
@@ -150,7 +151,7 @@ class SurroundingsModule {
       { provide: LIVE_PROGRESS, useExisting: LiveProgress },
       { provide: EnginePool, useValue: pool },
       { provide: JoinedEngines, useValue: joinedEngines(config, around, pool) },
-      { provide: BORROW_ENGINE, useValue: lender },
+      { provide: BORROW_ENGINES, useValue: lender },
     ];
     return { module: SurroundingsModule, providers, exports: providers };
   }
@@ -198,6 +199,7 @@ export class AppModule {
         Fleet,
         Access,
         AccessGrpc,
+        Verification,
         HistoryGrpc,
         ArtifactGrpc,
         FilesGrpc,

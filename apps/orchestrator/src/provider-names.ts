@@ -17,7 +17,7 @@ export const FLEET = Symbol('FleetSettings');
 /** The id of the data folder, which stays the same across restarts. */
 export const FOLDER_ID = Symbol('FolderId');
 /** The function that lends an engine for verification; app.module.ts provides it. */
-export const BORROW_ENGINE = Symbol('BorrowEngine');
+export const BORROW_ENGINES = Symbol('BorrowEngines');
 /** The counts of open calls, which all servers of the process share. */
 export const OPEN_CALLS = Symbol('OpenCalls');
 /** The settings of the OpenID provider by which people log in, or null for none. */

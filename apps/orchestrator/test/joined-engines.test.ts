@@ -8,7 +8,7 @@ import { ownVersion } from '#files';
 import { bearerToken, fromServiceError, releaseOf, v1 } from '#protocol';
 import { isIdle, JoiningEngine, listedUntil, serverWithoutEngines, tokenFilesIn } from './harness/joining-engine.js';
 import { recordProblems } from './harness/record-checks.js';
-import { unary, type TestServer } from './harness/server.js';
+import { collect, unary, type TestServer } from './harness/server.js';
 
 const EXIT_NOT_LET_IN = 4;
 const folder = mkdtempSync(join(tmpdir(), 'espalier-joined-'));
@@ -44,6 +44,25 @@ describe('an engine that dials in on this machine', () => {
     expect(await engine.end('SIGTERM')).toBe(0);
     await listedUntil(server, (all) => all.length === 0);
     expect(server.log).toContain('"inGoodOrder":true');
+  });
+
+  it('is checked by another engine than trained the run, and the record says so', async () => {
+    const engines = [joining('one'), joining('two')];
+    await listedUntil(server, (all) => isIdle('one')(all) && isIdle('two')(all));
+    const { runId } = await server.launch({});
+    const { engineName: trained } = await server.completed(runId);
+    const other = trained === 'one' ? 'two' : 'one';
+    const request = v1.VerifyRunRequest.fromPartial({ runId, replay: true, sample: 2 });
+    const { summary } = (await collect(server.history.verifyRun(request))).at(-1)!;
+    expect(summary).toMatchObject({ ok: true, problems: [], replayEngines: [{ name: other, other: true }] });
+    const { replayedSteps } = summary!;
+    expect(summary!.replays).toEqual({ agreeing: replayedSteps, byOtherEngine: replayedSteps, differing: 0n, engines: [other] });
+    const { summary: line } = (await server.events(runId)).find(({ type }) => type === 'StepsReplayed')!;
+    expect(line).toBe(
+      `${replayedSteps} steps computed again by a verification on engine ${other}, another than the one that trained them: equal bits`,
+    );
+    for (const engine of engines) await engine.end('SIGTERM');
+    await listedUntil(server, (all) => all.length === 0);
   });
 
   it('has its name alone', async () => {

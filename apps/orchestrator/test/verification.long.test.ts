@@ -46,7 +46,10 @@ describe('what is narrowed down when a segment comes out differently', () => {
   async function replay(changed: ReplaySegment | ReplaySegment[], tolerance: number | null = null): Promise<SegmentVerdict[]> {
     const all: SegmentVerdict[] = [];
     const verdicts = replaySegments({
-      borrowEngine: () => Promise.resolve({ client: engine.client, release: () => Promise.resolve() }),
+      borrowEngines: async function* () {
+        await Promise.resolve();
+        yield { client: engine.client, name: '', isOther: false, isLast: true };
+      },
       artifacts: proven.artifacts,
       model: planner.run!.model,
       data: planner.run!.data,

@@ -41,10 +41,29 @@ test('a sample computes as many recorded stretches again as are asked for, each 
   const verdicts = await verify({ replay: true, sample: 2 });
   expect(failures(verdicts)).toEqual([]);
   expect(verdicts.filter(({ check }) => check === 'replay')).toHaveLength(2);
-  const { replayedSteps, numericsFingerprint } = verdicts.at(-1)!.summary!;
+  const { replayedSteps, numericsFingerprint, replayEngines, notRecorded } = verdicts.at(-1)!.summary!;
+  expect([replayEngines, notRecorded]).toEqual([[{ name: '', other: false }], '']); // the machine that trained the run checks it
   expect(replayedSteps).toBeGreaterThan(0n);
   expect(replayedSteps).toBeLessThan(proven.run.step);
   expect(numericsFingerprint).toBe(proven.run.numericsFingerprint);
+});
+
+test('the record and a bundle say how many steps were computed twice', async () => {
+  const { runId, step } = proven.run; // the first test computed all of them again
+  const twice = { agreeing: step, byOtherEngine: 0n, differing: 0n, engines: [''] };
+  expect((await verify()).at(-1)?.summary).toMatchObject({ replays: twice, steps: step, replayEngines: [] });
+  const events = await server.events(runId);
+  const replayed = events.filter(({ type }) => type === 'StepsReplayed');
+  expect(replayed[0]!.summary).toBe(`${step} steps computed again by a verification on a process of the server: equal bits`);
+  expect(replayed[0]!.context?.actor).toBe(events[0]!.context?.actor);
+  expect((await server.run(runId)).replays).toEqual(twice);
+  const chunks = await collect(server.history.exportAudit({ runId, includeSnapshots: false }));
+  const file = join(proven.folder, 'twice.audit');
+  await writeFile(file, Buffer.concat(chunks.map(({ chunk }) => chunk)));
+  const { runs } = await checkAuditBundle(file);
+  expect(runs).toMatchObject([
+    { ownSteps: Number(step), replays: { agreeing: Number(step), byOtherEngine: 0, differing: 0, engines: [''] } },
+  ]);
 });
 
 test('a flipped byte in a snapshot on the disk is found and named', async () => {

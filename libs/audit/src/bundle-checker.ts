@@ -16,13 +16,24 @@ import { CAN_BE_CHECKED } from './event-schemas.js';
 import { HistoryChecker, type CheckName, type Instruction, type Problem } from './history-checker.js';
 import { MetricsChecker } from './metrics-checker.js';
 import { lineageProblems } from './lineage-checker.js';
+import { replaySummary, type ReplaySummary } from './replayed-steps.js';
 import { readTar, TarDamage, type TarEntry } from './tar.js';
 
 export interface BundleReport {
   ok: boolean;
   problems: Problem[];
   manifest: BundleManifest | null;
-  runs: { runId: string; events: number; metricsEvents: number; steps: number; rewinds: number; unknownEvents: number }[];
+  runs: {
+    runId: string;
+    events: number;
+    metricsEvents: number;
+    steps: number;
+    /** The steps without those before a fork. */
+    ownSteps: number;
+    rewinds: number;
+    unknownEvents: number;
+    replays: ReplaySummary;
+  }[];
   artifacts: number;
   /** For the run itself: which teacher taught from which step on, and why. */
   instructions: Instruction[];
@@ -230,7 +241,9 @@ class BundleChecker {
       events: history.events,
       metricsEvents: this.metrics.get(runId)?.events ?? 0,
       steps: history.step,
+      ownSteps: history.step - history.forkedAt,
       rewinds: history.rewinds,
+      replays: replaySummary(history.replays),
       unknownEvents: [...history.unknownTypes.values()].reduce((sum, count) => sum + count, 0),
     }));
   }

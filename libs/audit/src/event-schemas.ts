@@ -275,6 +275,16 @@ export const eventFields = {
     refit: refit.optional(), // the refit that the segment began with, if there was one
   },
   TeacherSnapshotted: { attempt: count, phase, mark: count, threshold: z.number(), state },
+  /** Recorded steps were computed again, from a recorded state, and what came out was compared with the record. */
+  StepsReplayed: {
+    cause: z.enum(['verification', 'retraining']), // retraining: after a rewind, the run came to a state again that it had had before
+    engineName: text, // the name of its slot; '': a process that the server started for the check
+    isOtherEngine: z.boolean(), // whether it is known to be another engine than the one that had trained the steps
+    device: text,
+    numericsFingerprint: text,
+    tolerance: maybe, // the relative difference that counts as none; null: the states have equal bits
+    stretches: z.array(z.strictObject({ firstStep: count, endStep: count, stateDigest: digest, agrees: z.boolean() })),
+  },
   TargetSparsityReached: { step: count, expectedSparsity: z.number(), targetSparsity: z.number(), remainingSteps: count },
   StepsSkipped: { attempt: count, steps: z.array(count), cause: z.literal('non_finite') },
   /** The attempt ended without a result: its engine died, hung or failed, or the orchestrator died with it. */

@@ -2,6 +2,7 @@
 // join, states that no event recorded. The server uses it on its store, and the offline check on a bundle.
 import { canonicalJson } from './canonical-json.js';
 import { ChainChecker } from './chain-checker.js';
+import { afterReplay, replaysBefore, type ReplayedSteps } from './replayed-steps.js';
 import { eventSchema, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
 
 export interface RawEvent {
@@ -75,6 +76,10 @@ export class HistoryChecker {
   /** The revisions of the events that the store could not deliver. */
   readonly unread: number[] = [];
   step = 0;
+  /** The step at which the run was forked, or 0. */
+  forkedAt = 0;
+  /** The steps of the current branch that were computed twice. */
+  replays: ReplayedSteps[] = [];
   fork: ForkFact | null = null;
   private abandoned = 0;
   /** The digest of the masks of the current phase, if they are frozen. */
@@ -198,6 +203,9 @@ export class HistoryChecker {
           this.report('steps', subject, `the teacher's state ${state.stateDigest} was not recorded before`);
         break;
       }
+      case 'StepsReplayed':
+        this.takeReplay(fields as CheckedEvent<'StepsReplayed'>, subject);
+        break;
       case 'RunRewound':
         this.takeRewind(fields as CheckedEvent<'RunRewound'>, revision, subject);
         break;
@@ -229,7 +237,7 @@ export class HistoryChecker {
     this.gates = layers.reduce((sum, { heads, units }) => sum + heads + units, hiddenSize);
     if (type === 'RunLaunched') return;
     this.fork = { parentRunId: fields.parentRunId, parentRevision: fields.parentRevision, stateDigest: fields.from.stateDigest };
-    this.step = fields.from.step;
+    this.step = this.forkedAt = fields.from.step;
     this.frozenMasks = fields.from.masksDigest; // where the parent recovers already, no phase begins in the fork
     this.states.set(fields.from.stateDigest, 0);
     for (const { state } of fields.inheritedTeachers) this.states.set(state.stateDigest, 0);
@@ -268,7 +276,15 @@ export class HistoryChecker {
     this.step = toStep;
     this.stepUnsure = false;
     this.abandoned += 1;
+    this.replays = replaysBefore(this.replays, toStep);
     while (this.instructions.length > 0 && this.instructions.at(-1)!.fromStep >= toStep) this.instructions.pop();
+  }
+
+  private takeReplay(replay: CheckedEvent<'StepsReplayed'>, subject: string): void {
+    for (const { firstStep, endStep, stateDigest } of replay.stretches)
+      if (!this.unsure && (firstStep >= endStep || endStep > this.step || !this.states.has(stateDigest)))
+        this.report('steps', subject, `no recorded steps ${firstStep} to ${endStep - 1} end in state ${stateDigest}`);
+    this.replays = afterReplay(this.replays, replay);
   }
 
   private takeInstruction({ fromStep, teacher, reason, explanation }: CheckedEvent<'TeacherAssigned'>): void {

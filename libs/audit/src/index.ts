@@ -6,6 +6,7 @@ export * from './lineage-checker.js';
 export * from './event-schemas.js';
 export * from './steps-schema.js';
 export * from './gate-set.js';
+export * from './replayed-steps.js';
 export * from './bundle-format.js';
 export * from './bundle-signature.js';
 export * from './bundle-writer.js';

@@ -19,6 +19,7 @@ export { csvCell } from './csv.js';
 export { isViewPath, viewOfOne, VIEWS, type ViewPath } from './dashboard-views.js';
 export { EXPORT_FORMAT_NAMES, EXPORT_FORMATS, type ExportFormat } from './export-formats.js';
 export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target-check.js';
+export { replayEngineWords, replayWords, type Replays } from './replay-words.js';
 export { reachedWords, shareGone } from './share-gone.js';
 export { axis, LEAST_SPARSITY_POINTS, linearTicks, logTicks, spansMuch, type Axis } from './axis.js';
 export { presetDefault, type PresetDefaults } from './presets.js';

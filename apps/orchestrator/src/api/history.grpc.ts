@@ -44,7 +44,9 @@ export class HistoryGrpc {
       queryCurves: unary((request: v1.QueryCurvesRequest, signal) => queryCurves(views, this.bins, request, signal)),
       queryMasks: unary((request: v1.QueryMasksRequest, signal) => queryMasks(views, request, signal)),
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
-      verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal) => verifyRun(context, request, signal)),
+      verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal, call) =>
+        verifyRun(context, request, this.callers.contextOf(call), signal),
+      ),
       verifyAll: serverStreaming((_request: v1.VerifyAllRequest, signal) => verifyAll(context, signal)),
       exportAudit: serverStreaming((request: v1.ExportAuditRequest, signal, call) => {
         if (request.includeSnapshots && !this.config.viewersReadTexts)

@@ -77,7 +77,7 @@ export class JobGrpc {
       case 'bench':
         return mapped(services.benchRun(work.value, runId, signal), (speed) => ({ speed }));
       case 'verify':
-        return verdicts(verifyRun(this.verification, work.value, signal));
+        return verdicts(verifyRun(this.verification, work.value, by, signal));
     }
   }
 }

@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import type { EventStore } from '#event-store';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
-import { Verification } from '../verification/verification.js';
 import type { LiveSteps } from '../live/live-steps.js';
 import { RunViews } from '../views/run-views.js';
 
@@ -19,7 +18,7 @@ const WHY_READ_AGAIN = {
 } as const;
 
 /**
- * The read side. It needs EVENT_STORE, ARTIFACT_STORE, BORROW_ENGINE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module.
+ * The read side. It needs EVENT_STORE, ARTIFACT_STORE, ORCHESTRATOR_CONFIG, LIVE_PROGRESS and LOGGER from a global module.
  */
 @Module({
   providers: [
@@ -44,10 +43,9 @@ const WHY_READ_AGAIN = {
         return views;
       },
     },
-    Verification,
     RunQueriesGrpc,
   ],
-  exports: [RunViews, Verification, RunQueriesGrpc],
+  exports: [RunViews, RunQueriesGrpc],
 })
 export class RunViewsModule implements OnModuleDestroy {
   constructor(@Inject(RunViews) private readonly views: RunViews) {}

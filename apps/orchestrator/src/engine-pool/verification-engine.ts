@@ -3,19 +3,27 @@ import { EspalierError } from '#protocol';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { EngineProcess, type EngineProcessOptions } from '../engines/engine-process.js';
 import type { EnginePool } from './engine-pool.js';
+import type { EngineSlot } from './engine-slot.js';
 import { noEngineForRequest } from './placement.js';
 
 export interface BorrowedEngine {
   client: EngineApi;
-  release(): Promise<void>;
+  /** The name of its slot, or '' for a process that was started for the verification. */
+  name: string;
+  /** Whether it is known to be another engine than the one that computed the steps. */
+  isOther: boolean;
+  /** Whether no further engine follows. */
+  isLast: boolean;
 }
 /** A recorded computation that is to be repeated. */
 export interface ComputedBefore {
   threads: number;
   /** The name of the device, such as "cpu" or "cuda:0". */
   device: string;
+  engineName: string;
 }
-export type BorrowEngine = (before: ComputedBefore, signal: AbortSignal) => Promise<BorrowedEngine>;
+/** Lends one engine after another, the most trustworthy first. Each is given back when the next is asked for, or at the end. */
+export type BorrowEngines = (before: ComputedBefore, signal: AbortSignal) => AsyncGenerator<BorrowedEngine, void>;
 
 /** How this orchestrator starts engine processes of its own. */
 export interface OwnEngines {
@@ -24,32 +32,45 @@ export interface OwnEngines {
   devices: readonly string[];
 }
 
-/** @param own how to start an engine, or null where all engines are named and a free one is used */
-export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEngine {
-  return async (before, signal) => {
-    if (own !== null) {
-      const engine = await startOnItsDevice(own, before, signal);
-      return { client: engine.client, release: () => engine.stop() };
-    }
-    const idle = pool.slots.filter((one) => one.status === 'idle');
-    const slot = idle.find(({ about }) => about?.backend === before.device) ?? idle[0];
-    if (slot === undefined) {
-      if (pool.slots.length === 0) throw noEngineForRequest();
-      const states = pool.slots.map(({ name, status }) => `${name} is ${status}`).join(', ');
-      throw new EspalierError('ENGINE_BUSY', `no engine is free (${states}); replay when one is`);
-    }
-    slot.occupy({ doing: 'recorded steps that are computed again', runId: '' });
-    try {
-      const { client } = await slot.acquire();
-      const release = (): Promise<void> => {
+/**
+ * Lends idle engines other than the one that computed the steps first, and then the server's own.
+ * @param own how to start an engine, or null where all engines are named and a free one is used
+ */
+export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEngines {
+  return async function* (before, signal) {
+    const isFree = (slot: EngineSlot): boolean => slot.view().state === 'free' && slot.status === 'idle';
+    const rank = ({ name, about }: EngineSlot): number => (name === before.engineName ? 2 : 0) + (about?.backend === before.device ? 0 : 1);
+    const idle = pool.slots.filter(isFree).toSorted((left, right) => rank(left) - rank(right));
+    // A process of the server stands in for its own slots, which may train again at any time.
+    const wanted = own === null ? idle : idle.filter((slot) => slot.isNamed && rank(slot) === 0);
+    for (const [index, slot] of wanted.entries()) {
+      if (!isFree(slot)) continue; // it got work in the meantime
+      const isLast = own === null && index === wanted.length - 1;
+      slot.occupy({ doing: 'recorded steps that are computed again', runId: '' });
+      try {
+        const { client } = await slot.acquire().catch((error: unknown) => {
+          if (isLast) throw error;
+          return { client: null }; // it was lost just now
+        });
+        if (client !== null) yield { client, name: slot.name, isOther: slot.name !== before.engineName, isLast };
+      } finally {
         slot.leave({ forget: true });
-        return Promise.resolve();
-      };
-      return { client, release };
-    } catch (error) {
-      slot.leave();
-      throw error;
+      }
     }
+    if (own !== null) {
+      const wasOurs = pool.slots.some(({ name, isNamed }) => name === before.engineName && !isNamed);
+      const engine = await startOnItsDevice(own, before, signal);
+      try {
+        yield { client: engine.client, name: '', isOther: !wasOurs, isLast: true };
+      } finally {
+        await engine.stop();
+      }
+      return;
+    }
+    if (wanted.length > 0) return;
+    if (pool.slots.length === 0) throw noEngineForRequest();
+    const states = pool.slots.map(({ name, status }) => `${name} is ${status}`).join(', ');
+    throw new EspalierError('ENGINE_BUSY', `no engine is free (${states}); replay when one is`);
   };
 }
 

@@ -80,6 +80,19 @@ function lineOf(event: RecordedEvent): string {
     }
     case 'TeacherSnapshotted':
       return `teacher ${event.data.mark} snapshotted at ${state(event.data.state)}`;
+    case 'StepsReplayed': {
+      const { cause, engineName, isOtherEngine, tolerance, stretches } = event.data;
+      const why = cause === 'verification' ? 'computed again by a verification' : 'trained again after a rewind';
+      const by = engineName === '' ? 'a process of the server' : `engine ${engineName}`;
+      const other = isOtherEngine ? ', another than the one that trained them' : '';
+      const steps = counted(
+        stretches.reduce((sum, { firstStep, endStep }) => sum + endStep - firstStep, 0),
+        'step',
+      );
+      const differing = stretches.filter(({ agrees }) => !agrees).map(({ firstStep, endStep }) => stepsFrom(firstStep, endStep));
+      const equal = tolerance === null ? 'equal bits' : `equal within ${tolerance}`;
+      return `${steps} ${why} on ${by}${other}: ${differing.length === 0 ? equal : `${differing.join(', ')} differ from the record`}`;
+    }
     case 'TargetSparsityReached': {
       const { step, targetSparsity, remainingSteps } = event.data;
       return `target ${percent(targetSparsity)} reached at step ${step}, ${counted(remainingSteps, 'step remains', 'steps remain')}`;
@@ -111,6 +124,7 @@ type Outcome = Exclude<
       | 'SparsityAdvanced'
       | 'MasksUpdated'
       | 'TeacherSnapshotted'
+      | 'StepsReplayed'
       | 'TargetSparsityReached';
   }
 >;

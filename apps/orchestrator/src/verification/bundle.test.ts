@@ -58,7 +58,10 @@ async function contextOf(): Promise<VerifyContext> {
     views: views as never,
     store: storeOf(recorder.events),
     artifacts,
-    borrowEngine: () => Promise.reject(new Error('not here')),
+    borrowEngines: () => {
+      throw new Error('not here');
+    },
+    runs: { change: () => Promise.reject(new Error('nothing is recorded here')) },
     condition: { missing: null },
   };
 }

@@ -14,6 +14,7 @@ import {
 import { v1 } from '#protocol';
 import { launched, stateAt, Story } from '../pruning-run/testing.js';
 import { Recorder } from '../views/testing.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import type { VerifyContext } from './verify-context.js';
 import { verifyRun } from './verify-run.js';
 
@@ -30,11 +31,14 @@ async function verdicts(): Promise<v1.VerifyRunResponse[]> {
     views: views as never,
     store,
     artifacts,
-    borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
+    borrowEngines: () => {
+      throw new Error('no engine is needed here');
+    },
+    runs: { change: () => Promise.reject(new Error('nothing is recorded here')) },
     condition: { missing: null },
   };
   const all: v1.VerifyRunResponse[] = [];
-  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN }), new AbortController().signal))
+  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN }), BY_SERVER, new AbortController().signal))
     all.push(verdict);
   return all;
 }

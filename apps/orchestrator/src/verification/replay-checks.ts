@@ -3,9 +3,12 @@ import { randomInt } from 'node:crypto';
 import { invalidField, EspalierError, type v1 } from '#protocol';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { RecordReplay } from '../pruning-run/aggregate/run-change.js';
 import { segmentsAfter, stepsOf } from '../views/projection/metrics-reader.js';
+import { replaysMessage } from '../views/run-message.js';
 import type { ReplayPlanner, ReplaySegment } from './replay/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from './replay/replay.js';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { tokenShards } from '../pruning-run/record/training-tokens.js';
 
@@ -17,6 +20,7 @@ export async function* replayChecks(
   request: v1.VerifyRunRequest,
   summary: v1.VerifySummary,
   say: Say,
+  by: CallContext,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const run = planner.run;
@@ -26,7 +30,7 @@ export async function* replayChecks(
     return;
   }
   const verdicts = replaySegments({
-    borrowEngine: context.borrowEngine,
+    borrowEngines: context.borrowEngines,
     artifacts: context.artifacts,
     model: run.model,
     budget: run.budget,
@@ -37,9 +41,11 @@ export async function* replayChecks(
     recordedSteps: ({ revision }) => segmentsAfter(context.views.database, run.runId, revision - 1, 1).flatMap(({ rows }) => stepsOf(rows)),
   });
   let done = 0;
+  const seen: SegmentVerdict[] = [];
   for await (const verdict of verdicts) {
     done += 1;
     note(summary, verdict);
+    seen.push(verdict);
     const { firstStep, endStep } = verdict.segment;
     yield say(
       'replay',
@@ -49,11 +55,60 @@ export async function* replayChecks(
       DONE_BEFORE + ((1 - DONE_BEFORE) * done) / segments.length,
     );
   }
+  for (const verdicts of byEngine(seen)) {
+    const fact = replayFact(verdicts, run.branch, request.tolerance ?? null);
+    try {
+      const { run: after } = await context.runs.change(run.runId, fact, { by });
+      summary.replays = replaysMessage(after.replays);
+      await context.views.summary(run.runId, { atRevision: after.revision });
+    } catch (error) {
+      if (!(error instanceof EspalierError)) throw error;
+      summary.notRecorded = error.message; // such as RUN_DAMAGED: the verdicts hold all the same
+    }
+  }
 }
 
-function note(summary: v1.VerifySummary, { segment, ok, stepDifference, tensorDifferences, numericsFingerprint }: SegmentVerdict): void {
+/** Groups neighbours that one engine computed on the same numerics. */
+function byEngine(verdicts: readonly SegmentVerdict[]): SegmentVerdict[][] {
+  const groups: SegmentVerdict[][] = [];
+  for (const verdict of verdicts) {
+    const last = groups.at(-1)?.[0];
+    const isSame = last?.engine === verdict.engine && last.numericsFingerprint === verdict.numericsFingerprint;
+    if (isSame) groups.at(-1)!.push(verdict);
+    else groups.push([verdict]);
+  }
+  return groups;
+}
+
+function replayFact(verdicts: readonly SegmentVerdict[], branch: number, tolerance: number | null): RecordReplay {
+  const { engine, segment, numericsFingerprint } = verdicts[0]!;
+  return {
+    kind: 'recordReplay',
+    branch,
+    cause: 'verification',
+    engineName: engine.name,
+    isOtherEngine: engine.isOther,
+    device: engine.device,
+    numericsFingerprint,
+    tolerance: numericsFingerprint === segment.numericsFingerprint ? null : tolerance,
+    stretches: verdicts.map(({ segment: { firstStep, endStep, endDigest }, ok }) => ({
+      firstStep,
+      endStep,
+      stateDigest: endDigest,
+      agrees: ok,
+    })),
+  };
+}
+
+function note(
+  summary: v1.VerifySummary,
+  { segment, ok, stepDifference, tensorDifferences, numericsFingerprint, engine }: SegmentVerdict,
+): void {
   summary.replayedSteps += BigInt(segment.endStep - segment.firstStep);
   summary.numericsFingerprint = numericsFingerprint;
+  const { name, isOther } = engine;
+  if (!summary.replayEngines.some((one) => one.name === name && one.other === isOther))
+    summary.replayEngines.push({ name, other: isOther });
   for (const { maxAbs, maxRel } of tensorDifferences) {
     summary.maxAbsDifference = Math.max(summary.maxAbsDifference, maxAbs);
     summary.maxRelDifference = Math.max(summary.maxRelDifference, maxRel);

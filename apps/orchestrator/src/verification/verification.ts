@@ -2,9 +2,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
-import type { BorrowEngine } from '../engine-pool/verification-engine.js';
+import type { BorrowEngines } from '../engine-pool/verification-engine.js';
+import { RunRepository } from '../pruning-run/run-repository.js';
 import { StoreCondition } from '../storage/store-condition.js';
-import { ARTIFACT_STORE, BORROW_ENGINE, EVENT_STORE } from '../provider-names.js';
+import { ARTIFACT_STORE, BORROW_ENGINES, EVENT_STORE } from '../provider-names.js';
 import { RunViews } from '../views/run-views.js';
 import type { VerifyContext } from './verify-context.js';
 
@@ -14,7 +15,8 @@ export class Verification implements VerifyContext {
     @Inject(RunViews) readonly views: RunViews,
     @Inject(EVENT_STORE) readonly store: EventStore,
     @Inject(ARTIFACT_STORE) readonly artifacts: ArtifactStore,
-    @Inject(BORROW_ENGINE) readonly borrowEngine: BorrowEngine,
+    @Inject(BORROW_ENGINES) readonly borrowEngines: BorrowEngines,
+    @Inject(RunRepository) readonly runs: RunRepository,
     @Inject(StoreCondition) readonly condition: StoreCondition,
   ) {}
 }

@@ -1,15 +1,17 @@
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore } from '#event-store';
 import type { v1 } from '#protocol';
+import type { RunRepository } from '../pruning-run/run-repository.js';
 import type { StoreCondition } from '../storage/store-condition.js';
 import type { RunViews } from '../views/run-views.js';
-import type { BorrowEngine } from '../engine-pool/verification-engine.js';
+import type { BorrowEngines } from '../engine-pool/verification-engine.js';
 
 export interface VerifyContext {
   views: RunViews;
   store: EventStore;
   artifacts: ArtifactStore;
-  borrowEngine: BorrowEngine;
+  borrowEngines: BorrowEngines;
+  runs: Pick<RunRepository, 'change'>;
   condition: Pick<StoreCondition, 'missing'>;
 }
 

@@ -8,6 +8,7 @@ import { v1 } from '#protocol';
 import { data as dataIdentity, fact, launched, masked, stateAt, Story } from '../pruning-run/testing.js';
 import type { NewFact, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { Recorder } from '../views/testing.js';
+import { BY_SERVER } from '../event-sourcing/call-context.js';
 import type { VerifyContext } from './verify-context.js';
 import { verifyRun } from './verify-run.js';
 
@@ -78,11 +79,19 @@ async function verify(
     views: views as never,
     store,
     artifacts,
-    borrowEngine: () => Promise.reject(new Error('no engine is needed here')),
+    borrowEngines: () => {
+      throw new Error('no engine is needed here');
+    },
+    runs: { change: () => Promise.reject(new Error('nothing is recorded here')) },
     condition: { missing: null },
   };
   const verdicts: v1.VerifyRunResponse[] = [];
-  for await (const verdict of verifyRun(context, v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }), new AbortController().signal))
+  for await (const verdict of verifyRun(
+    context,
+    v1.VerifyRunRequest.fromPartial({ runId: RUN, ...request }),
+    BY_SERVER,
+    new AbortController().signal,
+  ))
     verdicts.push(verdict);
   return verdicts;
 }

@@ -4,9 +4,11 @@ import { HistoryChecker, lineageProblems, MetricsChecker, type Problem } from '#
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { EventCorruptError, readPastDamage, type EventStore, type StoredEvent } from '#event-store';
 import { counted, invalidField, v1 } from '#protocol';
+import type { CallContext } from '../event-sourcing/call-context.js';
 import { findDiscard } from '../pruning-run/aggregate/discarding.js';
-import { neededArtifacts, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import { neededArtifacts, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { decodeStored, metricsStream, runStream } from '../pruning-run/record/stored-event.js';
+import { replaysMessage } from '../views/run-message.js';
 import { ancestorsOf } from '../queries/lineage.js';
 import { replayChecks } from './replay-checks.js';
 import { RunsMeanwhile } from './runs-meanwhile.js';
@@ -16,6 +18,7 @@ import type { Say, VerifyContext } from './verify-context.js';
 export async function* verifyRun(
   context: VerifyContext,
   request: v1.VerifyRunRequest,
+  by: CallContext,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const { views } = context;
@@ -42,7 +45,9 @@ export async function* verifyRun(
     yield verdict;
   }
   const { planner } = record;
-  if (request.replay) yield* replayChecks(context, planner, request, summary, say, signal);
+  summary.replays = replaysMessage(planner.run?.replays ?? []);
+  summary.steps = BigInt(ownSteps(planner.run));
+  if (request.replay) yield* replayChecks(context, planner, request, summary, say, by, signal);
   yield {
     check: 'summary',
     subject: `run ${runId}`,
@@ -53,6 +58,8 @@ export async function* verifyRun(
     notChecked: false,
   };
 }
+
+const ownSteps = (run: PruningRunState | null): number => (run === null ? 0 : stepOf(run) - (run.origin?.from.step ?? 0));
 
 /** The record of a run as the verification read it. */
 export interface CheckedRecord {

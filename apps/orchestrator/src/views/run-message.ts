@@ -1,4 +1,5 @@
 // Turns a RunSummary into the Run of the public protocol.
+import { replaySummary, type ReplayedSteps } from '#audit';
 import { hasMissedTarget } from '#comparison';
 import { counted, settingsMessageOfRun, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
@@ -13,6 +14,7 @@ import {
   type RecordedEvaluation,
   type RecordedExport,
 } from '../pruning-run/aggregate/pruning-run.js';
+import { settingsToChoose } from '../pruning-run/method/run-settings.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
 import { sizeOf, type ResultSize } from '../pruning-run/planning/result-size.js';
 import type { LivePreparation, LiveWait } from '../live/live-steps.js';
@@ -68,7 +70,7 @@ export function runMessage(
     modelPath: run.model.path,
     weightsDigest: run.model.weightsDigest,
     data: dataMessage(run.data),
-    settings: startIsLost(extras) ? undefined : settingsMessageOfRun(run.settings, run.following),
+    settings: startIsLost(extras) ? undefined : settingsMessageOfRun(run.settings, settingsToChoose(run.settings, run.following)),
     phases: (waitsForSteps(run) ? [] : run.phases).map(({ kind, firstStep, endStep }) => ({
       kind,
       firstStep: BigInt(firstStep),
@@ -117,6 +119,7 @@ export function runMessage(
     revision: BigInt(run.revision),
     digestChain: run.chain,
     rewinds: extras.rewinds.length,
+    replays: replaysMessage(run.replays),
     targetReachedAt: dateOf(run.targetReachedAt),
     targetReachedStep: BigInt(run.targetReachedStep ?? -1),
     engineLeaseUntil: lease === null ? undefined : new Date(lease),
@@ -130,6 +133,11 @@ export function runMessage(
     deletionReason: run.deleted?.reason ?? '',
     preparation: isPrepared(run) || run.status !== 'preparing' ? undefined : (preparation ?? { doing: '', doneShare: 0 }),
   };
+}
+
+export function replaysMessage(replays: readonly ReplayedSteps[]): v1.Replays {
+  const { agreeing, byOtherEngine, differing, engines } = replaySummary(replays);
+  return { agreeing: BigInt(agreeing), byOtherEngine: BigInt(byOtherEngine), differing: BigInt(differing), engines };
 }
 
 function missedTarget({ status, current, settings: { targetSparsity } }: RunSummary['run']): boolean {

@@ -5,6 +5,7 @@ import type { BundleReport } from '#audit';
 import { Output } from '../../output/output.js';
 import { printBundle } from './audit.js';
 
+const replays = { agreeing: 0, byOtherEngine: 0, differing: 0, engines: [] };
 const REPORT: BundleReport = {
   ok: false,
   problems: [
@@ -16,8 +17,8 @@ const REPORT: BundleReport = {
   ],
   manifest: null,
   runs: [
-    { runId: 'abcdefghij23', events: 1_234_567, metricsEvents: 1, steps: 1_400, rewinds: 0, unknownEvents: 0 },
-    { runId: 'bbbbbbbbbbbb', events: 1, metricsEvents: 12, steps: 1, rewinds: 0, unknownEvents: 0 },
+    { runId: 'abcdefghij23', events: 1_234_567, metricsEvents: 1, steps: 1_400, ownSteps: 1_400, rewinds: 0, unknownEvents: 0, replays },
+    { runId: 'bbbbbbbbbbbb', events: 1, metricsEvents: 12, steps: 1, ownSteps: 1, rewinds: 0, unknownEvents: 0, replays },
   ],
   artifacts: 3,
   instructions: [
@@ -32,10 +33,10 @@ const REPORT: BundleReport = {
   publicKey: 'ef'.repeat(32),
 };
 
-function printed(columns: number, withInstructions: boolean): string[] {
+function printed(columns: number, withInstructions: boolean, report = REPORT): string[] {
   const stream = new PassThrough();
   const output = new Output({ json: false, colour: false }, { isLive: false, columns, colour: false, unicode: true }, stream);
-  printBundle({ output }, REPORT, withInstructions);
+  printBundle({ output }, report, withInstructions);
   return (stream.read() as Buffer).toString().trimEnd().split('\n');
 }
 
@@ -55,4 +56,15 @@ test.each([60, 80, 200])('audit check fits %i columns', (columns) => {
   expect(text).toContain('run bbbbbbbbbbbb: 1 event, 12 batches of metrics, 1 step ');
   expect(text).toContain('from step 1234: snapshot 31, state cdcdcdcdcdcd (41 snapshots exist');
   expect(text).toContain('1 problem found, signed by efef');
+});
+
+test('a bundle that holds is said to rest on engines, except for the steps that were computed twice', () => {
+  const twice = { agreeing: 600, byOtherEngine: 200, differing: 0, engines: ['', 'lab'] };
+  const [run] = REPORT.runs;
+  const manifest = { runId: run!.runId } as BundleReport['manifest'];
+  const lines = printed(300, false, { ...REPORT, ok: true, problems: [], manifest, runs: [{ ...run!, replays: twice }] });
+  expect(lines.join(' ')).toContain(
+    'rest on the engines that computed them, except for steps that were computed twice (verify --replay): ' +
+      '600 of 1400 steps, 200 of them by another engine than trained them (a process of the server, lab).',
+  );
 });

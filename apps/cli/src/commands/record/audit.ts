@@ -10,7 +10,7 @@ import type { Context } from '../../command-context.js';
 import { namedFile, requireFilePlace, writeFileWhole } from '../../output/result-files.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, howMany, problemsFound, shortDigest } from '../../output/format.js';
-import { RESTS_ON_ENGINES } from './verify.js';
+import { restsOnEngines } from './verify.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 
 interface ExportOptions {
@@ -108,7 +108,6 @@ export function printBundle({ output }: Pick<Context, 'output'>, report: BundleR
   const { ok, problems, instructions } = report;
   output.text(`${ok ? output.style('green', 'the bundle is whole and true') : output.style('red', problemsFound(problems.length))},`);
   output.line(signatureWords(report));
-  if (ok) output.text(RESTS_ON_ENGINES);
   for (const problem of problems)
     output.indented(`${output.style('red', 'wrong')}  `, 7, `${problem.check}  ${problem.subject}: ${problem.detail}`);
   for (const run of report.runs)
@@ -116,6 +115,8 @@ export function printBundle({ output }: Pick<Context, 'output'>, report: BundleR
       `run ${run.runId}: ${howMany(run.events, 'event')}, ${howMany(run.metricsEvents, 'batch', 'batches')} of metrics, ` +
         howMany(run.steps, 'step'),
     );
+  const own = report.runs.find(({ runId }) => runId === report.manifest?.runId);
+  if (ok && own !== undefined) output.text(restsOnEngines(own.replays, own.ownSteps));
   if (!withInstructions) {
     if (instructions.length > 0) output.text(`${howMany(instructions.length, 'assignment')} of teachers (--instructions shows them)`);
     return;

@@ -1,5 +1,6 @@
 // The command verify, which checks whether the record of a run is complete and true.
 import { Option, type Command } from 'commander';
+import { replayEngineWords, replayWords, type Replays } from '#comparison';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -98,9 +99,10 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
   return summary.ok ? ExitCode.ok : ExitCode.failed;
 }
 
-/** The part of a record that no check proves without an engine. */
-export const RESTS_ON_ENGINES =
-  'Losses and perplexities rest on the engines that computed them, except for steps that were computed again (verify --replay).';
+/** The part of a record that no check proves without an engine, and how much of the run was computed twice. */
+export const restsOnEngines = (replays: Replays | undefined, steps: number | bigint): string =>
+  'Losses and perplexities rest on the engines that computed them, except for steps that were computed twice (verify --replay): ' +
+  `${replays === undefined ? 'none' : replayWords(replays, steps)}.`;
 
 interface Tally {
   good: number;
@@ -127,12 +129,16 @@ function printSummary(output: Output, summary: v1.VerifySummary, checks: Map<str
   }
   const within =
     range.from === undefined && range.to === undefined ? '' : `, the recorded stretches that hold ${range.from ?? ''}..${range.to ?? ''}`;
-  const replayed = summary.replayedSteps > 0n ? `, ${howMany(summary.replayedSteps, 'step')} computed again${within}` : '';
+  const replayed =
+    summary.replayedSteps > 0n
+      ? `, ${howMany(summary.replayedSteps, 'step')} computed again ${replayEngineWords(summary.replayEngines)}${within}`
+      : '';
   const verdict = summary.ok
     ? output.style('green', 'the record is whole and true')
     : output.style('red', problemsFound(summary.problems.length));
-  const { metricsBatches, artifacts } = summary;
+  const { metricsBatches, artifacts, replays, notRecorded } = summary;
   const events = `${howMany(summary.events - metricsBatches, 'event')}, ${howMany(metricsBatches, 'batch', 'batches')} of metrics`;
   output.text(`${verdict}: ${events}, ${howMany(artifacts, 'artifact')}${replayed}`);
-  if (summary.ok) output.text(RESTS_ON_ENGINES);
+  if (notRecorded !== '') output.text(`This replay could not be recorded: ${notRecorded}`);
+  if (summary.ok) output.text(restsOnEngines(replays, summary.steps));
 }

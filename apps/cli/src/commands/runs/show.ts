@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { budgetWords, numericsDifference, reachedWords, shareGone } from '#comparison';
+import { budgetWords, numericsDifference, reachedWords, replayWords, shareGone } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
 import { pathWords } from '#run-files';
 import type { Context } from '../../command-context.js';
@@ -183,6 +183,7 @@ function enginePairs(run: v1.Run): [string, string | undefined][] {
     ['attempt', run.attempt > 1 || run.restarts > 0 ? `${run.attempt}, ${howMany(run.restarts, 'restart')}` : undefined],
     ['numerics', run.numericsFingerprint],
     ['state', shortDigest(run.stateDigest)],
+    ['computed twice', run.replays === undefined || run.step === 0n ? undefined : replayWords(run.replays, run.step - run.forkedAtStep)],
     ['launched', launchWords(run)],
   ];
 }

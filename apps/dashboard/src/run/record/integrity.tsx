@@ -1,6 +1,7 @@
 // Shows whether the record of a run is complete and true. The server checks it on request; the browser remembers the result, its time and
 // its revision.
 import { useState } from 'preact/hooks';
+import { replayWords } from '../../../../../libs/comparison/src/index.js';
 import { May } from '../../api/caller.js';
 import { historyService, troubleOf } from '../../api/client.js';
 import { HistoryService } from '../../generated/espalier/v1/history_service_pb.js';
@@ -26,7 +27,7 @@ function remembered(runId: string): Result | null {
   }
 }
 
-export function Integrity({ run: { runId, revision } }: { run: Run }) {
+export function Integrity({ run: { runId, revision, replays, step, forkedAtStep } }: { run: Run }) {
   const [result, setResult] = useState(remembered(runId));
   const [share, setShare] = useState<number | null>(null);
   const [isShown, show] = useState(false);
@@ -71,7 +72,8 @@ export function Integrity({ run: { runId, revision } }: { run: Run }) {
             <div class="in" aria-live="polite">
               <p>
                 The server checks the chain of digests, every event against its schema, steps, masks and lineage, and every artifact against
-                its digest. Losses and perplexities rest on the engines that computed them, except for steps that are computed again.
+                its digest. Losses and perplexities rest on the engines that computed them, except for steps that were computed twice:{' '}
+                {replays === undefined ? 'none' : replayWords(replays, step - forkedAtStep)}.
               </p>
               <br />
               {result === null ? (

@@ -1,5 +1,5 @@
 // Describes a job of a run: its work, its model, and its progress.
-import { speedWords, spreadWords } from '../../../../../libs/comparison/src/index.js';
+import { replayEngineWords, speedWords, spreadWords } from '../../../../../libs/comparison/src/index.js';
 import { subjectWords } from '../../forms/subjects.js';
 import { JobState, type Job } from '../../generated/espalier/v1/run_service_pb.js';
 import { counted, decimal, percent } from '../../ui/format.js';
@@ -64,8 +64,9 @@ export function resultWords({
 export const hasFailed = ({ state, verified }: Pick<Job, 'state' | 'verified'>): boolean =>
   state === JobState.FAILED || verified?.ok === false;
 
-function verdictWords({ ok, replayedSteps, problems }: NonNullable<Job['verified']>): string {
-  const replayed = `${counted(Number(replayedSteps), 'step')} computed again`;
+function verdictWords({ ok, replayedSteps, replayEngines, problems }: NonNullable<Job['verified']>): string {
+  const by = replayEngines.length === 0 ? '' : ` ${replayEngineWords(replayEngines)}`;
+  const replayed = `${counted(Number(replayedSteps), 'step')} computed again${by}`;
   if (ok) return `everything holds, ${replayed}`;
   return `${counted(problems.length, 'problem')} found, ${replayed}: ${problems[0] ?? ''}`;
 }

@@ -93,8 +93,27 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
   const within = stretchesOf(run, firstStep, step)
     .slice(1)
     .map(({ firstStep: fromStep, ...assignment }) => ({ fromStep, phase, ...assignment }));
-  facts.push(...within.map((one) => ({ type: 'TeacherAssigned', at, data: one }) as const), { type: 'MasksUpdated', at, data });
+  facts.push(
+    ...within.map((one) => ({ type: 'TeacherAssigned', at, data: one }) as const),
+    { type: 'MasksUpdated', at, data },
+    ...reachedAgain(run, reached, at),
+  );
   return [...facts, ...boundaryFacts({ ...run, assignment: within.at(-1) ?? run.assignment }, attempt, reached, at)];
+}
+
+/**
+ * Records that a rewound run came to a state that it had had before. The state holds all that the steps between have done, so these steps
+ * were computed twice with the same result.
+ */
+function reachedAgain(run: PruningRunState, { step, stateDigest }: StateFact, at: string): NewFact[] {
+  const { engine, abandonedStates, abandonedTeachers } = run;
+  const rewoundTo = run.branches.at(-1)?.fromStep;
+  if (engine === null || rewoundTo === undefined) return [];
+  if (!abandonedStates.includes(stateDigest) && !abandonedTeachers.some((one) => one.state.stateDigest === stateDigest)) return [];
+  const { engineName, backend: device, numericsFingerprint } = engine;
+  const stretches = [{ firstStep: rewoundTo, endStep: step, stateDigest, agrees: true }];
+  const by = { engineName, isOtherEngine: false, device, numericsFingerprint };
+  return [{ type: 'StepsReplayed', at, data: { cause: 'retraining', ...by, tolerance: null, stretches } }];
 }
 
 /** The facts at the end of a segment: snapshots that are due, the target if it is reached, and the next teacher. */

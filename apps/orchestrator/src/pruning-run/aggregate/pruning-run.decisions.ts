@@ -6,7 +6,17 @@ import type { NewFact } from '../record/pruning-run.events.js';
 import { findDiscard } from './discarding.js';
 import { runDeleted, runFinished, runStillActive } from './pruning-run.errors.js';
 import { isFinished, isPrepared, stepOf, type PruningRunState } from './pruning-run.state.js';
-import type { Cancel, ConfirmPause, FailPreparation, Launch, Prepare, RecordEvaluation, RecordExport, Resume } from './run-change.js';
+import type {
+  Cancel,
+  ConfirmPause,
+  FailPreparation,
+  Launch,
+  Prepare,
+  RecordEvaluation,
+  RecordExport,
+  RecordReplay,
+  Resume,
+} from './run-change.js';
 import { givenUp } from './engine-decisions.js';
 import { rewound } from './starting-points.js';
 
@@ -98,6 +108,12 @@ export function recordEvaluation(state: PruningRunState | null, change: RecordEv
   if (known) return [];
   const differ = numericsFingerprint !== undefined && run.numericsFingerprint !== null && numericsFingerprint !== run.numericsFingerprint;
   return [{ type: 'EvaluationRecorded', at, data: differ ? { ...data, numericsFingerprint } : data }];
+}
+
+/** Records steps that a verification computed again, unless the run was deleted or rewound in the meantime. */
+export function recordReplay(state: PruningRunState | null, { kind: _, branch, ...data }: RecordReplay, at: string): NewFact[] {
+  const run = begun(state);
+  return run.status === 'deleted' || run.branch !== branch ? [] : [{ type: 'StepsReplayed', at, data }];
 }
 
 export function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {

@@ -1,4 +1,5 @@
 // How each event changes the state of a run. The switch in `evolve` calls these functions.
+import { replaysBefore } from '#audit';
 import { attemptsWithoutProgress } from './restart-policy.js';
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../record/pruning-run.events.js';
 import { phaseOfDone, phasesOf } from '../method/phases.js';
@@ -37,6 +38,8 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     previous: null,
     teachers: [],
     abandonedTeachers: [],
+    abandonedStates: [],
+    replays: [],
     assignment: null,
     targetReachedStep: null,
     targetReachedAt: null,
@@ -207,6 +210,8 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     latestSkips: noSkipsSince(data.toStep),
     teachers: kept,
     abandonedTeachers: [...state.abandonedTeachers, ...abandoned],
+    abandonedStates: state.current === null ? state.abandonedStates : [...state.abandonedStates, state.current.stateDigest],
+    replays: replaysBefore(state.replays, data.toStep),
     assignment: null,
     branch: state.branch + 1,
     branches: [...state.branches, { parentBranch: state.branch, fromStep: data.toStep }],

@@ -1,4 +1,5 @@
 // The state that the events of a run add up to. It is plain data: views fold events with the same `evolve` and copy its fields.
+import type { ReplayedSteps } from '#audit';
 import type { SettingName } from '#protocol';
 import type {
   Budget,
@@ -85,6 +86,10 @@ export interface PruningRunState {
   previous: StateFact | null;
   teachers: Teacher[]; // on the current branch, least pruned first
   abandonedTeachers: Teacher[];
+  /** The digest of the last state of each abandoned branch. */
+  abandonedStates: string[];
+  /** The steps of the current branch that were computed twice. */
+  replays: ReplayedSteps[];
   assignment: { phase: PhaseKind; teacher: TeacherChoice; fromStep: number; reason: TeacherReason; explanation: string } | null;
   targetReachedStep: number | null;
   targetReachedAt: string | null;

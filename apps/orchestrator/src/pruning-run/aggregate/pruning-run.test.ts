@@ -1,3 +1,4 @@
+import { replaySummary } from '#audit';
 import type { NewFact, RunSettings, TeacherChoice } from '../record/pruning-run.events.js';
 import { evolve, fold, isRunnable, teachersUpTo } from './pruning-run.js';
 import { resolveSettings, type RequestedSettings } from '../method/run-settings.js';
@@ -413,6 +414,40 @@ describe('rewinding and forking', () => {
     });
     story.start(2);
     expect(story.state.assignment).toMatchObject({ reason: 'rewound', fromStep: 4 });
+  });
+
+  it('records that steps were computed twice where it comes to a state again that it had had', () => {
+    const story = trained();
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+    story.start(2).train(stateAt(8, 0.022, ' of other bits'), stateAt(12, 0.051));
+    expect(story.facts.filter(({ type }) => type === 'StepsReplayed')).toMatchObject([
+      {
+        data: {
+          cause: 'retraining',
+          engineName: 'local-1',
+          isOtherEngine: false,
+          stretches: [{ firstStep: 4, endStep: 12, agrees: true }],
+        },
+      },
+    ]);
+    expect(replaySummary(story.state.replays)).toEqual({ agreeing: 8, byOtherEngine: 0, differing: 0, engines: ['local-1'] });
+  });
+
+  it('records no replay of a branch that was left meanwhile, and none of a deleted run', () => {
+    const story = trained();
+    const data = { cause: 'verification', engineName: 'lab', isOtherEngine: true, device: 'cpu', numericsFingerprint: 'f1' } as const;
+    const stretches = [{ firstStep: 4, endStep: 12, stateDigest: story.state.current!.stateDigest, agrees: true }];
+    const replay = { kind: 'recordReplay', branch: 0, ...data, tolerance: null, stretches } as const;
+    expect(typesOf(story.when(replay))).toEqual(['StepsReplayed']);
+    expect(replaySummary(story.state.replays)).toMatchObject({ byOtherEngine: 8, engines: ['lab'] });
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 2 }, acceptOtherNumerics: false });
+    expect(replaySummary(story.state.replays)).toMatchObject({ byOtherEngine: 4 }); // steps 4 to 7 remain
+    expect(story.when(replay)).toEqual([]);
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'delete', reason: '', neededElsewhere: new Set() });
+    expect(story.when({ ...replay, branch: 1 })).toEqual([]);
   });
 
   it('keeps the marks that share the state it goes back to', () => {

@@ -1,5 +1,6 @@
 // The aggregate of a run. `evolve` folds events into the state; `decide` turns a change into events by the functions of
 // pruning-run.decisions.ts.
+import { afterReplay } from '#audit';
 import { begun } from '../../event-sourcing/not-begun-error.js';
 import { afterDescribe, describe } from './describing.js';
 import { afterDelete, afterDiscard, discard, remove } from './discarding.js';
@@ -49,6 +50,8 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
       return on.masksUpdated(state, event);
     case 'TeacherSnapshotted':
       return on.teacherSnapshotted(state, event);
+    case 'StepsReplayed':
+      return { ...state, replays: afterReplay(state.replays, event.data) };
     case 'TargetSparsityReached':
       return { ...state, targetReachedStep: event.data.step, targetReachedAt: event.at };
     case 'StepsSkipped':
@@ -130,6 +133,8 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
       return whether.recordEvaluation(state, change, at);
     case 'recordExport':
       return whether.recordExport(state, change, at);
+    case 'recordReplay':
+      return whether.recordReplay(state, change, at);
     case 'describe':
       return describe(whether.alive(state), change, at);
     case 'discard':

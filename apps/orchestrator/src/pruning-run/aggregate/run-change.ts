@@ -132,6 +132,7 @@ export interface Delete extends GivesRoom {
   kind: 'delete';
 }
 export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventData<'EvaluationRecorded'>;
+export type RecordReplay = { kind: 'recordReplay'; branch: number } & PruningRunEventData<'StepsReplayed'>;
 export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
 
 export type RunChange =
@@ -154,5 +155,6 @@ export type RunChange =
   | RecordEvaluation
   | Describe
   | RecordExport
+  | RecordReplay
   | Discard
   | Delete;

@@ -21,6 +21,8 @@ export interface ReplaySegment {
   /** The name of the device that computed the segment. */
   device: string;
   threads: number;
+  /** The name of the slot of that engine. */
+  engineName: string;
   metricsRevision: number;
 }
 
@@ -72,6 +74,7 @@ function segmentOf(
     numericsFingerprint: run.engine!.numericsFingerprint,
     device: run.engine!.backend,
     threads: run.engine!.threads,
+    engineName: run.engine!.engineName,
     metricsRevision,
   };
 }

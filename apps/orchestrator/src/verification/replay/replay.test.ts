@@ -5,20 +5,28 @@ import { encodeFacts } from '../../pruning-run/record/stored-event.js';
 import { ReplayPlanner } from './replay-plan.js';
 import { replaySegments } from './replay.js';
 
-/** Replays a run of one segment. @param fingerprint the numerics of the engine that repeats it */
-async function replay(fingerprint: string, tolerance: number | null): Promise<{ asked: string[]; refusal: unknown; released: number }> {
+/** Replays a run of one segment. @param fingerprint of the engine that repeats it @param before an engine that is lent first */
+async function replay(
+  fingerprint: string,
+  tolerance: number | null,
+  before?: ScriptedEngine,
+): Promise<{ asked: string[]; refusal: unknown; released: number }> {
   const planner = new ReplayPlanner();
   const { facts } = new Story(launched({ totalSteps: 10 })).start().train(stateAt(10, 0.001));
   encodeFacts(facts, '', () => '').events.forEach((event, revision) => planner.push(event, revision));
   const engine = new ScriptedEngine();
   engine.fingerprint = fingerprint;
   let released = 0;
-  const release = (): Promise<void> => {
-    released += 1;
-    return Promise.resolve();
-  };
   const verdicts = replaySegments({
-    borrowEngine: () => Promise.resolve({ client: engine.client, release }),
+    borrowEngines: async function* () {
+      try {
+        if (before !== undefined) yield { client: before.client, name: 'first', isOther: true, isLast: false };
+        yield { client: engine.client, name: 'other', isOther: true, isLast: true };
+        await Promise.resolve();
+      } finally {
+        released += 1;
+      }
+    },
     artifacts: {} as never,
     model,
     data,
@@ -47,6 +55,23 @@ test.each([
   ['other numerics within a tolerance', 'f2', 1e-3],
 ])('%s are trained on', async (_, fingerprint, tolerance) => {
   const { asked, refusal } = await replay(fingerprint, tolerance);
-  expect(asked.slice(0, 3)).toEqual(['openSession', 'loadTrainingTokens', 'initialiseState']);
+  expect(asked.slice(0, 4)).toEqual(['openSession', 'loadTrainingTokens', 'describe', 'initialiseState']);
   expect(refusal).toMatchObject({ message: 'not in the script' }); // the scripted engine trains no segment at once
+});
+
+test.each([1e-3, null])(
+  'with tolerance %p an engine of other numerics is passed over while another may have the right ones',
+  async (tolerance) => {
+    const first = new ScriptedEngine();
+    first.fingerprint = 'f2';
+    const { asked } = await replay('f1', tolerance, first);
+    expect(first.asked).toEqual(['openSession', 'closeSession']);
+    expect(asked).toContain('initialiseState');
+  },
+);
+
+test('an engine that can not open the session is passed over too', async () => {
+  const first = new ScriptedEngine();
+  Object.assign(first.client, { openSession: () => Promise.reject(new Error('no memory')) });
+  expect((await replay('f1', null, first)).asked).toContain('initialiseState');
 });

@@ -1,8 +1,9 @@
 // Computes recorded segments again and compares the states that they end with.
 import type { ArtifactStore } from '#artifact-store';
+import { sha256Hex } from '#audit';
 import { numericsDifference } from '#comparison';
 import { counted, EspalierError, type engineV1 } from '#protocol';
-import type { BorrowEngine } from '../../engine-pool/verification-engine.js';
+import type { BorrowedEngine, BorrowEngines } from '../../engine-pool/verification-engine.js';
 import type { Budget, DataIdentity, ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { initialStateRequest, openingMs, trainRequest, sessionOptions } from '../../engines/wire/engine-requests.js';
@@ -13,7 +14,7 @@ import { firstDifference, type StepDifference } from './step-difference.js';
 import { tokenSources } from '../../pruning-run/record/training-tokens.js';
 
 export interface ReplayInput {
-  borrowEngine: BorrowEngine;
+  borrowEngines: BorrowEngines;
   artifacts: ArtifactStore;
   model: ModelIdentity;
   /** Undefined where the target is a sparsity. */
@@ -35,6 +36,13 @@ export interface SegmentVerdict {
   tensorDifferences: TensorDifference[];
   /** The fingerprint of the engine that repeats the segment. Equal fingerprints give equal bits. */
   numericsFingerprint: string;
+  /** The engine that repeats the segment. */
+  engine: ReplayEngine;
+}
+
+export interface ReplayEngine extends Pick<BorrowedEngine, 'name' | 'isOther'> {
+  /** Such as "cpu" or "cuda:0". */
+  device: string;
 }
 
 interface Outcome {
@@ -47,9 +55,9 @@ interface Outcome {
 export async function* replaySegments(input: ReplayInput): AsyncGenerator<SegmentVerdict> {
   let carried: HeldState | null = null;
   for (const segments of sessionsOf(input.segments)) {
-    const engine = await input.borrowEngine(segments[0]!, input.signal);
+    const engines = input.borrowEngines(segments[0]!, input.signal);
     try {
-      const replay: Replay = new Replay(input, await openSession(input, engine.client, segments[0]!), carried);
+      const replay: Replay = new Replay(input, await sessionOnOneOf(engines, input, segments[0]!), carried);
       try {
         for (const segment of segments) {
           input.signal.throwIfAborted();
@@ -62,20 +70,21 @@ export async function* replaySegments(input: ReplayInput): AsyncGenerator<Segmen
         await replay.close();
       }
     } finally {
-      await engine.release();
+      await engines.return();
     }
   }
 }
 
 /**
- * Groups neighbouring segments that one session can compute: those with the same numerics and threads. Equal numerics come from one device.
+ * Groups neighbouring segments that one session can compute: those that one engine computed with the same numerics and threads. Equal
+ * numerics come from one device.
  */
 function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
   const groups: ReplaySegment[][] = [];
   for (const segment of segments) {
     const before = groups.at(-1)?.at(-1);
-    if (before !== undefined && before.numericsFingerprint === segment.numericsFingerprint && before.threads === segment.threads)
-      groups.at(-1)!.push(segment);
+    const names = ['numericsFingerprint', 'threads', 'engineName'] as const;
+    if (before !== undefined && names.every((name) => before[name] === segment[name])) groups.at(-1)!.push(segment);
     else groups.push([segment]);
   }
   return groups;
@@ -88,14 +97,34 @@ interface HeldState {
 
 interface ReplaySession {
   client: EngineApi;
+  engine: ReplayEngine;
   sessionId: string;
   /** The fingerprint of the engine. Equal fingerprints give equal bits. */
   numericsFingerprint: string;
 }
 
+/** Opens a session on the first engine that has the numerics of the segment and works, or else on the last one. */
+async function sessionOnOneOf(
+  engines: AsyncGenerator<BorrowedEngine, void>,
+  input: ReplayInput,
+  segment: ReplaySegment,
+): Promise<ReplaySession> {
+  let refusal: unknown = new EspalierError('ENGINE_BUSY', 'no engine is free any more; replay when one is');
+  for (;;) {
+    const { value: engine } = await engines.next();
+    if (!engine) throw refusal;
+    try {
+      return await openSession(engine.isLast ? input : { ...input, tolerance: null }, engine, segment);
+    } catch (error) {
+      refusal = error;
+      if (engine.isLast || input.signal.aborted) throw error;
+    }
+  }
+}
+
 async function openSession(
   { model, tolerance, data, artifacts }: ReplayInput,
-  client: EngineApi,
+  { client, name, isOther }: BorrowedEngine,
   segment: ReplaySegment,
 ): Promise<ReplaySession> {
   const { settings } = segment;
@@ -110,7 +139,8 @@ async function openSession(
     );
   }
   await client.loadTrainingTokens(session.sessionId, tokenSources(data), artifacts);
-  return { client, ...session };
+  const { backend: device } = await client.describe();
+  return { client, engine: { name, isOther, device }, ...session };
 }
 
 /** The state is the recorded one. So a measurement that differs is a mistake of the record, not of the computation. */
@@ -152,7 +182,8 @@ class Replay {
     this.last = { digest: this.held, bytes: outcome.state };
     const steps = this.input.recordedSteps(segment);
     const same = outcome.outcome.state!.digest === segment.endDigest;
-    const verdict = { segment, numericsFingerprint: this.session.numericsFingerprint, stepDifference: null, tensorDifferences: [] };
+    const { numericsFingerprint, engine } = this.session;
+    const verdict = { segment, numericsFingerprint, engine, stepDifference: null, tensorDifferences: [] };
     const tolerance = segment.numericsFingerprint === this.session.numericsFingerprint ? 0 : (this.input.tolerance ?? 0);
     if (same) return reachedAgain(verdict, firstDifference(steps, outcome.reports, tolerance), start);
     return tolerance > 0 ? this.compareWithin(verdict, steps, outcome, tolerance, start) : this.narrow(verdict, steps, outcome, start);
@@ -204,7 +235,10 @@ class Replay {
       this.teachers = new Set(trained.teacherDigests);
       result = trained;
     }
-    return { outcome: result!.outcome, state: result!.state as Uint8Array, reports };
+    const { outcome, state } = result!;
+    if (sha256Hex(state as Uint8Array) !== outcome.state!.digest)
+      throw new EspalierError('RESULT_CONTRADICTS_STATE', 'the engine sent a state with another digest than it named');
+    return { outcome, state: state as Uint8Array, reports };
   }
 
   /**

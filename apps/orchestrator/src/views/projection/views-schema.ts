@@ -104,7 +104,7 @@ const TABLES: readonly ViewsTable[] = [
   },
 ];
 
-export const viewsSchema: ViewsSchema = { version: 18, tables: TABLES };
+export const viewsSchema: ViewsSchema = { version: 19, tables: TABLES };
 
 /** The perplexity of runs without an evaluation, which sorts behind all others. */
 export const NO_PERPLEXITY = 1e308;
