@@ -28,9 +28,26 @@ interface Encoder {
   tokenizer: Tokenizer;
   /** The token that ends a text; null: the tokenizer has none. */
   endToken: number | null;
+  /** The tokenizer puts special tokens around a text, so that a document shows by itself where it begins or ends. */
+  marksTexts: boolean;
 }
 
-function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: EncodeRequest, vocabularySize: number): EncodedDocuments {
+function makeEncoder(data: EncodeWorkerData): Encoder {
+  const tokenizer = loadTokenizer(data);
+  const marksTexts = tokenizer.encode('', { add_special_tokens: true }).ids.length > 0;
+  return { tokenizer, endToken: SpecialTokens.of(data).eos?.id ?? null, marksTexts };
+}
+
+/**
+ * Tells whether the end token must follow a document. Documents lie one after the other in a sequence. Where no special token stood between
+ * them, a model would learn to go on from one document into the next.
+ */
+function needsEnd(document: SourceDocument, { marksTexts }: Encoder): boolean {
+  return document.endsWithToken === true || (document.hasSpecialTokens !== true && !marksTexts);
+}
+
+function encodeAll(encoder: Encoder, { batch, documents }: EncodeRequest, vocabularySize: number): EncodedDocuments {
+  const { tokenizer, endToken } = encoder;
   let ids = new Uint32Array(1 << 16);
   const lengths = new Uint32Array(documents.length);
   let count = 0;
@@ -39,7 +56,7 @@ function encodeAll({ tokenizer, endToken }: Encoder, { batch, documents }: Encod
     const encoding = withinTokenLimit(document, () =>
       tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true }),
     );
-    const ends = document.endsWithToken === true && endToken !== null && encoding.ids.at(-1) !== endToken;
+    const ends = endToken !== null && encoding.ids.at(-1) !== endToken && needsEnd(document, encoder);
     const all = ends ? [...encoding.ids, endToken] : encoding.ids;
     lengths[index] = all.length;
     if (count + all.length > ids.length) {
@@ -102,7 +119,7 @@ port.on('message', (request: EncodeRequest) => {
   let response: EncodeResponse;
   progress.at(batch, LOADING);
   try {
-    encoder ??= { tokenizer: loadTokenizer(data), endToken: SpecialTokens.of(data).eos?.id ?? null };
+    encoder ??= makeEncoder(data);
     response = { batch, ...encodeAll(encoder, request, data.vocabularySize) };
   } catch (error) {
     response = { batch, error: toErrorMessage(error) };

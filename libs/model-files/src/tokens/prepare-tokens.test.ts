@@ -322,6 +322,17 @@ describe('bad data is named by code, file and line', () => {
 });
 
 describe('tokenizers', () => {
+  test('the end token follows each document where the tokenizer puts no special token around a text', async () => {
+    const json = JSON.parse(await readFile(join(MODEL, 'tokenizer.json'), 'utf8')) as object;
+    await cp(join(MODEL, 'tokenizer_config.json'), join(folder, 'tokenizer_config.json'));
+    await writeFile(join(folder, 'tokenizer.json'), JSON.stringify({ ...json, post_processor: null }));
+    const path = await file('a.jsonl', jsonl('a b', 'c'));
+    const [begin, end] = [1, 2]; // <s> and </s>
+    const apart = (text: string) => original.encode(text).ids.filter((id) => id !== begin);
+    expect(await idsOf(await prepare(path, { modelPath: folder }))).toEqual([...apart('a b'), end, ...apart('c'), end]);
+    expect(await idsOf(await prepare(path))).toEqual(expected('a b', 'c'));
+  });
+
   test('ids beyond the vocabulary are named with their token and place', async () => {
     const path = await file('a.jsonl', `${jsonl('a b')}${jsonl('a country of mountains')}`);
     const error = await failure(prepare(path, { vocabularySize: 300 }));

@@ -8,7 +8,7 @@ import type { ArtifactStore } from '#artifact-store';
 import type { Packing } from '../rows/data-files.js';
 
 /** Raised whenever the same files would give other tokens than before. */
-const TOKENS_VERSION = 1;
+const TOKENS_VERSION = 2;
 
 export interface TokenIndexKey {
   tokenizerDigest: string;
