@@ -15,6 +15,7 @@ import { registerEngine } from './commands/server/engine.js';
 import { registerEngines } from './commands/server/engines.js';
 import { registerFork } from './commands/runs/fork.js';
 import { registerGenerate } from './commands/results/generate.js';
+import { registerPull } from './commands/hub/pull.js';
 import { registerHelp } from './commands/help.js';
 import { registerLadder } from './commands/results/ladder.js';
 import { registerLaunch } from './commands/runs/launch.js';
@@ -102,6 +103,7 @@ export function buildProgram(json = false): Command {
   registerTls(program);
   registerLogs(program);
   program.commandsGroup('Runs:');
+  registerPull(program);
   registerPlan(program);
   registerLaunch(program);
   registerRuns(program);

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Pair } from 'yaml';
 import { readUserFileSync } from '#files';
+import { HubNameError, hubPath, type HubKind } from '#hub';
 import { EspalierError, namesTableFile, settingsTable, settingOfText, wholeNumberOf, type RequestedValues, type Setting } from '#protocol';
 import type { DataChoice } from './data-source.js';
-import { HubNameError, hubPath, type HubKind } from './hub-names.js';
 import { weightedPath, type WeightedPath } from './weighted-path.js';
 
 const OPTION_FILE_BYTES_MAX = 64 << 10;

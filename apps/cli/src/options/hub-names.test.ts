@@ -1,11 +1,12 @@
 // Tests names of the hub in place of paths, with a cache in the layout of the hub's own programs.
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { hubCache, hubPath, pathWords } from '#hub';
 import { v1 } from '#protocol';
-import { hubCache, hubPath, pathWords } from '#run-files';
 import { runCli, type CliResult } from '../testing/run-cli.js';
 import { testRun, TestServer } from '../testing/test-server.js';
+import { TestHub } from '../../../../libs/hub/src/testing/test-hub.js';
 
 const FIRST = 'a'.repeat(40);
 const SECOND = 'b'.repeat(40);
@@ -119,7 +120,8 @@ test('the cache is where the programs of the hub look', () => {
   expect(hubCache({ HF_HOME: '/c', XDG_CACHE_HOME: '/d' })).toBe('/c/hub');
   expect(hubCache({ XDG_CACHE_HOME: '/d' })).toBe('/d/huggingface/hub');
   expect(hubCache({})).toMatch(/^\/.*\/\.cache\/huggingface\/hub$/);
-  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), { HF_HUB_CACHE: cache })).toBeNull(); // a model is not a data set
+  const offline = { HF_HUB_CACHE: cache, HF_HUB_OFFLINE: '1' };
+  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), offline)).toBeNull(); // a model is not a data set
 });
 
 test('show says name and commit', async () => {
@@ -127,4 +129,65 @@ test('show says name and commit', async () => {
   expect((await cli(['show', 'k3f9'])).stdout).toContain(`org/model at commit ${FIRST}`);
   expect(pathWords('/models/llama')).toBe('/models/llama');
   expect(pathWords('/c/datasets--org--a-b/snapshots/' + FIRST + '/data/x.csv')).toBe(`org/a-b at commit ${FIRST}, data/x.csv`);
+});
+
+describe('what the cache lacks', () => {
+  let hub: TestHub;
+  let home: string;
+  let commit: string;
+  beforeAll(async () => {
+    hub = await TestHub.start();
+    home = join(folder, 'fetched');
+    commit = hub.put('models/org/named', { 'config.json': '{}', 'model.safetensors': 'weights' });
+    hub.put('datasets/org/texts', {
+      'README.md':
+        '---\nconfigs:\n- config_name: raw\n  data_files: [{ split: train, path: raw/train-* }, { split: dev, path: raw/dev* }]\n---\n',
+      'raw/train-00000-of-00002.jsonl': '{}',
+      'raw/train-00001-of-00002.jsonl': '{}',
+      'raw/dev.jsonl': '{}',
+    });
+  });
+  afterAll(() => hub.stop());
+  const online = (args: string[], cwd = folder, server_ = server.address): Promise<CliResult> =>
+    runCli(args, { env: { ESPALIER_SERVER: server_, HF_HOME: home, HF_ENDPOINT: hub.address, HF_HUB_OFFLINE: '' }, cwd });
+
+  test('is fetched for a launch, which records the commit in its paths; the files of a split share its weight', async () => {
+    const data = ['--data', 'org/texts:raw:train=0.5', '--data', 'more.jsonl=0.5', '--validation', 'org/texts:raw:dev'];
+    const { stderr } = await online(['launch', '--model', 'org/named', ...data, '--json']);
+    expect(stderr).toBe('');
+    const { modelPath, data: source } = launched!;
+    expect(pathWords(modelPath)).toBe(`org/named at commit ${commit}`);
+    const files = [source!.trainPath, ...source!.moreTrainPaths].map((path) => basename(path));
+    expect(files).toEqual(['train-00000-of-00002.jsonl', 'train-00001-of-00002.jsonl', 'more.jsonl']);
+    expect(source!.trainWeights).toEqual([0.25, 0.25, 0.5]);
+    expect(pathWords(source!.validationPath)).toMatch(/^org\/texts at commit \w{40}, raw\/dev\.jsonl$/);
+  });
+
+  test('is fetched for the file of a run, and by pull, which prints the path', async () => {
+    const path = join(folder, 'named.yaml');
+    await writeFile(path, 'model: org/named\ndata: [org/texts:raw:dev]\n');
+    expect((await online(['launch', '--config', path, '--json'])).stderr).toBe('');
+    expect(pathWords(launched!.modelPath)).toBe(`org/named at commit ${commit}`);
+    const { stdout } = await online(['pull', '--dataset', 'org/texts:raw:dev']);
+    expect(stdout).toBe(`${launched!.data!.trainPath}\n`);
+  });
+
+  test('is not asked for where a mistyped path is likelier, nor for a server on another machine', async () => {
+    hub.requests.length = 0;
+    await online(['launch', '--model', 'org/nothing', '--data', 'org/train.jsonl', '--json'], join(folder, 'here'));
+    expect(launched).toMatchObject({
+      modelPath: join(folder, 'here/org/nothing'),
+      data: { trainPath: join(folder, 'here/org/train.jsonl') },
+    });
+    const elsewhere = await online(['launch', '--model', 'org/absent', '--data', 'x.jsonl'], folder, '203.0.113.7:7433');
+    expect([elsewhere.exitCode, elsewhere.stderr]).toEqual([2, expect.stringContaining('HUB_NAME_ELSEWHERE') as string]);
+    expect(elsewhere.stderr).toContain('espalier pull org/absent');
+    expect(hub.requests).toEqual([]);
+  });
+
+  test('and what the hub lacks is an error with its name, before the server is asked', async () => {
+    launched = undefined;
+    const { exitCode, stderr } = await online(['launch', '--model', 'org/none', '--data', 'org/texts:raw:dev']);
+    expect([exitCode, stderr, launched]).toEqual([3, expect.stringContaining('has no model org/none') as string, undefined]);
+  });
 });

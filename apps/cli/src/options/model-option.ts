@@ -4,6 +4,6 @@ import { modelFolder } from './parse.js';
 export const MODEL_OPTION = [
   '--model <folder>',
   'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files); or org/name, org/name@revision ' +
-    "in Hugging Face's cache",
+    'of the Hugging Face hub',
   modelFolder,
 ] as const;

@@ -3,9 +3,10 @@ import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { EXPORT_FORMAT_NAMES, typedNumber } from '#comparison';
+import { HubNameError, hubPath, type HubKind } from '#hub';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
-import { HubNameError, hubPath, weightedPath, type HubKind, type WeightedPath } from '#run-files';
+import { weightedPath, type WeightedPath } from '#run-files';
 import { statusCode, statusWord } from '../output/format.js';
 
 export function wholeNumber(text: string): number {

@@ -17,7 +17,12 @@ interface Surroundings {
 }
 
 /** The variables that the command sees. */
-const variables = ({ env }: Surroundings): NodeJS.ProcessEnv => ({ PATH: process.env['PATH'], HOME: process.env['HOME'], ...env });
+const variables = ({ env }: Surroundings): NodeJS.ProcessEnv => ({
+  PATH: process.env['PATH'],
+  HOME: process.env['HOME'],
+  HF_HUB_OFFLINE: '1',
+  ...env,
+});
 
 let earlier: Promise<unknown> = Promise.resolve();
 

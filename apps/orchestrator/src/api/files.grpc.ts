@@ -1,7 +1,7 @@
 // Lists the files of the server's machine that a form may name.
 import { homedir } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
-import { hubCache } from '#run-files';
+import { hubCache } from '#hub';
 import { unary, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { ORCHESTRATOR_CONFIG } from '../provider-names.js';

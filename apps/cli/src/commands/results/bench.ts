@@ -9,7 +9,8 @@ import type { Context } from '../../command-context.js';
 import { benchRun } from '../../engine-calls.js';
 import { writeFileWhole } from '../../output/result-files.js';
 import { measureTable, tableWords } from '../../options/measured-table.js';
-import { absolutePath, exportFormat, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
+import { HubFiles } from '../../options/hub-files.js';
+import { exportFormat, modelFolder, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
 import { bytes, count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
@@ -53,7 +54,7 @@ export function registerBench(program: Command): void {
     .option('--dtype <type>', 'bf16 or f32 (default: f32 where the model is stored so, else bf16)')
     .option('--format <format>', 'format of the export whose parameters are shown (default: hf-remote)', exportFormat)
     .option('--table', 'measure the seconds by width of a model, for --speed-table of a launch')
-    .option('--model <folder>', 'with --table: the model', absolutePath)
+    .option('--model <folder>', 'with --table: the model', modelFolder)
     .option('--on <device>', 'with --table: measure on an engine with this device, e.g. cpu (default: any)')
     .option('--phase <phase>', 'with --table: decode or prefill (default: decode)')
     .option('--context <tokens>', 'with --table: tokens before the new one, or tokens of the prompt (default: 2048)', positiveNumber)
@@ -156,7 +157,7 @@ async function writeTable(context: Context, runId: string | undefined, options: 
   const misplaced = (['teacher', 'export', 'prompt', 'tokens', 'format'] as const).find((name) => options[name] !== undefined);
   if (misplaced !== undefined) throw usage(`--${misplaced} has no meaning with --table`);
   const request = {
-    modelPath: model,
+    modelPath: await new HubFiles(context).model(model),
     on: options.on ?? '',
     phase: options.phase ?? '',
     context: options.context ?? 0,

@@ -6,6 +6,7 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { requireFilePlace, writeFileWhole } from '../../output/result-files.js';
 import { evaluateRun, evaluateTasks } from '../../engine-calls.js';
+import { HubFiles } from '../../options/hub-files.js';
 import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, windowTokens } from '../../options/parse.js';
 import { typedOption } from '../../options/typed-values.js';
 import { measured, subjectWords } from '../../output/evaluation-words.js';
@@ -87,6 +88,7 @@ export function registerEvaluate(program: Command): void {
   );
   action<EvaluateOptions>(evaluate, async (context, [runId], options) => {
     requireFitting(options);
+    if (options.data !== undefined) options.data = await new HubFiles(context).text(options.data);
     if (options.closings === true) {
       const { layer: layers, teacher, data: dataPath = '', textColumn = '', window = 0, tokens } = options;
       return showClosings(context, runId!, { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window, tokens } });

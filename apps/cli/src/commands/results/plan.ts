@@ -6,6 +6,7 @@ import type { Context } from '../../command-context.js';
 import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
 import { addSettingOptions, settingsOf } from '../../options/settings-options.js';
 import { addTableOptions, requireNoTable, settingsWithTable } from '../../options/table-options.js';
+import { HubFiles } from '../../options/hub-files.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath } from '../../options/parse.js';
 import { bytes, count, decimal, duration, howMany, percent } from '../../output/format.js';
@@ -76,7 +77,7 @@ async function launchToPlan(context: Context, options: PlanOptions): Promise<Req
       hint: 'the runs: espalier runs',
     });
   const file = await runFileFor(options);
-  const modelPath = needed('--model', options.model ?? file.model);
+  const modelPath = await new HubFiles(context).model(needed('--model', options.model ?? file.model));
   return { modelPath, settings: await settingsWithTable(context, options, file, modelPath) };
 }
 

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { dataSource, type DataChoice } from '#run-files';
 import { CliError, ExitCode } from '../../cli-error.js';
+import { HubFiles } from '../../options/hub-files.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
 import { absolutePath, requestId, wholeNumber } from '../../options/parse.js';
@@ -96,7 +97,7 @@ export function registerFork(program: Command): void {
       ...labelsOf(options, file),
       parentRunId: parentRunId!,
       from,
-      data: Object.keys(data).length === 0 ? undefined : dataSource(data),
+      data: Object.keys(data).length === 0 ? undefined : await new HubFiles(context).source(dataSource(data)),
       settings: settingsOf(options, file.settings),
     });
     const note = await lostTeachersNote(connection, parentRunId!, from);

@@ -7,6 +7,7 @@ import { ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { addLabelOptions, labelsOf, type LabelOptions } from '../../options/label-options.js';
 import { addDataOptions, dataChoice } from '../../options/data-options.js';
+import { HubFiles } from '../../options/hub-files.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath, requestId } from '../../options/parse.js';
 import { needed, runFileFor, type MeasuredOn } from '../../options/run-file.js';
@@ -60,8 +61,9 @@ export function registerLaunch(program: Command): void {
     const { connection, output } = context;
     const file = await runFileFor(options);
     const data = dataChoice(options, file);
-    const modelPath = needed('--model', options.model ?? file.model);
-    const source = dataSource({ ...data, data: needed('--data', data.data) });
+    const hub = new HubFiles(context);
+    const modelPath = await hub.model(needed('--model', options.model ?? file.model));
+    const source = await hub.source(dataSource({ ...data, data: needed('--data', data.data) }));
     const settings = await settingsWithTable(context, options, file, modelPath, source);
     const request = v1.LaunchRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),

@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { budgetWords, numericsDifference, reachedWords, replayWords, shareGone } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
-import { pathWords } from '#run-files';
+import { pathWords } from '#hub';
 import type { Context } from '../../command-context.js';
 import {
   bar,

@@ -6,6 +6,7 @@ import { readStudy, STUDY_FILE_BYTES_MAX } from '#run-files';
 import { ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import { requireFilePlace, writeFileWhole } from '../../output/result-files.js';
+import { HubFiles } from '../../options/hub-files.js';
 import { absolutePath } from '../../options/parse.js';
 import { readYamlText } from '../../options/yaml-text.js';
 import { decimal, enumWord, howMany, percent, when } from '../../output/format.js';
@@ -50,6 +51,7 @@ function registerLaunch(study: Command): void {
   action<{ watch?: boolean }>(launch, async (context, [path], options) => {
     const { connection, output } = context;
     const file = readStudy(path!, await readYamlText(path!, STUDY_FILE, STUDY_FILE_BYTES_MAX), STUDY_FILE);
+    await fetchNames(context, file.request);
     const response = await connection
       .call(connection.studies, connection.studies.launchStudy, file.request, LAUNCH_TIMEOUT_MS)
       .catch((error: unknown) => {
@@ -65,6 +67,15 @@ function registerLaunch(study: Command): void {
     output.result(detail, () => printStudy(output, detail, undefined));
     return detail.study!.runsFailed > 0 ? ExitCode.failed : 0;
   });
+}
+
+/** Fetches what runs of the study name on the hub, one name after the other. */
+async function fetchNames(context: Context, { runs }: v1.LaunchStudyRequest): Promise<void> {
+  const hub = new HubFiles(context);
+  for (const run of runs) {
+    run.modelPath = await hub.model(run.modelPath);
+    if (run.data !== undefined) run.data = await hub.source(run.data);
+  }
 }
 
 function printLaunched(output: Output, { study: launched, added }: v1.LaunchStudyResponse): void {
