@@ -16,6 +16,7 @@ import { registerEngines } from './commands/server/engines.js';
 import { registerFork } from './commands/runs/fork.js';
 import { registerGenerate } from './commands/results/generate.js';
 import { registerPull } from './commands/hub/pull.js';
+import { registerPush } from './commands/hub/push.js';
 import { registerHelp } from './commands/help.js';
 import { registerLadder } from './commands/results/ladder.js';
 import { registerLaunch } from './commands/runs/launch.js';
@@ -114,6 +115,7 @@ export function buildProgram(json = false): Command {
   program.commandsGroup('Results:');
   registerEvaluate(program);
   registerExport(program);
+  registerPush(program);
   registerCheck(program);
   registerTasks(program);
   registerGenerate(program);

@@ -198,7 +198,7 @@ export class TestHub {
     }
     if (path.endsWith('.git/info/lfs/objects/batch')) {
       const { objects } = JSON.parse(text) as { objects: { oid: string; size: number }[] };
-      const answered = objects.map((one) => ({ ...one, actions: { upload: { href: `${this.address}/lfs/${one.oid}`, header: {} } } }));
+      const answered = objects.map((one) => ({ ...one, actions: { upload: { href: `${this.storage}/lfs/${one.oid}`, header: {} } } }));
       return json(response, { transfer: 'basic', objects: answered });
     }
     const [, committed] = /^\/api\/models\/([^/]+\/[^/]+)\/commit\//.exec(path) ?? [];
