@@ -16,7 +16,7 @@ import { firstOf, PERPLEXITY_DTYPE } from './evaluations.js';
  * seconds where other programs use the machine. So the steps of recovery are timed for longer.
  */
 const PRUNING = { share: 0.02, mostSeconds: 5 };
-const RECOVERY = { share: 0.05, mostSeconds: 20 };
+const RECOVERY = { share: 0.05, mostSeconds: 10 };
 const FEWEST_STEPS = 3;
 const MOST_STEPS = 200;
 /** A calibration is timed on this share of its sequences. */

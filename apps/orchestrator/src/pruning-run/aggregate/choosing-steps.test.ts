@@ -76,10 +76,10 @@ describe('a run with a time', () => {
   it('is refused with the shortest time that works', () => {
     const story = timed({ time: 20 });
     expect(() => story.when(choose)).toThrow(
-      refusal('TIME_TOO_SHORT', 'is 20s: the shortest time that works here is 29s, with 10 of pruning'),
+      refusal('TIME_TOO_SHORT', 'is 20s: the shortest time that works here is 23s, with 10 of pruning'),
     );
-    expect(() => timed({ time: 28 }).when(choose)).toThrow(refusal('TIME_TOO_SHORT', 'is 28s'));
-    expect(typeof chosenBy(timed({ time: 29 })).expectedSeconds).toBe('number');
+    expect(() => timed({ time: 22 }).when(choose)).toThrow(refusal('TIME_TOO_SHORT', 'is 22s'));
+    expect(typeof chosenBy(timed({ time: 23 })).expectedSeconds).toBe('number');
   });
 
   it('names the time or the steps, not both', () => {
@@ -101,8 +101,8 @@ describe('a run with a time', () => {
 it('a perplexity of a short run is taken over the beginning of the text, and a baseline measures all', () => {
   const tokens = (requested: RequestedSettings): number => resolveSettings(requested, model).evaluationTokens;
   expect(tokens({ totalSteps: 2, recoverSteps: 0 })).toBe(4096);
-  expect(tokens({ totalSteps: 60, recoverSteps: 400 })).toBe(32_768);
-  expect(tokens({})).toBe(524_288);
+  expect(tokens({ totalSteps: 60, recoverSteps: 400 })).toBe(16_384);
+  expect(tokens({})).toBe(262_144);
   expect(tokens({ recipe: 'wanda' })).toBe(0);
 });
 

@@ -40,7 +40,7 @@ function recoverSteps({ preset, recipe, totalSteps, time }: RunSettings): number
 }
 
 /** A perplexity costs the time of a few steps: its text has at most this share of the tokens that a run trains on. */
-const EVALUATED_SHARE = 1 / 4;
+const EVALUATED_SHARE = 1 / 8;
 const FEWEST_TOKENS_EVALUATED = 4096;
 
 /**
