@@ -37,6 +37,13 @@ const ids = new Uint32Array(3200).map((_, i) => (i * i * 7 + i) % 2048);
 const folder = mkdtempSync(join(tmpdir(), 'espalier-addon-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/** A file of a state. */
+function fileOf(bytes: Uint8Array): string {
+  const file = join(mkdtempSync(join(folder, 'state-')), 'state');
+  writeFileSync(file, bytes);
+  return file;
+}
+
 const small = sessionSettings({ batchSize: 2, sequenceLength: 32 });
 const open = (teachers = 64): Promise<Session> => Session.open({ modelFolder: tinyModel, settings: small, threads: 1, teachers });
 
@@ -152,7 +159,7 @@ test('errors keep their code and name the field', async () => {
   await expect(opened({ settings: { ...small, loraRank: 0 } })).rejects.toEqual(failure('INVALID_ARGUMENT', 'settings.loraRank'));
   await expect(evaluateModel(tinyModel, { ids: new Uint32Array([1, 2, 5000]), window: 3 })).rejects.toThrow('outside the vocabulary');
   const session = await open();
-  await expect(session.importState(new Uint8Array(100))).rejects.toEqual(failure('STATE_CORRUPT'));
+  await expect(session.importState(fileOf(new Uint8Array(100)))).rejects.toEqual(failure('STATE_CORRUPT'));
   await expect(session.setData(ids.subarray(0, 10))).rejects.toEqual(failure('INVALID_ARGUMENT', 'sources[0]'));
   await expect(session.train(segment(0, 1))).rejects.toThrow('no training data');
   await session.setData(ids);
@@ -286,7 +293,7 @@ describe('training', () => {
     await first.close();
     const second = await open();
     await second.setData(ids);
-    expect((await second.importState(saved.bytes)).digest).toBe(saved.digest);
+    expect((await second.importState(fileOf(saved.bytes))).digest).toBe(saved.digest);
     expect((await second.train(segment(9, 15))).state.digest).toBe(exported.digest);
     await second.close();
   });
@@ -295,13 +302,13 @@ describe('training', () => {
     const session = await ready();
     await session.train(segment(0, 8));
     const snapshot = await session.exportState();
-    await expect(session.loadTeacher('0'.repeat(64), snapshot.bytes)).rejects.toEqual(failure('STATE_CORRUPT', 'digest'));
+    await expect(session.loadTeacher('0'.repeat(64), fileOf(snapshot.bytes))).rejects.toEqual(failure('STATE_CORRUPT', 'digest'));
     const intact = await session.train(segment(8, 6));
-    await session.importState(snapshot.bytes);
-    await session.loadTeacher(snapshot.digest, snapshot.bytes);
+    await session.importState(fileOf(snapshot.bytes));
+    await session.loadTeacher(snapshot.digest, fileOf(snapshot.bytes));
     const taught = await session.train(segment(8, 6, { teachers: [{ firstStep: 8, digest: snapshot.digest }] }));
     expect(taught.state.digest).not.toBe(intact.state.digest);
-    await session.importState(snapshot.bytes);
+    await session.importState(fileOf(snapshot.bytes));
     expect((await session.train(segment(8, 6))).state.digest).toBe(intact.state.digest);
 
     // Only the last 64 teachers stay in memory. An older one must be loaded again.
@@ -311,7 +318,7 @@ describe('training', () => {
       await session.initialise(BigInt(100 + i));
       const other = await session.exportState();
       digests.push(other.digest);
-      inMemory = await session.loadTeacher(other.digest, other.bytes);
+      inMemory = await session.loadTeacher(other.digest, fileOf(other.bytes));
     }
     expect(inMemory).toEqual(digests.slice(1).reverse());
     expect(session.teachersKept).toBe(inMemory.length);
@@ -335,12 +342,12 @@ describe('training', () => {
       teachers.push({ digest, bytes, file });
     }
     const last = teachers.at(-1)!;
-    for (const { digest, bytes } of teachers) await session.loadTeacher(digest, bytes);
+    for (const { digest, bytes } of teachers) await session.loadTeacher(digest, fileOf(bytes));
     const stretches = teachers.map(({ digest }, index) => ({ firstStep: 8 + 2 * index, digest }));
     const loaded = await session.train(segment(8, 8, { teachers: stretches }));
 
     const other = await ready(); // has none of the teachers in memory
-    await other.importState(last.bytes);
+    await other.importState(fileOf(last.bytes));
     const teacherFiles = teachers.map(({ digest, file }) => ({ digest, file }));
     await other.train(segment(8, 3, { teachers: stretches.slice(0, 2), teacherFiles, nextTeacher: stretches[2]!.digest }));
     const rest = [{ firstStep: 11, digest: stretches[1]!.digest }, ...stretches.slice(2)];
@@ -349,7 +356,7 @@ describe('training', () => {
     expect(new Set(read.teachers)).toEqual(new Set(teachers.map(({ digest }) => digest)));
 
     const third = await ready();
-    await third.importState(last.bytes);
+    await third.importState(fileOf(last.bytes));
     writeFileSync(last.file, last.bytes.subarray(0, 100));
     const refusal: unknown = await third
       .train(segment(8, 2, { teachers: [{ firstStep: 8, digest: last.digest }], teacherFiles }))
@@ -369,18 +376,18 @@ describe('training', () => {
     const strong = await session.exportState();
     await session.train(segment(8, 6));
     const weak = await session.exportState();
-    for (const { digest, bytes } of [strong, weak]) await session.loadTeacher(digest, bytes);
+    for (const { digest, bytes } of [strong, weak]) await session.loadTeacher(digest, fileOf(bytes));
     const changes = [{ firstStep: 14, digest: weak.digest }, { firstStep: 17, digest: strong.digest }, { firstStep: 22 }];
     let one = await session.train(segment(14, 3, { teachers: changes.slice(0, 1) }));
     one = await session.train(segment(17, 5, { teachers: changes.slice(1, 2) }));
     one = await session.train(segment(22, 4));
     const reports: StepReport[] = [];
-    await session.importState(weak.bytes);
+    await session.importState(fileOf(weak.bytes));
     const whole = await session.train(segment(14, 12, { teachers: changes }), { onReports: (batch) => reports.push(...batch) });
     expect(whole).toMatchObject({ stepsDone: 12, stopped: false, state: { digest: one.state.digest } });
     expect(reports.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, index) => BigInt(14 + index)));
 
-    await session.importState(weak.bytes);
+    await session.importState(fileOf(weak.bytes));
     const scheduledSparsity = Array(50_000).fill(0.1) as number[];
     const abort = new AbortController();
     const stopped = await session.train(
@@ -416,8 +423,8 @@ describe('training', () => {
     const teachers = [{ firstStep: reached.stepsDone, digest: reached.state.digest }];
     const kept = await session.train(segment(reached.stepsDone, 5, { teachers }));
     const other = await ready();
-    await other.importState(reached.stateBytes!);
-    expect(await other.loadTeacher(reached.state.digest, reached.stateBytes!)).toEqual([reached.state.digest]);
+    await other.importState(fileOf(reached.stateBytes!));
+    expect(await other.loadTeacher(reached.state.digest, fileOf(reached.stateBytes!))).toEqual([reached.state.digest]);
     expect((await other.train(segment(reached.stepsDone, 5, { teachers }))).state.digest).toBe(kept.state.digest);
     expect((await other.train(segment(reached.stepsDone + 5, 1))).stateBytes).toBeNull();
     await session.close();
@@ -438,11 +445,11 @@ describe('training', () => {
     session.nameTeacher(first.keptAs, digest);
     const end = await session.train(taught(4, digest));
     expect(end.teachers).toEqual([digest, second.keptAs]);
-    await other.importState(second.stateBytes!);
-    await other.loadTeacher(digest, first.stateBytes!);
+    await other.importState(fileOf(second.stateBytes!));
+    await other.loadTeacher(digest, fileOf(first.stateBytes!));
     expect((await other.train(taught(4, digest))).state.digest).toBe(end.state.digest);
     // A teacher that is there already is not kept twice, and a name for one that is gone changes nothing.
-    await session.loadTeacher(newer, second.stateBytes!);
+    await session.loadTeacher(newer, fileOf(second.stateBytes!));
     session.nameTeacher(second.keptAs, newer);
     session.nameTeacher('unnamed 99', 'f'.repeat(64));
     expect((await session.train(segment(6, 1))).teachers.sort()).toEqual([digest, newer].sort());

@@ -65,6 +65,7 @@ export type {
   StateSummary,
   StepReport,
   TeacherStretch,
+  TokenFile,
   TokenSource,
   TrainerOptions,
 } from './native.js';
@@ -257,8 +258,9 @@ export class Session {
     return this.job(() => this.native.initialise({ seed, closed, ...(shape === undefined ? {} : { shape }) }));
   }
 
-  importState(bytes: Uint8Array): Promise<StateSummary> {
-    return this.job(() => this.native.importState({ bytes }));
+  /** Takes the state in a file or a folder of slices. @param digest that it must have; '' is not compared */
+  importState(stateFile: string, digest = ''): Promise<StateSummary> {
+    return this.job(() => this.native.importState({ stateFile, digest }));
   }
 
   exportState(): Promise<{ digest: string; bytes: Uint8Array }> {
@@ -269,9 +271,12 @@ export class Session {
     return this.job(() => this.native.summary());
   }
 
-  /** Makes a snapshot available to `train` by its digest. Returns the digests of all teachers that are now in memory. */
-  loadTeacher(digest: string, bytes: Uint8Array): Promise<string[]> {
-    return this.job(() => this.native.loadTeacher({ digest, bytes }));
+  /**
+   * Makes a snapshot available to `train` by its digest. Returns the digests of all teachers that are now in memory.
+   * @param isCompared false: the digest is known to be that of the state
+   */
+  loadTeacher(digest: string, stateFile: string, isCompared = true): Promise<string[]> {
+    return this.job(() => this.native.loadTeacher({ digest, stateFile, isCompared }));
   }
 
   /** Names the teacher that a segment kept without its digest. May be called while a job runs. */

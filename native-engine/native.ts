@@ -87,6 +87,7 @@ export interface TrainerOptions {
   /** The share of the prunable parameters that is gone when the model's own weights begin to learn. Only the plan of memory uses it. */
   plannedSparsity?: number | undefined;
   teachers: number; // the most snapshots that instruct the run; with 0 none is kept in memory
+  sliceBytes: number; // a state that is larger is kept in slices of this size: a multiple of 4,096, up to 2 GiB
   device: string; // "auto", or the name of a device
 }
 
@@ -159,13 +160,18 @@ export interface SegmentOptions {
   /** The files of teachers that need not be in memory. Each is read before its turn comes, while other steps are trained. */
   teacherFiles?: readonly { digest: string; file: string }[] | undefined;
   returnState: boolean;
+  /** Where to write a state in slices that is returned: to this path "-" and the state's step are added. */
+  stateFolder?: string | undefined;
   /** The caller computes the digest, and the result's is ''. A state that is kept as a teacher then waits for its name (nameTeacher). */
   digestLater?: boolean | undefined;
 }
 
 export interface SegmentResult {
   state: StateSummary;
-  stateBytes: Uint8Array | null; // null unless returnState
+  stateBytes: Uint8Array | null; // null unless returnState, and where the state is in slices
+  stateFolder: string; // the folder of a returned state in slices, which has its digest; '': it is not in slices
+  stateSize: number; // the bytes of the state, handed out or not
+  stateSeconds: number; // the seconds that writing slices took, which are among those of the segment
   teachers: string[]; // the digests of the teachers in memory; a teacher without a digest is called as in keptAs
   /** The name of the state as a teacher until nameTeacher gives it its digest; '': it has its digest, or is not a teacher. */
   keptAs: string;
@@ -281,12 +287,13 @@ export interface NativeSession {
   release(): Promise<void>;
   setData(options: { sources: TokenSource[] }): Promise<number>; // returns the number of rows
   initialise(options: { seed: bigint; closed: number; shape?: ShapeTarget }): Promise<StateSummary>;
-  importState(options: { bytes: Uint8Array }): Promise<StateSummary>;
+  /** The state is in a file, or in slices in a folder. It must have the digest, unless that is ''. */
+  importState(options: { stateFile: string; digest: string }): Promise<StateSummary>;
   exportState(): Promise<{ digest: string; bytes: Uint8Array }>;
   nameTeacher(options: { keptAs: string; digest: string }): void; // may be called while a job runs
   summary(): Promise<StateSummary>;
   describeState(options: { stateFile: string }): Promise<StateSummary>; // of a file; its digest is ''
-  loadTeacher(options: { digest: string; bytes: Uint8Array }): Promise<string[]>;
+  loadTeacher(options: { digest: string; stateFile: string; isCompared: boolean }): Promise<string[]>;
   /** A number among the reports is the share of the calibration that is done, in a one-step pruning or a refit. */
   train(options: SegmentOptions, onReports?: (reports: (StepReport | number)[]) => void): Promise<SegmentResult>;
   evaluate(options: EvaluateOptions, onReports?: (doneShares: number[]) => void): Promise<EvaluationResult>;

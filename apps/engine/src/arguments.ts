@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { typedNumber } from '#comparison';
+import { SLICE_BYTES } from '#files';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 
 const usage = `espalier engine: one process, one device or several alike, driven over espalier.engine.v1
@@ -17,7 +18,8 @@ const usage = `espalier engine: one process, one device or several alike, driven
   --device DEVICE       auto, or one that DescribeEngine lists; default: auto, the first that can be used. Several alike, joined by +,
                         compute the steps of a run together: cuda:0+cuda:1
   --threads N           processor threads of each device; default 0: all, shared out among them
-  --scratch FOLDER      where outlines of offered models lie; default: the system's folder for such
+  --scratch FOLDER      where outlines of offered models lie, and states on their way to and from an orchestrator that shares no folder;
+                        default: the system's folder for such
   --exit-with-stdin     end when standard input closes, so that the process never outlives its parent
   --allow-insecure-remote  listen on an address other machines can reach; there is no encryption and no login
   --list-devices        print what DEVICE may be as JSON, and end
@@ -43,6 +45,8 @@ export interface EngineArguments {
   device: string;
   threads: number;
   scratch: string | undefined;
+  /** A larger state is kept in slices of this size. Tests set it by ESPALIER_SLICE_BYTES; all engines of a server must have the same. */
+  sliceBytes: number;
   exitWithStdin: boolean;
 }
 
@@ -77,6 +81,7 @@ export function parseArguments(args: string[]): EngineArguments {
     device: values.device ?? 'auto',
     threads,
     scratch: values.scratch,
+    sliceBytes: Number(process.env['ESPALIER_SLICE_BYTES'] ?? SLICE_BYTES),
     exitWithStdin: values['exit-with-stdin'] ?? false,
   };
 }

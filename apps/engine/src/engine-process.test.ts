@@ -372,8 +372,8 @@ describe('one engine', () => {
     await sendTokens(engine, again.sessionId);
     const importing = (digest: string): Promise<engineV1.ImportStateResponse> =>
       upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(engine.client, engine.client.importState, [
-        { sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100), address: '' },
-        { sessionId: '', digest: '', chunk: first.state.subarray(100), address: '' },
+        { sessionId: again.sessionId, digest, chunk: first.state.subarray(0, 100), addresses: [], stateFile: '' },
+        { sessionId: '', digest: '', chunk: first.state.subarray(100), addresses: [], stateFile: '' },
       ]);
     await expect(importing('0'.repeat(64))).rejects.toEqual(refused('STATE_CORRUPT', 'digest'));
     expect((await importing(first.outcome.state!.digest)).state!.digest).toBe(first.outcome.state!.digest);
@@ -389,7 +389,7 @@ describe('one engine', () => {
     const untaught = all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })));
     await expect(untaught).rejects.toEqual(refused('TEACHER_NOT_LOADED'));
     await upload<engineV1.LoadTeacherRequest, unknown>(engine.client, engine.client.loadTeacher, [
-      { sessionId: again.sessionId, digest, chunk: first.state, address: '' },
+      { sessionId: again.sessionId, digest, chunk: first.state, addresses: [], stateFile: '' },
     ]);
     expect(trained(await all(engine.client.train(segment(again.sessionId, 20, 2, { teachers })))).outcome.stepsDone).toBe(2n);
   });
@@ -736,7 +736,7 @@ describe('one engine', () => {
     const bytes = Buffer.alloc(8 << 20);
     await expect(
       upload<engineV1.ImportStateRequest, unknown>(client, client.importState as never, [
-        { sessionId, digest: '', chunk: bytes, address: '' },
+        { sessionId, digest: '', chunk: bytes, addresses: [], stateFile: '' },
       ]),
     ).rejects.toEqual(refused('STATE_CORRUPT', 'state'));
     expect(trained(await all(client.train(segment(sessionId, 0, 1)))).outcome.stepsDone).toBe(1n);

@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { engineV1, invalidField, releaseOf } from '#protocol';
 import { chosenDevice, describeEngine, describeState, inspectModel, numericsFingerprint } from '#native-engine';
-import { receive } from './calls/chunks.js';
 import { evaluate } from './calls/evaluate.js';
 import { exportModel } from './calls/export-model.js';
 import { generate, measureSpeed, measureTable } from './calls/generate.js';
@@ -10,10 +9,10 @@ import { bidirectional, clientStreaming, serverStreaming, unary } from './calls/
 import { deviceMessage, memoryMessage, modelMessage, sessionOptions, stateMessage } from './calls/protocol-messages.js';
 import { KeptTrainings } from './training/kept-trainings.js';
 import type { EngineServiceParts } from './service-parts.js';
+import { withArrivingState } from './states/arriving-state.js';
 import type { HeldStates } from './states/held-states.js';
 import { score } from './calls/score.js';
-import type { SessionHolder } from './session-holder.js';
-import { receiveText } from './training/training-text.js';
+import { withReceivedText } from './training/training-text.js';
 import { TurnQueue } from './turn-queue.js';
 import { TRAINING, trainSegments, type Training } from './training/train-call.js';
 
@@ -107,21 +106,21 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
   };
 }
 
-function uploadHandlers({
-  holder,
-  onFailure,
-}: EngineServiceParts): Pick<engineV1.EngineServiceServer, 'loadTrainingTokens' | 'importState' | 'loadTeacher'> {
+function uploadHandlers(
+  parts: EngineServiceParts,
+): Pick<engineV1.EngineServiceServer, 'loadTrainingTokens' | 'importState' | 'loadTeacher'> {
+  const { onFailure } = parts;
   return {
     loadTrainingTokens: clientStreaming(
-      (requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>, signal) => loadTokens(holder, requests, signal),
+      (requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>, signal) => loadTokens(parts, requests, signal),
       onFailure,
     ),
     importState: clientStreaming(
-      (requests: AsyncIterable<engineV1.ImportStateRequest>, signal) => importState(holder, requests, signal),
+      (requests: AsyncIterable<engineV1.ImportStateRequest>, signal) => importState(parts, requests, signal),
       onFailure,
     ),
     loadTeacher: clientStreaming(
-      (requests: AsyncIterable<engineV1.LoadTeacherRequest>, signal) => loadTeacher(holder, requests, signal),
+      (requests: AsyncIterable<engineV1.LoadTeacherRequest>, signal) => loadTeacher(parts, requests, signal),
       onFailure,
     ),
   };
@@ -130,8 +129,8 @@ function uploadHandlers({
 function stateHandlers(held: HeldStates): Pick<engineV1.EngineServiceServer, 'putState' | 'sendState' | 'releaseState'> {
   return {
     putState: unary(async (request: engineV1.PutStateRequest) => ({ etags: await held.put(request) })),
-    sendState: serverStreaming(async function* ({ digest }: engineV1.SendStateRequest) {
-      yield* held.chunks(digest);
+    sendState: serverStreaming(async function* ({ digest, offset }: engineV1.SendStateRequest) {
+      yield* held.chunks(digest, Number(offset));
     }),
     releaseState: unary(({ digest }: engineV1.ReleaseStateRequest) => {
       held.release(digest);
@@ -191,46 +190,48 @@ async function openSession(parts: EngineServiceParts, request: engineV1.OpenSess
   };
 }
 
-async function loadTokens(
-  holder: SessionHolder,
+function loadTokens(
+  { holder, scratch }: EngineServiceParts,
   requests: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
   signal: AbortSignal,
 ): Promise<engineV1.LoadTrainingTokensResponse> {
-  const { sessionId, sources } = await receiveText(requests, (message) => void holder.require(message.sessionId));
-  const { session } = holder.require(sessionId);
-  const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(sources), signal);
-  const tokens = sources.map((one) => ('ids' in one ? one.ids.length : one.files.reduce((sum, file) => sum + file.tokens, 0)));
-  return { tokenCount: BigInt(tokens.reduce((sum, count) => sum + count, 0)), rowCount: BigInt(rows) };
+  const check = ({ sessionId }: engineV1.LoadTrainingTokensRequest): void => void holder.require(sessionId);
+  return withReceivedText(scratch, requests, check, async (sessionId, sources) => {
+    const { session } = holder.require(sessionId);
+    const rows = await holder.exclusive('LoadTrainingTokens', () => session.setData(sources), signal);
+    const tokens = sources.flatMap(({ files }) => files).reduce((sum, file) => sum + file.tokens, 0);
+    return { tokenCount: BigInt(tokens), rowCount: BigInt(rows) };
+  });
 }
 
-async function importState(
-  holder: SessionHolder,
+function importState(
+  parts: EngineServiceParts,
   requests: AsyncIterable<engineV1.ImportStateRequest>,
   signal: AbortSignal,
 ): Promise<engineV1.ImportStateResponse> {
-  const { first, bytes } = await receive(
-    requests,
-    (message) => message.chunk,
-    (message) => void holder.require(message.sessionId),
-  );
-  const { session } = holder.require(first.sessionId);
-  return { state: stateMessage(await holder.exclusive('ImportState', () => session.importState(bytes), signal)) };
+  const { holder } = parts;
+  const check = ({ sessionId }: engineV1.ImportStateRequest): void => void holder.require(sessionId);
+  return withArrivingState(parts, requests, check, async ({ sessionId, stateFile, digest }, path) => {
+    const { session } = holder.require(sessionId);
+    // The digest of bytes that were received has been compared already, and a file's has not.
+    const work = () => session.importState(path, stateFile === '' ? '' : digest);
+    return { state: stateMessage(await holder.exclusive('ImportState', work, signal)) };
+  });
 }
 
-async function loadTeacher(
-  holder: SessionHolder,
+function loadTeacher(
+  parts: EngineServiceParts,
   requests: AsyncIterable<engineV1.LoadTeacherRequest>,
   signal: AbortSignal,
 ): Promise<engineV1.LoadTeacherResponse> {
-  const { first, bytes } = await receive(
-    requests,
-    (message) => message.chunk,
-    (message) => {
-      if (message.digest === '') throw invalidField('FIELD_REQUIRED', 'digest', 'is empty: it is the name of the teacher');
-      holder.require(message.sessionId);
-      return undefined;
-    },
-  );
-  const { session } = holder.require(first.sessionId);
-  return { teacherDigests: await holder.exclusive('LoadTeacher', () => session.loadTeacher(first.digest, bytes), signal) };
+  const { holder } = parts;
+  const check = ({ digest, sessionId }: engineV1.LoadTeacherRequest): void => {
+    if (digest === '') throw invalidField('FIELD_REQUIRED', 'digest', 'is empty: it is the name of the teacher');
+    holder.require(sessionId);
+  };
+  return withArrivingState(parts, requests, check, async ({ sessionId, stateFile, digest }, path) => {
+    const { session } = holder.require(sessionId);
+    const work = () => session.loadTeacher(digest, path, stateFile !== '');
+    return { teacherDigests: await holder.exclusive('LoadTeacher', work, signal) };
+  });
 }

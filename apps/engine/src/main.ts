@@ -60,6 +60,8 @@ async function main(): Promise<void> {
     lease,
     models,
     held,
+    scratch,
+    sliceBytes: args.sliceBytes,
     version,
     device: args.device,
     threads: args.threads,

@@ -2,6 +2,7 @@ import type { FailureListener } from './calls/stream-handlers.js';
 import type { Logger } from 'pino';
 import type { HeldStates } from './states/held-states.js';
 import type { OfferedModels } from './models/offered-models.js';
+import type { ScratchFolder } from './scratch-folder.js';
 import type { SessionHolder } from './session-holder.js';
 import type { EngineLease } from './engine-lease.js';
 
@@ -11,6 +12,9 @@ export interface EngineServiceParts {
   lease: EngineLease;
   models: OfferedModels;
   held: HeldStates;
+  /** For the slices of states, and for states that arrive. */
+  scratch: Pick<ScratchFolder, 'newPath'>;
+  sliceBytes: number;
   version: string;
   device: string; // "auto", or the name of one
   threads: number; // 0: all

@@ -1,5 +1,7 @@
 // Content-addressed bytes: an artifact's name is the SHA-256 of its bytes. So it can be stored anywhere, can be stored twice without harm,
-// and any reader can check it. An artifact is visible under its name only when it is complete and durable.
+// and any reader can check it. An artifact is visible under its name only when it is complete and durable. A large state is one artifact in
+// slices: its name is the SHA-256 of the list of their digests (docs/design/files.md).
+import type { Slice } from '#files';
 import type { StoreReach } from './store-reach.js';
 
 export interface PutOptions {
@@ -7,6 +9,8 @@ export interface PutOptions {
   expectedDigest?: string;
   /** The media type, for stores that keep one. A folder store finds the type from the bytes. */
   mediaType?: string;
+  /** The slices that the bytes have; absent: they are one piece. */
+  slices?: readonly Slice[];
   /**
    * Called and awaited before the bytes appear under their digest, even if the store has the artifact already. The caller pins the artifact
    * here, so that it is not removed.
@@ -85,19 +89,16 @@ export interface SignedPart {
   headers: Record<string, string>;
 }
 
-/** A write of one artifact that another machine does. */
-export interface SignedWrite {
-  /** The parts that the store lacks. */
-  readonly parts: readonly SignedPart[];
-  /** Resolves once the artifact is durable. @param etags the answers to the parts' requests, in their order */
-  complete(etags: readonly string[]): Promise<void>;
-}
+/** Has another machine write the parts. Resolves to the answers to their requests, in their order. */
+export type PutParts = (parts: readonly SignedPart[]) => Promise<readonly string[]>;
 
 export interface ArtifactToWrite {
   digest: string;
   bytes: number;
-  /** The SHA-256 of each part of `partBytes`. */
+  /** The SHA-256 of each part of `partBytes`; no part reaches from one slice into the next. */
   partSums: readonly Uint8Array[];
+  /** Empty: the artifact is one piece. */
+  slices: readonly Slice[];
   mediaType: string;
 }
 
@@ -107,12 +108,13 @@ export interface ArtifactToWrite {
  */
 export interface ArtifactAddresses {
   readonly partBytes: number;
-  /** The address of the bytes, by a GET. */
-  toRead(digest: string): Promise<string>;
+  /** The addresses of the bytes, each by a GET: one, or those of the slices in their order. */
+  toRead(digest: string): Promise<string[]>;
   /**
-   * Resolves to null if the store has the whole artifact. The writer vouches for the digest of the whole; the store checks the parts' sums.
+   * Resolves once the artifact is durable. `put` is called with the parts that the store lacks, perhaps some at a time. The writer vouches
+   * for the digest of the whole; the store checks the parts' sums.
    */
-  toWrite(artifact: ArtifactToWrite): Promise<SignedWrite | null>;
+  write(artifact: ArtifactToWrite, put: PutParts): Promise<void>;
 }
 
 /** A store of artifacts. All methods reject with ArtifactStoreError. */
@@ -126,9 +128,13 @@ export interface ArtifactStore {
    * the end.
    */
   open(digest: string, offset?: number, chunkBytes?: number): AsyncIterable<Uint8Array>;
+  /** Yields the bytes of one slice of an artifact. */
+  openSlice(digest: string, slice: string): AsyncIterable<Uint8Array>;
   /** Resolves to a part of the artifact, unchecked, and shorter where the artifact ends before. No other bytes of it are read. */
   range(digest: string, offset: number, bytes: number): Promise<Uint8Array>;
   stat(digest: string): Promise<ArtifactStat | null>;
+  /** The slices of an artifact; null: it is one piece, or not there. */
+  slicesOf(digest: string): Promise<Slice[] | null>;
   /** Reads all bytes of the artifact and compares them with its digest. */
   verify(digest: string): Promise<ArtifactCondition>;
   /** Removes the bytes for good. Resolves to true if there was something to delete. */
@@ -141,11 +147,14 @@ export interface ArtifactStore {
   readonly owner: OwnerNote;
   /** The names of files among the artifacts that are not artifacts. */
   unknownFiles(): AsyncIterable<string>;
-  /** The path of an artifact's bytes, valid as long as the artifact is not set aside or removed. Only folder stores have this method. */
+  /**
+   * The path of an artifact's bytes, or of the folder of its slices. It is valid as long as the artifact is not set aside or removed. Only
+   * folder stores have this method.
+   */
   pathOf?(digest: string): string;
   /**
-   * A file of this machine that has the artifact's bytes; null: no file has them. The bytes are unchecked, and a cache may remove the file
-   * later.
+   * A file of this machine that has the artifact's bytes, or a folder of its slices; null: nothing here has them. The bytes are unchecked,
+   * and a cache may remove the file later.
    */
   fileOf(digest: string): string | null;
   /** A folder of this machine for files that can be made again from artifacts. */
@@ -156,8 +165,8 @@ export interface ArtifactStore {
   /** Only stores that other machines can reach by themselves have it. */
   readonly addresses?: ArtifactAddresses;
   /**
-   * Makes the complete file at an incoming path an artifact. The writer vouches for the digest: a store need not check it, and every reader
-   * does. Resolves once the artifact is durable.
+   * Makes the complete file or folder of slices at an incoming path an artifact. The writer vouches for the digest: a store need not check
+   * it, and every reader does. Resolves once the artifact is durable.
    */
   adopt(incomingPath: string, digest: string): Promise<void>;
 }

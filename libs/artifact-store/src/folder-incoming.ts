@@ -1,7 +1,8 @@
 // The files of a folder store that have no digest yet: files that `put` writes, and files that an engine writes.
 import { randomUUID } from 'node:crypto';
-import { readdir, stat, unlink } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { bytesAt } from '#files';
 import type { Incoming, IncomingFile } from './artifact-store.js';
 import { toArtifactError } from './artifact-store.errors.js';
 
@@ -29,14 +30,20 @@ export class FolderIncoming implements Incoming {
   async *list(): AsyncIterable<IncomingFile> {
     for (const name of await this.names()) {
       const found = await stat(join(this.folder, name)).catch(() => null); // the file was taken over or removed meanwhile
-      if (found !== null) yield { name, bytes: found.size, changedAt: found.mtime, isInUse: this.inUse.has(idOf(name)!) };
+      if (found !== null)
+        yield {
+          name,
+          bytes: await bytesAt(join(this.folder, name)).catch(() => 0),
+          changedAt: found.mtime,
+          isInUse: this.inUse.has(idOf(name)!),
+        };
     }
   }
 
   async remove(name: string): Promise<boolean> {
     if (idOf(name) === undefined) return false;
     try {
-      await unlink(join(this.folder, name));
+      await rm(join(this.folder, name), { recursive: true });
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;

@@ -1,8 +1,8 @@
 // The quarantine of a folder store: a folder beside the artifacts, in which each file is named by its digest. A file's time of change is
 // the time when it was set aside.
-import { readdir, rename, stat, unlink, utimes } from 'node:fs/promises';
+import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeFolder } from '#files';
+import { bytesAt, makeFolder } from '#files';
 import type { ArtifactEntry, Quarantine } from './artifact-store.js';
 import { toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
@@ -49,13 +49,13 @@ export class FolderQuarantine implements Quarantine {
   async *list(): AsyncIterable<ArtifactEntry> {
     for (const digest of (await this.names()).filter(isDigest).sort()) {
       const found = await stat(join(this.folder, digest)).catch(() => null); // the file was put back or removed meanwhile
-      if (found !== null) yield { digest, bytes: found.size, storedAt: found.mtime };
+      if (found !== null) yield { digest, bytes: await bytesAt(join(this.folder, digest)).catch(() => 0), storedAt: found.mtime };
     }
   }
 
   async remove(digest: string): Promise<boolean> {
     try {
-      await unlink(this.pathOf(digest));
+      await rm(this.pathOf(digest), { recursive: true });
       return true;
     } catch (error) {
       return absent(error, 'delete', digest);

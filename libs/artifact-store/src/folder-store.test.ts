@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { digestOfSlices, encodeSliceList } from '#files';
 import type { ArtifactStore } from './artifact-store.js';
 import { toArtifactError } from './artifact-store.errors.js';
 import { digestOf } from './digest.js';
@@ -86,4 +87,25 @@ test('what is not an artifact is listed apart, and disturbs no list', async () =
   for await (const path of store.unknownFiles()) strangers.push(path);
   const expected = [join(folder, 'objects', digest.slice(0, 2), 'draft'), join(folder, 'objects', 'notes.txt')];
   expect(strangers.sort()).toEqual(expected.sort());
+});
+
+test('an artifact of more than 4 GiB is measured and read by ranges; holes stand for its bytes', async () => {
+  const slices = ['0', '1', '2'].map((digit) => ({ digest: digit.repeat(64), bytes: 2 ** 31 }));
+  const digest = digestOfSlices(slices);
+  const path = store.incoming.newPath();
+  await mkdir(path);
+  for (const { digest: name, bytes } of slices) {
+    await writeFile(join(path, name), '');
+    await truncate(join(path, name), bytes);
+  }
+  const last = await open(join(path, slices[2]!.digest), 'r+');
+  await last.write('there', 2 ** 31 - 5);
+  await last.close();
+  await writeFile(join(path, 'list'), encodeSliceList(slices));
+  await store.adopt(path, digest);
+  expect(await store.stat(digest)).toMatchObject({ bytes: 6 * 2 ** 30 });
+  expect(Buffer.from(await store.range(digest, 6 * 2 ** 30 - 5, 10)).toString()).toBe('there');
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of store.open(digest, 6 * 2 ** 30 - 3)) chunks.push(chunk);
+  expect(Buffer.concat(chunks).toString()).toBe('ere');
 });

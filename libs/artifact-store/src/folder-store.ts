@@ -1,21 +1,22 @@
 // Keeps artifacts in a folder as objects/ab/abcdef.... A file is first written in incoming/, and set aside in quarantine/. It gets its name
 // only after its bytes are on the disk, and the caller is told only after the name is durable. So a crash leaves either nothing or the
-// whole artifact.
+// whole artifact. An artifact in slices is a folder of that name, which moves as one.
 import { createHash } from 'node:crypto';
 import { existsSync, type Dirent } from 'node:fs';
-import { open, readdir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { makeFolder } from '#files';
+import { bytesAt, bytesOfSlices, digestOfSlices, makeFolder, readPart, SLICE_LIST, slicesIn, type Slice } from '#files';
 import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
 import { ArtifactStoreError, subjectOf, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
 import { FolderIncoming } from './folder-incoming.js';
 import { FolderQuarantine } from './folder-quarantine.js';
-import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from './media-type.js';
+import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES, MEDIA_TYPE_SAFETENSORS } from './media-type.js';
 import { FolderOwner } from './folder-owner.js';
 import { CHUNK_BYTES, conditionOf, readChunks } from './read-chunks.js';
 import { syncPath } from './sync-path.js';
-import { ofSource, SourceError, writeAll } from './write-all.js';
+import { openSlices, rangeOfSlices } from './sliced-bytes.js';
+import { ofSource, SourceError, writeAll, writeSlices } from './write-all.js';
 
 export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   const root = resolve(folder);
@@ -60,6 +61,8 @@ class FolderStore implements ArtifactStore {
     requireDigest(digest);
     if (dirname(incomingPath) !== join(this.root, 'incoming')) throw new Error(`${incomingPath} is not in the incoming folder`);
     try {
+      for (const { digest: slice } of (await slicesIn(incomingPath)) ?? []) await syncPath(join(incomingPath, slice));
+      if ((await stat(incomingPath)).isDirectory()) await syncPath(join(incomingPath, SLICE_LIST));
       await syncPath(incomingPath);
       await this.publish(incomingPath, digest);
     } catch (error) {
@@ -72,8 +75,7 @@ class FolderStore implements ArtifactStore {
     if (options.expectedDigest !== undefined) requireDigest(options.expectedDigest);
     const incoming = this.incoming.newPath();
     try {
-      const file = await this.newIncoming(incoming);
-      const result = await writeAll(file, bytes instanceof Uint8Array ? bytes : ofSource(bytes), true);
+      const result = await this.write(incoming, bytes, options.slices);
       if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
         throw new ArtifactStoreError(
           'ARTIFACT_CORRUPT',
@@ -90,6 +92,18 @@ class FolderStore implements ArtifactStore {
     } finally {
       await this.incoming.end(incoming).catch(() => undefined);
     }
+  }
+
+  private async write(
+    path: string,
+    bytes: AsyncIterable<Uint8Array> | Uint8Array,
+    slices: readonly Slice[] | undefined,
+  ): Promise<PutResult> {
+    if (slices !== undefined) {
+      this.makeIncoming();
+      return writeSlices(path, ofSource(bytes instanceof Uint8Array ? [bytes] : bytes), slices);
+    }
+    return writeAll(await this.newIncoming(path), bytes instanceof Uint8Array ? bytes : ofSource(bytes), true);
   }
 
   private async newIncoming(path: string): Promise<FileHandle> {
@@ -123,9 +137,13 @@ class FolderStore implements ArtifactStore {
     const shard = dirname(path);
     const isNew = await rename(incoming, path).then(
       () => false,
-      (error: unknown) => {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-        return true;
+      async (error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+        // A folder is not replaced by a rename.
+        if ((await bytesAt(path).catch(() => null)) === null) throw error;
+        await rm(path, { recursive: true });
+        await rename(incoming, path);
+        return false;
       },
     );
     if (isNew) {
@@ -143,7 +161,31 @@ class FolderStore implements ArtifactStore {
     return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
   }
 
+  async slicesOf(digest: string): Promise<Slice[] | null> {
+    return (await this.inSlices(digest))?.slices ?? null;
+  }
+
+  /** The folder of an artifact's slices, even if it is in quarantine, and what its list names; null: it is a file, or not there. */
+  private async inSlices(digest: string): Promise<{ folder: string; slices: Slice[] } | null> {
+    for (const folder of [this.pathOf(digest), this.quarantine.pathOf(digest)]) {
+      const found = await stat(folder).catch(() => null);
+      if (found === null) continue;
+      if (!found.isDirectory()) return null;
+      const slices = await slicesIn(folder);
+      if (slices !== null && digestOfSlices(slices) === digest) return { folder, slices };
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} has no list of its slices, or another one`, digest);
+    }
+    return null;
+  }
+
   async range(digest: string, offset: number, bytes: number): Promise<Uint8Array> {
+    const found = await this.inSlices(digest);
+    if (found !== null)
+      return rangeOfSlices(found.slices, offset, bytes, (slice, from, count) =>
+        readPart(join(found.folder, slice.digest), from, from + count).catch((error: unknown) => {
+          throw toArtifactError(error, 'read', digest);
+        }),
+      );
     let file: FileHandle | undefined;
     try {
       file = await this.openFile(digest);
@@ -157,6 +199,33 @@ class FolderStore implements ArtifactStore {
   }
 
   async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
+    const found = await this.inSlices(digest);
+    if (found === null) yield* this.openPlain(digest, offset, chunkBytes);
+    else
+      yield* openSlices(digest, found.slices, offset, (slice, from) =>
+        this.sliceFrom(digest, join(found.folder, slice.digest), from, chunkBytes),
+      );
+  }
+
+  async *openSlice(digest: string, slice: string): AsyncIterable<Uint8Array> {
+    const found = await this.inSlices(digest);
+    yield* this.sliceFrom(digest, join(found?.folder ?? this.pathOf(digest), slice), 0, CHUNK_BYTES);
+  }
+
+  private async *sliceFrom(digest: string, path: string, offset: number, chunkBytes: number): AsyncIterable<Uint8Array> {
+    let file: FileHandle | undefined;
+    try {
+      file = await open(path, 'r');
+      yield* readChunks(file, offset, chunkBytes);
+    } catch (error) {
+      if (isMissing(error)) throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} lacks a slice, ${path}`, digest, error);
+      throw toArtifactError(error, 'read', digest);
+    } finally {
+      await file?.close();
+    }
+  }
+
+  private async *openPlain(digest: string, offset: number, chunkBytes: number): AsyncIterable<Uint8Array> {
     const hash = offset === 0 ? createHash('sha256') : null;
     let file: FileHandle | undefined;
     try {
@@ -188,6 +257,8 @@ class FolderStore implements ArtifactStore {
   }
 
   async stat(digest: string): Promise<ArtifactStat | null> {
+    const slices = await this.slicesOf(digest).catch(() => null);
+    if (slices !== null) return { bytes: bytesOfSlices(slices), mediaType: MEDIA_TYPE_SAFETENSORS };
     let file: FileHandle | undefined;
     try {
       file = await this.openFile(digest);
@@ -209,7 +280,7 @@ class FolderStore implements ArtifactStore {
   async delete(digest: string): Promise<boolean> {
     const path = this.pathOf(digest);
     try {
-      await unlink(path); // a power cut may undo the removal; the next listing then finds the whole artifact again
+      await rm(path, { recursive: true }); // a power cut may undo the removal; the next listing then finds the whole artifact again
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
@@ -232,8 +303,11 @@ class FolderStore implements ArtifactStore {
     for (const { name: shard } of (await readdir(objects, { withFileTypes: true })).filter(isShard).sort(byName)) {
       for (const name of (await readdir(join(objects, shard))).sort()) {
         if (!isDigest(name) || !name.startsWith(shard)) continue;
-        const found = await stat(join(objects, shard, name)).catch(() => null); // the file was deleted meanwhile
-        if (found !== null) yield { digest: name, bytes: found.size, storedAt: found.mtime };
+        const path = join(objects, shard, name);
+        const found = await stat(path).catch(() => null); // the file was deleted meanwhile
+        if (found === null) continue;
+        const bytes = found.isDirectory() ? await bytesAt(path).catch(() => 0) : found.size;
+        yield { digest: name, bytes, storedAt: found.mtime };
       }
     }
   }
@@ -246,7 +320,8 @@ class FolderStore implements ArtifactStore {
         continue;
       }
       for (const file of (await readdir(join(objects, shard.name), { withFileTypes: true })).sort(byName)) {
-        if (!file.isFile() || !isDigest(file.name) || !file.name.startsWith(shard.name)) yield join(objects, shard.name, file.name);
+        if (!(file.isFile() || file.isDirectory()) || !isDigest(file.name) || !file.name.startsWith(shard.name))
+          yield join(objects, shard.name, file.name);
       }
     }
   }

@@ -7,4 +7,5 @@ export { GGUF_HEAD_BYTES, renewSeal, sealIn, withoutSeal } from './gguf-seal.js'
 export * from './media-type.js';
 export { isS3Address, parseS3Address, s3Address, s3AddressProblem, type S3Location } from './s3/s3-location.js';
 export { StoreReach } from './store-reach.js';
+export { PassingBytes } from './sliced-bytes.js';
 export { syncPath } from './sync-path.js';

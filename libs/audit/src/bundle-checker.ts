@@ -1,6 +1,6 @@
 // Checks a bundle without server, store or network. It computes all facts of the bundle again from the bundle's bytes.
 import { createHash } from 'node:crypto';
-import { userFileChunks } from '#files';
+import { decodeSliceList, SLICE_LIST_BYTES_MAX, userFileChunks, type Slice } from '#files';
 import { canonicalJson, sha256Hex } from './canonical-json.js';
 import {
   decodeEventLine,
@@ -68,7 +68,9 @@ class BundleChecker {
   private manifestBytes: Buffer | null = null;
   private manifestDigest = '';
   private signature: BundleSignature | null = null;
-  private artifacts = 0;
+  private readonly artifacts = new Set<string>();
+  /** The slices that lists of the bundle name, by the digest of the list. */
+  private readonly slices = new Map<string, Slice[]>();
 
   constructor(private readonly options: CheckOptions) {}
 
@@ -81,6 +83,7 @@ class BundleChecker {
     }
     const manifest = this.readManifest();
     if (manifest !== null) this.checkManifest(manifest);
+    this.checkSlices();
     const signed = this.checkSignature();
     for (const checker of this.metrics.values()) {
       checker.finish();
@@ -92,7 +95,7 @@ class BundleChecker {
       problems: this.problems,
       manifest,
       runs: this.runReports(),
-      artifacts: this.artifacts,
+      artifacts: this.artifacts.size - new Set([...this.slices.values()].flat().map(({ digest }) => digest)).size,
       instructions: (manifest === null ? undefined : this.histories.get(manifest.runId))?.instructions ?? [],
       signature: signed,
       publicKey: this.signature?.publicKey ?? '',
@@ -130,11 +133,24 @@ class BundleChecker {
 
   private async takeArtifact(entry: TarEntry, digest: string): Promise<void> {
     const hash = createHash('sha256');
-    for await (const chunk of entry.content) hash.update(chunk);
+    const mayBeList = entry.bytes <= SLICE_LIST_BYTES_MAX;
+    const kept: Uint8Array[] = [];
+    for await (const chunk of entry.content) {
+      hash.update(chunk);
+      if (mayBeList) kept.push(chunk);
+    }
     const actual = hash.digest('hex');
-    this.artifacts += 1;
+    const slices = mayBeList ? decodeSliceList(Buffer.concat(kept).toString('latin1')) : null;
+    if (slices !== null) this.slices.set(digest, slices);
+    this.artifacts.add(digest);
     this.found.push({ name: entry.name, bytes: entry.bytes, digest: actual });
     if (actual !== digest) this.report('artifacts', `artifact ${digest}`, `its bytes have digest ${actual}`);
+  }
+
+  private checkSlices(): void {
+    for (const [state, slices] of this.slices)
+      for (const { digest } of slices)
+        if (!this.artifacts.has(digest)) this.report('artifacts', `artifact ${state}`, `its slice ${digest} is not in the bundle`);
   }
 
   private takeEvents(content: Buffer, name: string, checker: HistoryChecker | MetricsChecker): void {

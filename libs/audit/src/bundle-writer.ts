@@ -17,7 +17,7 @@ import { TAR_END, tarEntry, tarHeader, tarPadding } from './tar.js';
 
 export interface BundleSource {
   runs: { runId: string; events: AsyncIterable<RawEvent>; metrics: AsyncIterable<RawEvent> }[];
-  artifacts: { digest: string; bytes: number; open(): AsyncIterable<Uint8Array> }[];
+  artifacts: { digest: string; bytes: number; open(): AsyncIterable<Uint8Array> | Iterable<Uint8Array> }[];
   /** Called after all other parts have been read. */
   manifest(): Omit<BundleManifest, 'entries'>;
   /** A page for people. */

@@ -26,3 +26,19 @@ export { clearUnfinishedFiles, unfinishedName } from './unfinished-files.js';
 export { isTime, timeAt } from './times.js';
 export { isPlainName, pathInside } from './received-names.js';
 export { isSurelyDead, ownerName } from './process-owner.js';
+export {
+  bytesAt,
+  bytesOfSlices,
+  decodeSliceList,
+  digestOfSlices,
+  encodeSliceList,
+  PassingState,
+  readPart,
+  SLICE_BYTES,
+  SLICE_LIST,
+  SLICE_LIST_BYTES_MAX,
+  SLICE_LIST_LEAD,
+  slicesIn,
+  slicesWithin,
+  type Slice,
+} from './slices.js';

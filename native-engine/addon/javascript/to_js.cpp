@@ -188,6 +188,9 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
   return ObjectBuilder(env)
       .set("state", to_js(env, result.state))
       .set("stateBytes", result.state_bytes ? to_js_bytes(env, result.state_bytes) : env.Null())
+      .text("stateFolder", result.state_folder)
+      .bytes("stateSize", result.state_size)
+      .number("stateSeconds", result.state_seconds)
       .set("teachers", to_js(env, result.teachers))
       .text("keptAs", result.kept_as)
       .count("stepsDone", result.steps_done)
@@ -301,6 +304,8 @@ Napi::Value to_js(Napi::Env env, const ExportResult& result) {
 }
 
 Napi::Value to_js_bytes(Napi::Env env, std::shared_ptr<FileBytes> bytes) {
+  // Node refuses larger buffers, and by then it has already freed the bytes. Larger states are in slices.
+  if (bytes->size() > kSliceBytesMax) throw Error(ErrorCode::kInternal, "", "a buffer for JavaScript has 2 GiB at most");
   auto owned = std::make_unique<std::shared_ptr<FileBytes>>(std::move(bytes));
   auto* raw = owned.get();
   const auto buffer = Napi::Buffer<uint8_t>::NewOrCopy(

@@ -82,7 +82,8 @@ Napi::Value Session::plan_memory(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
     return start_beside(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext& context) {
-      return value_of(plan_session_memory(*load_model(folder, context.cancelled()), session.lora, session.trainer, session.teachers));
+      const auto model = load_model(folder, context.cancelled());
+      return value_of(plan_session_memory(*model, session.lora, session.trainer, session.teachers, session.slice_bytes));
     });
   });
 }
@@ -91,7 +92,7 @@ Napi::Value Session::open(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
     return start(info, [core = core_, session = read_session_options(options)](JobContext&) {
-      return number_of(static_cast<double>(core->open(session.lora, session.trainer, session.teachers)));
+      return number_of(static_cast<double>(core->open(session.lora, session.trainer, session.teachers, session.slice_bytes)));
     });
   });
 }
@@ -139,9 +140,9 @@ Napi::Value Session::initialise(const Info& info) {
 
 Napi::Value Session::import_state(const Info& info) {
   return guarded(info.Env(), [&] {
-    const auto bytes = std::make_shared<std::vector<uint8_t>>(JsObject(info[0], "").bytes("bytes"));
-    return start(info, [core = core_, bytes](JobContext&) {
-      core->import_state(*bytes);
+    const JsObject options(info[0], "");
+    return start(info, [core = core_, path = options.string("stateFile"), digest = options.string("digest")](JobContext&) {
+      core->import_state(path, digest);
       return value_of(core->summary());
     });
   });
@@ -175,9 +176,9 @@ Napi::Value Session::summary(const Info& info) {
 Napi::Value Session::load_teacher(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
-    const auto bytes = std::make_shared<std::vector<uint8_t>>(options.bytes("bytes"));
-    return start(info, [core = core_, digest = options.string("digest"), bytes](JobContext&) {
-      return value_of(core->load_teacher(digest, *bytes));
+    const bool compared = options.boolean("isCompared");
+    return start(info, [core = core_, digest = options.string("digest"), path = options.string("stateFile"), compared](JobContext&) {
+      return value_of(core->load_teacher(digest, path, compared));
     });
   });
 }
@@ -197,9 +198,12 @@ Napi::Value Session::train(const Info& info) {
     const auto plan = std::make_shared<SegmentPlan>(read_segment_plan(options));
     const int64_t first_step = options.integer("firstStep", 0, INT64_C(1) << 53);
     const SegmentTeachers teachers = read_teachers(options);
-    const auto returned = !options.boolean("returnState")                                ? ReturnedState::kNone
-                          : options.has("digestLater") && options.boolean("digestLater") ? ReturnedState::kBytesWithoutDigest
-                                                                                         : ReturnedState::kBytes;
+    ReturnedState returned;
+    if (options.boolean("returnState")) {
+      const bool later = options.has("digestLater") && options.boolean("digestLater");
+      returned = {later ? ReturnedBytes::kBytesWithoutDigest : ReturnedBytes::kBytes,
+                  options.has("stateFolder") ? options.string("stateFolder") : ""};
+    }
     return start(info, [core = core_, plan, first_step, teachers, returned](JobContext& context) {
       const auto on_step = [&](const StepReport& report) { context.report(value_of(TimedStep{report, seconds_on_clock()})); };
       // A calibration reports once after each batch or layer, and the reader of the report may stop the job. So each report is delivered at

@@ -69,10 +69,14 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
   Backend& backend = *home.backend;
   DeviceBuffer lora_memory;
   if (state) lora_memory = backend.share(state->params().data(), static_cast<uint64_t>(state->lora_size()) * sizeof(float));
+  const StateInPlace* const in_place = beside ? beside->state.get() : nullptr;
+  const StateLayout* const layout = in_place ? in_place->layout : state;
+  const DeviceLora learnt = in_place ? DeviceLora{layout, in_place->params}
+                            : state  ? DeviceLora{layout, lora_memory.data().as<float>()}
+                                     : DeviceLora{};
   UploadBlock role_block(backend), token_block(backend);
-  const DeviceRole role =
-      compile_role(role_for(*model, state, masks), state ? DeviceLora{state, lora_memory.data().as<float>()} : DeviceLora{}, role_block);
-  const LoraSpec lora = state ? state->lora() : LoraSpec{};
+  const DeviceRole role = compile_role(in_place ? in_place->role : role_for(*model, state, masks), learnt, role_block);
+  const LoraSpec lora = layout ? layout->lora() : LoraSpec{};
   const int64_t windows = static_cast<int64_t>(ids.size()) / window;
   // The sums of `together` windows are added at a time: as many as the home has room for, at least one.
   const int64_t together = std::clamp<int64_t>(kTokensAtOnce / window, 1, windows);

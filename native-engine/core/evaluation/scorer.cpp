@@ -100,11 +100,18 @@ class ScorerImpl final : public Scorer {
              const std::shared_ptr<const DeviceHome>& beside)
       : state_(std::move(state)),
         dtype_(dtype),
-        lora_(state_ ? state_->lora() : LoraSpec{}),
+        in_place_(beside ? beside->state : nullptr),
+        lora_(in_place_ ? in_place_->layout->lora()
+              : state_  ? state_->lora()
+                        : LoraSpec{}),
         home_(home_for(model, spec, beside)),
         backend_(home_.backend.get()),
         role_block_(*backend_),
         block_(*backend_) {
+    if (in_place_) {
+      role_ = compile_role(in_place_->role, {in_place_->layout, in_place_->params}, role_block_);
+      return;
+    }
     DeviceLora lora;
     if (state_) {
       lora_memory_ = backend_->share(state_->params().data(), static_cast<uint64_t>(state_->lora_size()) * sizeof(float));
@@ -214,6 +221,7 @@ class ScorerImpl final : public Scorer {
 
   const std::optional<TrainState> state_;
   const ComputeDType dtype_;
+  const std::shared_ptr<const StateInPlace> in_place_;
   const LoraSpec lora_;
   const DeviceHome home_;
   Backend* const backend_;

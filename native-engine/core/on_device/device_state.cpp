@@ -28,20 +28,23 @@ DeviceState::DeviceState(Backend& backend, StateLayout layout, bool masks_on_hos
       mask_m_(masks_on_host ? layout_.mask_size() : 0, 0.0f),
       mask_v_(mask_m_) {}
 
-void DeviceState::import_state(const TrainState& state) {
+void DeviceState::import_state(TrainState state) {
   if (!(state.gates() == layout_.gates()))
     throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
   if (state.size() != layout_.size() || state.adam_m().empty())
     throw Error(ErrorCode::kInternal, "state", "the state has another layout than the session, or no moments");
-  upload_now(*backend_, params(), state.params());
-  upload_now(*backend_, adam_m(), state.adam_m());
-  upload_now(*backend_, adam_v(), state.adam_v());
   static_cast<StateScalars&>(*this) = state;
+  const auto take = [&](StateValues values, DevicePtr<float> to, std::span<float> on_host) {
+    const std::vector<float> from = state.take(values);
+    upload_now(*backend_, to, std::span(from));
+    if (masks_on_host()) std::ranges::copy(std::span(from).last(on_host.size()), on_host.begin());
+  };
+  std::vector<float> masks(mask_m_.size());
+  take(StateValues::kParams, params(), masks);
+  take(StateValues::kAdamM, adam_m(), mask_m_);
+  take(StateValues::kAdamV, adam_v(), mask_v_);
   read_host_copies();
-  if (!masks_on_host()) return;
-  std::ranges::copy(state.params().last(mask_m_.size()), host_.end() - static_cast<int64_t>(mask_m_.size()));
-  std::ranges::copy(state.adam_m().last(mask_m_.size()), mask_m_.begin());
-  std::ranges::copy(state.adam_v().last(mask_v_.size()), mask_v_.begin());
+  if (masks_on_host()) std::ranges::copy(masks, host_.end() - static_cast<int64_t>(masks.size()));
 }
 
 TrainState DeviceState::export_state() const {
@@ -66,19 +69,18 @@ TrainState DeviceState::export_snapshot() const {
   return state;
 }
 
-void DeviceState::serialize(FileBytes& file) const {
+void DeviceState::serialize(const StateBytes& file, uint64_t from, std::span<uint8_t> to) const {
   std::vector<Download> downloads;
-  const auto copy = [&](StateValues values, const StateLayout::Entry& e, std::span<float> to) {
-    const int64_t mask = e.offset - layout_.lora_size();
+  file.read(from, to, [&](StateValues values, int64_t offset, std::span<float> place) {
+    const int64_t mask = offset - layout_.lora_size();
     if (masks_on_host() && mask >= 0) {
-      const std::span<const float> from = values == StateValues::kParams ? masks() : values == StateValues::kAdamM ? mask_m_ : mask_v_;
-      std::ranges::copy(from.subspan(static_cast<size_t>(mask), to.size()), to.begin());
+      const std::span<const float> kept = values == StateValues::kParams ? masks() : values == StateValues::kAdamM ? mask_m_ : mask_v_;
+      std::ranges::copy(kept.subspan(static_cast<size_t>(mask), place.size()), place.begin());
     } else {
-      const DevicePtr<const float> from = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
-      downloads.push_back({reinterpret_cast<std::byte*>(to.data()), (from + e.offset).as<const std::byte>(), to.size_bytes()});
+      const DevicePtr<const float> kept = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
+      downloads.push_back({reinterpret_cast<std::byte*>(place.data()), (kept + offset).as<const std::byte>(), place.size_bytes()});
     }
-  };
-  serialize_state(layout_, *this, copy, file);
+  });
   backend_->download_all(downloads);
 }
 

@@ -31,10 +31,12 @@ class DeviceState : public StateScalars {
  public:
   DeviceState(Backend& backend, StateLayout layout, bool masks_on_host = false);
 
-  void import_state(const TrainState& state);
+  void import_state(TrainState state);  // frees each part of the state when it is on the device
   TrainState export_state() const;
-  TrainState export_snapshot() const;     // without Adam's moments
-  void serialize(FileBytes& file) const;  // the same as export_state().serialize(), with one copy of the values in place of two
+  TrainState export_snapshot() const;  // without Adam's moments
+  StateBytes state_file() const { return {layout_, *this}; }
+  // Makes a piece of the file of export_state(), with one copy of the values in place of two.
+  void serialize(const StateBytes& file, uint64_t from, std::span<uint8_t> to) const;
 
   const StateLayout& layout() const { return layout_; }
   DeviceLora lora() const { return {&layout_, params(), {}}; }

@@ -38,19 +38,23 @@ std::optional<TrainState> SessionCore::change_where_recovery_begins(const Segmen
 }
 
 // Takes a state of any shape in place of the session's state.
-void SessionCore::hold(const TrainState& state) {
+void SessionCore::hold(TrainState state) {
   const StateLayout& here = trainer().layout();
   if (state.lora().rank != here.lora().rank || !(state.widths() == here.widths())) reopen(state);
-  trainer().import_state(state);
+  trainer().import_state(std::move(state));
 }
 
-void SessionCore::import_state(const std::vector<uint8_t>& bytes) {
+void SessionCore::import_state(const std::string& path, const std::string& digest) {
+  const MappedState mapped(path, ErrorCode::kStateCorrupt, "state_file");
+  if (const std::string found = digest.empty() ? "" : mapped.digest(); found != digest)
+    throw Error(ErrorCode::kStateCorrupt, "digest", "the state in " + path + " has digest " + found + ", not " + digest);
+  const std::span<const uint8_t> bytes = mapped.bytes();
   if (!(read_block_gates(bytes) == options_.gates))  // checked before the session takes another shape
     throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
   if (holds_own_weights(bytes)) {
-    const TrainState state = TrainState::deserialize(bytes, model_->config(), lora_);
+    TrainState state = TrainState::deserialize(bytes, model_->config(), lora_);
     state_changes();
-    return hold(state);
+    return hold(std::move(state));
   }
   const LoraSpec found = read_lora_spec(bytes);
   if (trainer().layout().has_own_weights()) reopen(StateLayout(model_->config(), lora_, options_.gates));

@@ -8,11 +8,14 @@ size_t teachers_kept(uint64_t teacher_bytes) {
   return std::clamp(static_cast<size_t>(kTeacherBytesKept / teacher_bytes), kTeachersKeptMin, kTeachersKeptMax);
 }
 
-MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers) {
-  const auto planned = [&](const TrainerOptions& with) {
-    MemoryPlan plan = plan_memory(model.config(), model.bytes(), lora, with);
-    const uint64_t kept = std::min(teachers_kept(plan.lora), static_cast<size_t>(teachers)) * plan.lora;
-    const uint64_t states = 2 * (plan.lora + plan.optimizer);  // one is being handed out while the next is made
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers,
+                               uint64_t slice_bytes) {
+  // Adds what a session keeps in the machine's memory: teachers, and states on their way out.
+  const auto with_session = [&](MemoryPlan plan, bool has_teachers) {
+    const uint64_t kept = has_teachers ? std::min(teachers_kept(plan.lora), static_cast<size_t>(teachers)) * plan.lora : 0;
+    const uint64_t state = plan.lora + plan.optimizer;
+    // A piece of a state in slices is written while the next one is made. Any other state is handed out whole while the next one is made.
+    const uint64_t states = 2 * (state > slice_bytes ? kStatePieceBytes : state);
     if (plan.host > 0) {
       plan.host += kept + states;
     } else {
@@ -21,6 +24,12 @@ MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, 
       plan.total += kept + states;
     }
     return plan;
+  };
+  const auto planned = [&](const TrainerOptions& with) {
+    PhasePlans plans = plan_phases(model.config(), model.bytes(), lora, with);
+    plans.lora = with_session(plans.lora, true);
+    if (plans.own) plans.own = with_session(*plans.own, false);  // own weights learn from the intact model alone
+    return plans.larger();
   };
   MemoryPlan plan = planned(options);
   const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;

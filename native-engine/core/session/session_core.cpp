@@ -8,7 +8,6 @@
 #include "espalier/base/error.h"
 #include "espalier/method/state_gates.h"
 #include "export/export_size.h"
-#include "files/mapped_file.h"
 #include "files/sha256.h"
 #include "method/masks/masks_digest.h"
 #include "method/masks/open_units.h"
@@ -39,8 +38,11 @@ const ModelWeights& SessionCore::load(const std::string& folder, const std::atom
   return *model_;
 }
 
-size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers) {
+size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers, uint64_t slice_bytes) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
+  if (slice_bytes < kPageBytes || slice_bytes > kSliceBytesMax || slice_bytes % kPageBytes != 0)
+    throw Error(ErrorCode::kInvalidArgument, "slice_bytes",
+                "must be a multiple of 4096 up to 2147483648, not " + std::to_string(slice_bytes));
   teachers_.clear();
   teacher_files_.forget();
   teacher_in_use_.clear();
@@ -51,6 +53,7 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, in
   lora_ = lora;
   options_ = options;
   snapshots_that_instruct_ = teachers;
+  slice_bytes_ = slice_bytes;
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
   return teachers_kept(static_cast<uint64_t>(trainer_->layout().size()) * sizeof(float));
@@ -91,12 +94,40 @@ void SessionCore::initialise(uint64_t seed, const ShapeTarget& shape, double clo
   if (closed == 0) state.initialise(seed);
   state.shape = shape;
   state_changes();
-  trainer().import_state(state);
+  trainer().import_state(std::move(state));
 }
 
 FileBytes SessionCore::export_state() const { return trainer().serialize(); }
 
-StateSummary SessionCore::summary() const { return summary_of(sha256_hex(export_state()), masks_of_state()); }
+StateSummary SessionCore::summary() const { return summary_of(digest_of_state(), masks_of_state()); }
+
+std::string SessionCore::digest_of_state() const {
+  if (trainer().state_bytes() <= slice_bytes_) return sha256_hex(export_state());
+  SliceWriter digests("", slice_bytes_);
+  trainer().write_state(digests);
+  return digests.finish();
+}
+
+// Makes the state's bytes or slices where they were asked for. Returns the digest, which is empty where the caller makes it.
+std::string SessionCore::hand_out(const ReturnedState& returned, SegmentResult& out) {
+  out.state_size = trainer().state_bytes();
+  if (out.state_size > slice_bytes_) {
+    if (returned.bytes != ReturnedBytes::kNone) {
+      if (returned.folder.empty()) throw Error(ErrorCode::kInvalidArgument, "state_folder", "must be set for a state in slices");
+      out.state_folder = returned.folder + "-" + std::to_string(trainer().step());
+    }
+    const auto start = std::chrono::steady_clock::now();
+    SliceWriter slices(out.state_folder, slice_bytes_);
+    trainer().write_state(slices);
+    std::string digest = slices.finish();
+    out.state_seconds = seconds_since(start);
+    return digest;
+  }
+  const std::shared_ptr<FileBytes> state = state_files_.take();
+  trainer().serialize(*state);
+  if (returned.bytes != ReturnedBytes::kNone) out.state_bytes = state;
+  return returned.bytes == ReturnedBytes::kBytesWithoutDigest ? "" : sha256_hex(*state);
+}
 
 Masks SessionCore::masks_of_state() const { return deterministic_masks(model_->config(), trainer().log_alphas()); }
 
@@ -118,12 +149,13 @@ StateSummary SessionCore::summary_of(std::string digest, const Masks& masks) con
 
 StateSummary SessionCore::summary_in(const std::string& state_file) const {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
-  const MappedFile mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
+  const MappedState mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
   const TrainState gates = read_gates(mapped.bytes(), model_->config());
   return described(*model_, gates.step, gates, deterministic_masks(model_->config(), gates));
 }
 
 void SessionCore::state_changes() {
+  scorer_.reset();
   open_units_.clear();
   compacted_.reset();
 }
@@ -150,8 +182,9 @@ void SessionCore::check_stretches(const SegmentPlan& plan, int64_t first_step, c
   }
 }
 
-SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
-                                 const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel) {
+SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers,
+                                 const ReturnedState& returned, const std::function<void(const StepReport&)>& on_step,
+                                 const std::atomic<bool>& cancel) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t step = trainer().step();
   if (first_step != step) {
@@ -187,14 +220,11 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   // A wider LoRA or own weights begin with the first step, since the seed of these steps decides LoRA's new rows. A run that reads the
   // state at this step, perhaps with another seed, must find it as it was. So without a step done it is put back.
   if (before && out.steps_done == 0) hold(*before);
-  const std::shared_ptr<FileBytes> state = state_files_.take();
-  trainer().serialize(*state);
   Masks masks = masks_of_state();
-  out.state = summary_of(returned == ReturnedState::kBytesWithoutDigest ? "" : sha256_hex(*state), masks);
-  if (returned != ReturnedState::kNone) out.state_bytes = state;
+  out.state = summary_of(hand_out(returned, out), masks);
   open_units_ = out.state.open_units;
   const bool instructs = reached && snapshots_that_instruct_ > 0;
-  if (instructs && returned == ReturnedState::kBytesWithoutDigest) out.kept_as = "unnamed " + std::to_string(++unnamed_);
+  if (instructs && out.state.digest.empty()) out.kept_as = "unnamed " + std::to_string(++unnamed_);
   if (instructs)
     keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(std::move(masks)); });
   out.teachers = teacher_digests();
@@ -208,15 +238,19 @@ std::shared_ptr<const ModelWeights> SessionCore::model_in(const std::string& fol
   return model_;
 }
 
-std::optional<TrainState> SessionCore::state_for(const std::string& folder, bool intact) const {
-  return folder.empty() && !intact ? std::optional(trainer().export_snapshot()) : std::nullopt;
+SessionCore::Evaluated SessionCore::evaluated(const std::string& folder, bool intact, const BackendSpec& backend) const {
+  const bool own = folder.empty() && !intact;
+  if (own) trainer();  // throws where the session is not open
+  Evaluated out{trainer_ ? trainer_->home(backend, own) : nullptr, std::nullopt};
+  if (own && !out.home) out.state = trainer().export_snapshot();
+  return out;
 }
 
 void SessionCore::open_scorer(const ScorerOptions& options) {
   scorer_.reset();  // frees its memory before the new one takes its own
   const auto model = model_in(options.model_folder);
-  scorer_ = Scorer::create(model, state_for(options.model_folder, options.intact), options.dtype, options.backend,
-                           trainer_ ? trainer_->home(options.backend) : nullptr);
+  Evaluated with = evaluated(options.model_folder, options.intact, options.backend);
+  scorer_ = Scorer::create(model, std::move(with.state), options.dtype, options.backend, with.home);
 }
 
 std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std::function<void(double)>& on_progress,
@@ -243,9 +277,9 @@ EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std
   if (options.unstructured) return evaluate_unstructured(options, on_progress, cancel);
   if (options.closings) return evaluate_closings(options, on_progress, cancel);
   const auto model = model_in(options.model_folder);
-  const std::optional<TrainState> state = state_for(options.model_folder, options.intact);
-  return espalier::evaluate(model, state ? &*state : nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
-                            cancel, trainer_ ? trainer_->home(options.backend) : nullptr);
+  const Evaluated with = evaluated(options.model_folder, options.intact, options.backend);
+  return espalier::evaluate(model, with.state ? &*with.state : nullptr, options.ids, options.window, options.dtype, options.backend,
+                            on_progress, cancel, with.home);
 }
 
 EvaluationResult SessionCore::evaluate_closings(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
@@ -273,7 +307,7 @@ GenerationResult SessionCore::generate(const GenerateOptions& options, const std
 ExportResult SessionCore::export_to(const std::string& state_file, ExportRequest request, const std::function<void(double)>& on_progress,
                                     const std::atomic<bool>& cancel) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
-  const MappedFile mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
+  const MappedState mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
   const TrainState state = TrainState::deserialize(mapped.bytes(), model_->config(), read_lora_spec(mapped.bytes()), false);
   request.source_folder = folder_;
   return export_model(*model_, &state, deterministic_masks(model_->config(), state), request, on_progress, cancel);

@@ -17,6 +17,7 @@
 #include "espalier/generation/speed.h"
 #include "espalier/training/memory_plan.h"
 #include "espalier/training/trainer.h"
+#include "files/sliced_file.h"
 #include "session/teacher_files.h"
 
 namespace espalier {
@@ -85,7 +86,10 @@ struct SegmentTeachers {
 
 struct SegmentResult {
   StateSummary state;
-  std::shared_ptr<FileBytes> state_bytes;  // null unless it was asked for
+  std::shared_ptr<FileBytes> state_bytes;  // null unless it was asked for, and where the state is in slices
+  std::string state_folder;                // the folder of a state in slices; empty where it was not asked for
+  uint64_t state_size = 0;                 // the size of the state's file, or of all slices
+  double state_seconds = 0;                // the seconds that writing slices took
   std::vector<std::string> teachers;       // the names of the teachers in memory: digests, and names like kept_as
   // The name of the state as a teacher for as long as its digest is not known; empty where it was kept by its digest, or not kept.
   std::string kept_as;
@@ -141,34 +145,43 @@ struct MeasureResult {
 std::vector<TensorCount> count_tensors(const ModelWeights& model);
 // Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
-MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers);
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers,
+                               uint64_t slice_bytes);
 
 // Whether a trained segment hands back the bytes of its state beside the summary. The digest of a large state takes a second, so a caller
-// that computes it while the next steps run asks for none.
-enum class ReturnedState { kNone, kBytes, kBytesWithoutDigest };
+// that computes it while the next steps run asks for none. A state that is larger than a slice is not handed back: it goes to a folder
+// whose path is `folder`, "-" and the state's step, and has its digest.
+enum class ReturnedBytes { kNone, kBytes, kBytesWithoutDigest };
+struct ReturnedState {
+  ReturnedBytes bytes = ReturnedBytes::kNone;
+  std::string folder;
+};
 
 class SessionCore {
  public:
   const ModelWeights& load(const std::string& folder, const std::atomic<bool>& cancel);
   // Call after load. `teachers`: the most snapshots that instruct; without any, no snapshot is kept. Returns how many can stay in memory.
-  size_t open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers);
+  // slice_bytes: a state that is larger is kept in slices of this size.
+  size_t open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers, uint64_t slice_bytes = kSliceBytes);
   void close();
 
   int64_t set_data(TrainingText text);  // returns the number of rows
   // closed: 0, or for measurements the share of heads and units that a state on its way has closed
   void initialise(uint64_t seed, const ShapeTarget& shape = {}, double closed = 0);
-  void import_state(const std::vector<uint8_t>& bytes);
+  // Takes the state in a file or a folder of slices, which must have the digest; an empty digest is not compared.
+  void import_state(const std::string& path, const std::string& digest);
   FileBytes export_state() const;
   StateSummary summary() const;
   // Describes the state in a file, without its digest. Call after load; the session need not be open.
   StateSummary summary_in(const std::string& state_file) const;
 
-  // `digest` must be that of the bytes. Returns the digests of the teachers in memory.
-  std::vector<std::string> load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes);
+  // `digest` must be that of the state in the file or folder, which is found out where `compared` is set. Returns the digests of the
+  // teachers in memory.
+  std::vector<std::string> load_teacher(const std::string& digest, const std::string& path, bool compared);
 
   // Trains. The first of the teachers must begin at `first_step`. A state that reaches the plan's sparsity is kept as a teacher, where
   // snapshots instruct. Its digest is its name; where the digest was not asked for, the caller names the teacher by `name_teacher` later.
-  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, ReturnedState returned,
+  SegmentResult train(const SegmentPlan& plan, int64_t first_step, const SegmentTeachers& teachers, const ReturnedState& returned,
                       const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
   // Names a teacher that was kept without a name. Any thread may call this at any time.
   void name_teacher(const std::string& kept_as, const std::string& digest);
@@ -196,9 +209,16 @@ class SessionCore {
   };
   Trainer& trainer() const;
   std::shared_ptr<const ModelWeights> model_in(const std::string& folder) const;  // an empty folder stands for the session's model
-  // Returns the state for an evaluation or a scorer; nothing for a model of another folder and for the intact model.
-  std::optional<TrainState> state_for(const std::string& folder, bool intact) const;
+  // An evaluation or a scorer reads no state of a model of another folder or of the intact model. Otherwise it reads the session's state in
+  // its place, or a copy of it where the evaluation is on another device.
+  struct Evaluated {
+    std::shared_ptr<const DeviceHome> home;
+    std::optional<TrainState> state;
+  };
+  Evaluated evaluated(const std::string& folder, bool intact, const BackendSpec& backend) const;
   StateSummary summary_of(std::string digest, const Masks& masks) const;
+  std::string digest_of_state() const;
+  std::string hand_out(const ReturnedState& returned, SegmentResult& out);
   Masks masks_of_state() const;  // the deterministic ones
   std::vector<uint8_t> take_open_units();
   EvaluationResult evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
@@ -208,8 +228,8 @@ class SessionCore {
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
   void reopen(const StateLayout& layout);
   std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);
-  void hold(const TrainState& state);
-  void state_changes();                          // frees the small model of the trainer's state
+  void hold(TrainState state);
+  void state_changes();                          // closes the scorer and frees the small model of the trainer's state
   bool find_teacher(const std::string& digest);  // moves the teacher to the front
   void keep_teacher(const std::string& digest, const std::function<std::shared_ptr<const Teacher>()>& keep);
   void take_names();
@@ -224,6 +244,7 @@ class SessionCore {
   LoraSpec lora_;  // the LoRA with which the session was opened
   TrainerOptions options_;
   int64_t snapshots_that_instruct_ = 0;
+  uint64_t slice_bytes_ = kSliceBytes;
   TrainingText data_;
   std::unique_ptr<Scorer> scorer_;
   int64_t sequence_length_ = 0;

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "espalier/base/error.h"
-#include "files/sha256.h"
 #include "session/session_core.h"
 
 namespace espalier {
@@ -38,13 +37,13 @@ bool SessionCore::find_teacher(const std::string& digest) {
   return true;
 }
 
-std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::vector<uint8_t>& bytes) {
+std::vector<std::string> SessionCore::load_teacher(const std::string& digest, const std::string& path, bool compared) {
   if (find_teacher(digest)) return teacher_digests();
-  const std::string found = sha256_hex(bytes);
-  if (found != digest) {
-    throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher's bytes have digest " + found + ", not " + digest);
-  }
-  keep_teacher(digest, [&] { return trainer().keep_teacher(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora())); });
+  const MappedState mapped(path, ErrorCode::kStateCorrupt, "state_file");
+  if (const std::string found = compared ? mapped.digest() : digest; found != digest)
+    throw Error(ErrorCode::kStateCorrupt, "digest", "the teacher in " + path + " has digest " + found + ", not " + digest);
+  keep_teacher(
+      digest, [&] { return trainer().keep_teacher(TrainState::deserialize(mapped.bytes(), model_->config(), trainer().layout().lora())); });
   return teacher_digests();
 }
 

@@ -3,8 +3,7 @@
 #include <utility>
 
 #include "espalier/base/error.h"
-#include "files/mapped_file.h"
-#include "files/sha256.h"
+#include "files/sliced_file.h"
 
 namespace espalier {
 namespace {
@@ -15,8 +14,8 @@ TrainState read_teacher(const std::string& digest, const std::string& file, cons
     throw Error(ErrorCode::kTeacherNotLoaded, "teacher_files", "teacher " + digest + " can't be had from its file: " + what);
   };
   try {
-    const MappedFile mapped(file, ErrorCode::kTeacherNotLoaded, "teacher_files");
-    const std::string found = sha256_hex(mapped.bytes());
+    const MappedState mapped(file, ErrorCode::kTeacherNotLoaded, "teacher_files");
+    const std::string found = mapped.digest();
     if (found != digest) refuse(file + " has digest " + found);
     return TrainState::deserialize(mapped.bytes(), model.config(), lora);
   } catch (const Error& error) {

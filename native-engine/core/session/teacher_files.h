@@ -11,7 +11,7 @@
 
 namespace espalier {
 
-using TeacherFileNames = std::map<std::string, std::string>;  // paths by digest
+using TeacherFileNames = std::map<std::string, std::string>;  // paths by digest; of files, or of folders of slices
 
 class TeacherFiles {
  public:

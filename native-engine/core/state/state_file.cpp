@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 
 #include "espalier/method/state_gates.h"
 #include "files/safetensors.h"
@@ -202,32 +203,58 @@ void read_entry(const Safetensors& file, const TrainState::Entry& e, const std::
 
 }  // namespace
 
-void serialize_state(const StateLayout& layout, const StateScalars& state, const CopyValues& copy, FileBytes& file) {
-  const Scalars scalars(layout.lora(), state);
-  const std::vector<Part> parts = sorted_parts(layout, scalars);
-  const std::string header = header_of(parts);
-  size_t size = header.size();
-  for (const Part& part : parts) size += part.spec.size_bytes();
-  if (file.capacity() < size) FileBytes().swap(file);  // what it holds is not copied to the new memory
-  file.resize(size);
-  std::memcpy(file.data(), header.data(), header.size());
-  uint8_t* place = file.data() + header.size();  // aligned for floats: the sizes of the header and of all parts are multiples of 4
+StateBytes::StateBytes(const StateLayout& layout, const StateScalars& state) : contents_(std::make_unique<Contents>(layout, state)) {}
+StateBytes::~StateBytes() = default;
+
+struct StateBytes::Contents {
+  Contents(const StateLayout& layout, const StateScalars& state)
+      : scalars(layout.lora(), state), parts(sorted_parts(layout, scalars)), header(header_of(parts)), size(header.size()) {
+    for (const Part& part : parts) size += part.spec.size_bytes();
+  }
+
+  Scalars scalars;
+  std::vector<Part> parts;
+  std::string header;
+  uint64_t size;
+};
+
+uint64_t StateBytes::size() const { return contents_->size; }
+
+void StateBytes::read(uint64_t from, std::span<uint8_t> to, const CopyValues& copy) const {
+  const uint64_t end = from + to.size();
+  // Calls use(offset in the part, place) for the bytes of a part of the file at `begin` that are asked for.
+  const auto within = [&](uint64_t begin, uint64_t size, const auto& use) {
+    const uint64_t first = std::max(begin, from), last = std::min(begin + size, end);
+    if (first < last) use(first - begin, to.subspan(first - from, last - first));
+  };
+  const auto copied = [](const void* bytes) {
+    return [bytes](uint64_t offset, std::span<uint8_t> place) {
+      std::memcpy(place.data(), static_cast<const uint8_t*>(bytes) + offset, place.size());
+    };
+  };
+  const auto& [scalars, parts, header, size] = *contents_;
+  within(0, header.size(), copied(header.data()));
+  uint64_t begin = header.size();
   for (const Part& part : parts) {
-    if (part.entry)
-      copy(part.values, *part.entry, {reinterpret_cast<float*>(place), static_cast<size_t>(part.entry->size)});
-    else
-      std::memcpy(place, part.scalars, part.spec.size_bytes());
-    place += part.spec.size_bytes();
+    if (part.entry) {
+      within(begin, part.spec.size_bytes(), [&](uint64_t offset, std::span<uint8_t> place) {
+        copy(part.values, part.entry->offset + static_cast<int64_t>(offset / sizeof(float)),
+             {reinterpret_cast<float*>(place.data()), place.size() / sizeof(float)});
+      });
+    } else {
+      within(begin, part.spec.size_bytes(), copied(part.scalars));
+    }
+    begin += part.spec.size_bytes();
   }
 }
 
 FileBytes TrainState::serialize() const {
-  FileBytes file;
-  const auto copy = [&](StateValues values, const Entry& e, std::span<float> to) {
+  const StateBytes state(*this, *this);
+  FileBytes file(state.size());
+  state.read(0, file, [&](StateValues values, int64_t offset, std::span<float> to) {
     const std::vector<float>& from = values == StateValues::kParams ? params_ : values == StateValues::kAdamM ? adam_m_ : adam_v_;
-    std::copy_n(from.begin() + e.offset, e.size, to.begin());
-  };
-  serialize_state(*this, *this, copy, file);
+    std::copy_n(from.begin() + offset, to.size(), to.begin());
+  });
   return file;
 }
 

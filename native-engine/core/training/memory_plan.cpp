@@ -86,8 +86,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
     const uint64_t roles = 2 * role_bytes(config),
                    rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * (config.local_rope_theta != 0 ? 8 : 4);
     plan.teachers = 2 * teacher_bytes;  // the LoRA of the teacher in use and of the next one
-    // An evaluation uses the weights and the memory of the run (device_home.h), and adds a role and LoRA or own weights.
-    plan.scratch += mask_bytes + roles + rope + roles / 2 + trained_bytes;
+    // An evaluation uses the weights, the state and the memory of the run (device_home.h), and adds a role.
+    plan.scratch += mask_bytes + roles + rope + roles / 2;
     plan.host = kProcessBytes + roles + refit_bytes;
     if (options.stream_weights) {
       const LayerBytes layers = layer_bytes(config, weight_bytes);
@@ -125,7 +125,12 @@ OpenWidths widths_after(const ModelConfig& c, double sparsity) {
   };
   OpenWidths widths;
   widths.hidden = c.hidden_size;
-  for (const LayerShape& l : c.layers) widths.layers.push_back({left(l.heads), l.kv_heads, left(l.intermediate)});
+  for (const LayerShape& l : c.layers) {
+    // A key/value head is read until all of its query heads are closed.
+    const double all_closed = std::pow(sparsity, static_cast<double>(l.heads) / static_cast<double>(std::max<int64_t>(l.kv_heads, 1)));
+    const auto kv_heads = static_cast<int64_t>(std::ceil(static_cast<double>(l.kv_heads) * (1.0 - all_closed)));
+    widths.layers.push_back({left(l.heads), std::clamp<int64_t>(kv_heads, 1, l.kv_heads), left(l.intermediate)});
+  }
   return widths;
 }
 
@@ -136,20 +141,30 @@ MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const S
                   {layout.lora_size(), layout.mask_size(), layout.lora().rank, layout.has_own_weights()}, options);
 }
 
-MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& narrow, const TrainerOptions& options) {
+PhasePlans plan_phases(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& narrow, const TrainerOptions& options) {
   LoraSpec lora = narrow;
   lora.rank += options.recover_lora_rank;
-  const MemoryPlan learning =
-      plan_for(config, weight_bytes, lora,
-               {lora_parameter_count(config, lora), mask_parameter_count(config, options.gates), lora.rank, false}, options);
-  if (options.recover_weights == RecoverWeights::kLora) return learning;
-  const MemoryPlan own =
-      plan_memory(config, weight_bytes, StateLayout(config, widths_after(config, options.planned_sparsity), options.gates), options);
-  MemoryPlan larger = own.total > learning.total ? own : learning;
-  larger.state = learning.state;
-  larger.own_state = own.own_state;
-  larger.devices = learning.devices;
-  return larger;
+  PhasePlans plans{plan_for(config, weight_bytes, lora,
+                            {lora_parameter_count(config, lora), mask_parameter_count(config, options.gates), lora.rank, false}, options),
+                   std::nullopt};
+  if (options.recover_weights == RecoverWeights::kAll)
+    plans.own =
+        plan_memory(config, weight_bytes, StateLayout(config, widths_after(config, options.planned_sparsity), options.gates), options);
+  return plans;
+}
+
+MemoryPlan PhasePlans::larger() const {
+  if (!own) return lora;
+  MemoryPlan out = own->total > lora.total ? *own : lora;
+  out.host = std::max(own->host, lora.host);
+  out.state = lora.state;
+  out.own_state = own->own_state;
+  out.devices = lora.devices;
+  return out;
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options) {
+  return plan_phases(config, weight_bytes, lora, options).larger();
 }
 
 std::optional<MemoryChange> smallest_change(const TrainerOptions& options, uint64_t limit,

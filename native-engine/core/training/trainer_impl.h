@@ -19,11 +19,13 @@ class TrainerImpl final : public Trainer {
   TrainerImpl(const TrainerImpl&) = delete;
   TrainerImpl& operator=(const TrainerImpl&) = delete;
 
-  void import_state(const TrainState& state) override { state_.import_state(state); }
+  void import_state(TrainState state) override { state_.import_state(std::move(state)); }
   TrainState export_state() override { return state_.export_state(); }
   TrainState export_snapshot() override { return state_.export_snapshot(); }
   using Trainer::serialize;
-  void serialize(FileBytes& file) override { state_.serialize(file); }
+  void serialize(FileBytes& file) override;
+  uint64_t state_bytes() const override { return state_.state_file().size(); }
+  void write_state(SliceWriter& slices) override;
   const StateLayout& layout() const override { return state_.layout(); }
   int64_t step() const override { return state_.step; }
   LogAlphas log_alphas() const override { return state_.log_alphas(); }
@@ -38,7 +40,7 @@ class TrainerImpl final : public Trainer {
                       const std::atomic<bool>& cancel) override;
   void probe(StepProbe& probe, const LossWeights& losses) override;
   uint64_t peak_bytes() const override;
-  std::shared_ptr<const DeviceHome> home(const BackendSpec& spec) const override;
+  std::shared_ptr<const DeviceHome> home(const BackendSpec& spec, bool with_state = false) const override;
 
   const StepTimes& last_times() const { return last_times_; }
   const std::optional<RefitReport>& last_refit() const override { return last_refit_; }

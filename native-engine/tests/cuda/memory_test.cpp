@@ -76,10 +76,9 @@ TEST_P(CudaMemory, IsAsPlanned) {
   trainer->set_data(tokens);
   if (!p.one_shot) trainer->use_teacher(trainer->export_snapshot());
   run(*trainer, step_of(p));
-  const TrainState state = trainer->export_snapshot();
   const std::atomic<bool> cancel{false};
-  evaluate(model, &state, tokens->ids, options.sequence_length, options.dtype, options.backend, nullptr, cancel,
-           trainer->home(options.backend));
+  evaluate(model, nullptr, tokens->ids, options.sequence_length, options.dtype, options.backend, nullptr, cancel,
+           trainer->home(options.backend, true));
   const auto counted = static_cast<double>(cuda::emulator::take_peak_bytes());
   const double ratio = static_cast<double>(plan.total) / counted;
   // The one step of a baseline takes less than the steps of its recovery, which must fit too.
@@ -125,8 +124,8 @@ TEST_P(CudaMemoryOfOwnWeights, IsAsPlanned) {
   const TrainState after = trainer->export_state();
   EXPECT_NE(after.digest(), own.digest());
   const std::atomic<bool> cancel{false};
-  evaluate(model, &after, tokens->ids, options.sequence_length, options.dtype, options.backend, nullptr, cancel,
-           trainer->home(options.backend));
+  evaluate(model, nullptr, tokens->ids, options.sequence_length, options.dtype, options.backend, nullptr, cancel,
+           trainer->home(options.backend, true));
   const auto counted = static_cast<double>(cuda::emulator::take_peak_bytes());
   const double ratio = static_cast<double>(plan.total) / counted;
   EXPECT_GT(ratio, 0.95) << plan.total << " planned, " << counted << " counted";

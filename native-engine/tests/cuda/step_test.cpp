@@ -215,6 +215,12 @@ TEST(CudaStep, AnEvaluationBesideARunUsesItsWeights) {
     EXPECT_EQ(found, expected);
     EXPECT_LT(shared, by_itself / 2);
     EXPECT_EQ(score(beside->home(options.backend)), score(nullptr));
+    // The state is read in its place, too.
+    const auto in_place = beside->home(options.backend, true);
+    const auto perplexity = [&](const TrainState* of, const std::shared_ptr<const DeviceHome>& home) {
+      return evaluate(model, of, tokens->ids, 24, ComputeDType::kBF16, options.backend, nullptr, cancel, home).negative_log_likelihood;
+    };
+    EXPECT_EQ(perplexity(nullptr, in_place), perplexity(&state, nullptr));
     if (const auto other = processor()) EXPECT_FALSE(beside->home(*other)) << "another device";
     for (const auto& trainer : {beside.get(), alone.get()}) run(*trainer, segment(1, 1));
     EXPECT_EQ(digest_of(*beside), digest_of(*alone));

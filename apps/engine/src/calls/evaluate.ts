@@ -2,7 +2,7 @@
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import { evaluateModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
-import { receive, tokensOf } from './chunks.js';
+import { receiveTokens } from './chunks.js';
 import { closingsOf, computeDtypeOf, unstructuredOf } from './protocol-messages.js';
 import type { EngineServiceParts } from '../service-parts.js';
 
@@ -11,17 +11,12 @@ export async function* evaluate(
   requests: AsyncIterable<engineV1.EvaluateRequest>,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.EvaluateResponse> {
-  const { first, bytes } = await receive(
-    withoutDigest(requests),
-    (message) => message.tokens,
-    (message) => {
-      if (message.modelPath === '') holder.require(message.sessionId);
-      return undefined;
-    },
-  );
+  const { first, ids } = await receiveTokens(requests, (message) => {
+    if (message.modelPath === '') holder.require(message.sessionId);
+  });
   const started = performance.now();
   const options = {
-    ids: tokensOf(bytes, 'tokens'),
+    ids,
     window: first.window || 256,
     computeDtype: computeDtypeOf(first.computeDtype, 'f32'),
     device,
@@ -53,10 +48,4 @@ export async function* evaluate(
   const closedGates = options.closings === undefined ? undefined : BigInt(result.closedGates);
   const counts = { predictions: BigInt(result.predictions), closedGates };
   yield { doneShare: 1, outcome: { ...result, ...counts, seconds: (performance.now() - started) / 1000 } };
-}
-
-async function* withoutDigest(
-  requests: AsyncIterable<engineV1.EvaluateRequest>,
-): AsyncGenerator<engineV1.EvaluateRequest & { digest: string }> {
-  for await (const request of requests) yield { ...request, digest: '' };
 }

@@ -1,5 +1,6 @@
 // Converts messages of espalier.engine.v1 to the native engine's options, and its results to messages.
 import { isAbsolute } from 'node:path';
+import type { Slice } from '#files';
 import { engineV1, givenEngineSettings, invalidField } from '#protocol';
 
 import type {
@@ -76,7 +77,7 @@ export function deviceMessage(device: DeviceDescription): engineV1.Device {
 
 export function sessionOptions(
   options: engineV1.SessionOptions | undefined,
-  engine: Pick<EngineServiceParts, 'device' | 'threads' | 'models'>,
+  engine: Pick<EngineServiceParts, 'device' | 'threads' | 'models' | 'sliceBytes'>,
 ): SessionOptions {
   if (options === undefined) throw invalidField('FIELD_REQUIRED', 'options', 'is missing');
   if (options.modelPath === '') throw invalidField('FIELD_REQUIRED', 'options.model_path', 'is empty: a model folder is required');
@@ -87,6 +88,7 @@ export function sessionOptions(
     plannedSparsity: options.plannedSparsity,
     teachers: options.teachers,
     device: engine.device,
+    sliceBytes: engine.sliceBytes,
     threads: options.threads || engine.threads,
     memoryLimitBytes: exactNumber(options.memoryLimitBytes, 'options.memory_limit_bytes'),
   };
@@ -268,7 +270,11 @@ export function sizeMessage({ parameterCount, multiplications, bytes }: StateSum
   return { parameterCount: BigInt(parameterCount), multiplications: BigInt(multiplications), bytes: BigInt(bytes) };
 }
 
-export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment, partSums: Buffer[]): engineV1.SegmentOutcome {
+export function outcomeMessage(
+  { result, stateSize, stateFile }: LocatedSegment,
+  slices: readonly Slice[],
+  partSums: Buffer[],
+): engineV1.SegmentOutcome {
   return {
     state: stateMessage(result.state),
     stepsDone: BigInt(result.stepsDone),
@@ -279,6 +285,7 @@ export function outcomeMessage({ result, stateSize, stateFile }: LocatedSegment,
     openUnitsBefore: Buffer.from(result.openUnitsBefore),
     refit: result.refit ?? undefined,
     partSums,
+    slices: slices.map(({ digest, bytes }) => ({ digest, bytes: BigInt(bytes) })),
   };
 }
 

@@ -26,49 +26,39 @@ export async function putPart({ url, headers }: engineV1.SignedPart, bytes: Uint
 }
 
 /**
- * Reads all bytes; a connection that breaks goes on where it broke.
+ * Yields all bytes; a connection that breaks goes on where it broke.
  * @throws EspalierError BUCKET_UNREACHABLE, BUCKET_ADDRESS_REFUSED
  */
-export async function fetchBytes(url: string, bytesMax: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function* bytesFrom(url: string): AsyncGenerator<Uint8Array> {
   const from = checked(url);
-  const reading: Reading = { bytes: null, at: 0 };
-  for (let before = -1; reading.bytes === null || reading.at < reading.bytes.byteLength;) {
-    if (reading.at === before) throw unreachable(from, 'the connection ended early, more than once');
-    before = reading.at;
-    await again(from, () => readOn(from, reading, bytesMax));
-  }
-  return reading.bytes;
-}
-
-interface Reading {
-  /** null: their number is not known yet. */
-  bytes: Uint8Array<ArrayBuffer> | null;
-  at: number;
-}
-
-/** Returns at the end of the bytes, or where the connection broke after some of them. */
-async function readOn(from: URL, reading: Reading, bytesMax: number): Promise<void> {
-  const before = reading.at;
-  const answer = await answered(from, 'GET', before === 0 ? {} : { range: `bytes=${before}-` });
-  await requireGood(from, answer);
-  if (answer.statusCode !== 206) reading.at = 0;
-  reading.bytes ??= new Uint8Array(sizeIn(from, answer, bytesMax));
-  const { bytes } = reading;
-  try {
-    for await (const chunk of answer as AsyncIterable<Uint8Array>) {
-      if (reading.at + chunk.byteLength > bytes.byteLength) throw refused(from, `sends more than the announced ${bytes.byteLength} bytes`);
-      bytes.set(chunk, reading.at);
-      reading.at += chunk.byteLength;
+  for (let at = 0, size = Infinity; at < size;) {
+    const before = at;
+    const answer = await again(from, async () => {
+      const found = await answered(from, 'GET', at === 0 ? {} : { range: `bytes=${at}-` });
+      await requireGood(from, found);
+      return found;
+    });
+    let skipped = answer.statusCode === 206 ? 0 : at; // a server that gives no ranges begins anew
+    size = at - skipped + sizeIn(from, answer);
+    try {
+      for await (const chunk of answer as AsyncIterable<Uint8Array>) {
+        const fresh = chunk.subarray(Math.min(skipped, chunk.byteLength));
+        skipped -= chunk.byteLength - fresh.byteLength;
+        if (at + fresh.byteLength > size) throw refused(from, `sends more than the announced ${size} bytes`);
+        at += fresh.byteLength;
+        if (fresh.byteLength > 0) yield fresh;
+      }
+    } catch (error) {
+      if (error instanceof EspalierError) throw error;
     }
-  } catch (error) {
-    if (error instanceof EspalierError || reading.at <= before) throw error;
+    if (at === before) throw unreachable(from, 'the connection ended early, more than once');
   }
 }
 
-function sizeIn(from: URL, { headers }: IncomingMessage, bytesMax: number): number {
+function sizeIn(from: URL, { headers }: IncomingMessage): number {
   const size = Number(headers['content-length'] ?? NaN);
-  if (Number.isInteger(size) && size > 0 && size <= bytesMax) return size;
-  throw refused(from, `announces ${headers['content-length'] ?? 'an unknown number of'} bytes; from 1 to ${bytesMax} are taken`);
+  if (Number.isSafeInteger(size) && size > 0) return size;
+  throw refused(from, `announces ${headers['content-length'] ?? 'an unknown number of'} bytes; 1 or more are allowed`);
 }
 
 function checked(url: string): URL {

@@ -3,9 +3,9 @@
 import { rm } from 'node:fs/promises';
 import type { engineV1 } from '#protocol';
 import { Batches } from '../calls/batches.js';
-import { chunksOf } from '../calls/chunks.js';
 import { outcomeMessage, trainingOptions } from '../calls/protocol-messages.js';
 import type { EngineServiceParts } from '../service-parts.js';
+import { chunksOfState, stateInMemory, stateInSlices, type HandedState } from '../states/handed-state.js';
 import { sumsOfParts } from '../states/held-states.js';
 import { located, train, type LocatedSegment, type Progress } from './training.js';
 
@@ -18,13 +18,14 @@ export interface Training {
 }
 
 export async function* trainSegments(
-  { holder, held }: EngineServiceParts,
+  { holder, held, scratch }: EngineServiceParts,
   training: Training,
   request: engineV1.TrainRequest,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.TrainResponse> {
   const { session } = holder.require(request.sessionId);
   const options = trainingOptions(request);
+  options.steps.stateFolder = options.stateFile || scratch.newPath();
   const progress = new Batches<Progress>(request.reportIntervalMs);
   const files = new StateFiles();
   const take = (items: Progress[]): void => {
@@ -45,14 +46,19 @@ export async function* trainSegments(
     if (!signal.aborted) for (const { stateFile } of segments) files.told(stateFile);
     const calibrated = batch.findLast((item) => 'calibratedShare' in item);
     const outcomes: engineV1.SegmentOutcome[] = [];
-    for (const segment of segments) outcomes.push(outcomeMessage(segment, await partSums(segment, request.holdInPartsOf)));
-    for (const [index, { result, letGo }] of segments.entries())
-      if (outcomes[index]!.partSums.length > 0) held.hold(result.state.digest, result.stateBytes!, letGo);
+    const sent: { state: HandedState; letGo: () => void }[] = [];
+    for (const segment of segments) {
+      const state = await handedState(segment);
+      const partSums = state === null || request.holdInPartsOf === 0 ? [] : await sumsOfParts(state, request.holdInPartsOf);
+      outcomes.push(outcomeMessage(segment, state?.slices ?? [], partSums));
+      const isHeld = state !== null && (partSums.length > 0 || state.slices.length > 0);
+      if (isHeld) held.hold(segment.result.state.digest, state, segment.letGo);
+      else if (state !== null) sent.push({ state, letGo: segment.letGo });
+      else segment.letGo();
+    }
     yield { ...nothing, steps, segments: outcomes, calibratedShare: calibrated?.calibratedShare ?? 0 };
-    for (const [index, { result, stateFile, letGo }] of segments.entries()) {
-      if (outcomes[index]!.partSums.length > 0) continue;
-      if (stateFile === '' && result.stateBytes !== null)
-        for (const stateChunk of chunksOf(result.stateBytes)) yield { ...nothing, stateChunk };
+    for (const { state, letGo } of sent) {
+      for await (const stateChunk of chunksOfState(state)) yield { ...nothing, stateChunk };
       letGo();
     }
   }
@@ -60,10 +66,11 @@ export async function* trainSegments(
   yield { ...nothing, end: { stopped, teacherDigests: teachers } };
 }
 
-/** Empty: the state is not held, but sent or in a file. */
-function partSums({ result, stateFile }: LocatedSegment, partBytes: number): Promise<Buffer[]> {
-  if (partBytes === 0 || stateFile !== '' || result.stateBytes === null) return Promise.resolve([]);
-  return sumsOfParts(result.stateBytes, partBytes);
+/** null: the state is in a file of the client's, or was not asked for. */
+async function handedState({ result, stateFile }: LocatedSegment): Promise<HandedState | null> {
+  if (stateFile !== '') return null;
+  if (result.stateFolder !== '') return stateInSlices(result.stateFolder);
+  return result.stateBytes === null ? null : stateInMemory(result.stateBytes);
 }
 
 /**
@@ -84,6 +91,6 @@ class StateFiles {
 
   async removeUntold(): Promise<void> {
     for (const file of await Promise.all(this.all))
-      if (file !== '' && !this.known.has(file)) await rm(file, { force: true }).catch(() => undefined);
+      if (file !== '' && !this.known.has(file)) await rm(file, { recursive: true, force: true }).catch(() => undefined);
   }
 }

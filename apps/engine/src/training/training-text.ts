@@ -1,106 +1,121 @@
-// The training text of a session: sources, whose shards are in files of this machine, or come with the call.
-import { createHash, type Hash } from 'node:crypto';
-import type { TokenSource } from '#native-engine';
+// The training text of a session: sources, whose shards are in files of this machine, or come with the call. Shards that come are kept in
+// files of this process's scratch folder until the session has opened them.
+import { createHash } from 'node:crypto';
+import { open, rm, type FileHandle } from 'node:fs/promises';
+import type { TokenFile, TokenSource } from '#native-engine';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
-import { PAYLOAD_BYTES_MAX, tokensOf } from '../calls/chunks.js';
+import type { EngineServiceParts } from '../service-parts.js';
 
-export interface ReceivedText {
-  sessionId: string;
-  sources: TokenSource[];
-  /** Equal for equal texts. */
-  digest: string;
-}
-
-/** @param check looks at the first message before the rest is read, and throws the error that refuses the call */
-export async function receiveText(
+/**
+ * Gives `use` the session's id and the sources.
+ * @param check looks at the first message before the rest is read, and throws the error that refuses the call
+ */
+export async function withReceivedText<T>(
+  scratch: EngineServiceParts['scratch'],
   messages: AsyncIterable<engineV1.LoadTrainingTokensRequest>,
   check: (first: engineV1.LoadTrainingTokensRequest) => void,
-): Promise<ReceivedText> {
-  let text: ReceivedText | undefined;
-  let following: FollowingShard[] = [];
-  for await (const message of messages) {
-    if (text === undefined) {
-      check(message);
-      text = { sessionId: message.sessionId, sources: message.sources.map(sourceOf), digest: digestOf(message.sources) };
-      following = followingShards(message.sources, text.sources);
+  use: (sessionId: string, sources: Extract<TokenSource, { files: TokenFile[] }>[]) => Promise<T>,
+): Promise<T> {
+  const following = new FollowingShards();
+  let first: engineV1.LoadTrainingTokensRequest | undefined;
+  let sources: Extract<TokenSource, { files: TokenFile[] }>[] = [];
+  try {
+    for await (const message of messages) {
+      if (first === undefined) {
+        first = message;
+        check(first);
+        sources = first.sources.map((source, index) => sourceOf(source, index, () => following.add(scratch.newPath())));
+        await following.begin(sources);
+      }
+      await following.take(message.chunk);
     }
-    let chunk: Uint8Array = message.chunk;
-    while (chunk.byteLength > 0) {
-      const shard = following[0];
-      if (shard === undefined) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', 'brings more bytes than the shards without a file have');
-      chunk = shard.take(chunk);
-      if (shard.isWhole) following.shift();
-    }
+    if (first === undefined) throw new EspalierError('REQUEST_INVALID', 'the stream ended before its first message');
+    await following.requireWhole();
+    return await use(first.sessionId, sources);
+  } finally {
+    await following.remove();
   }
-  if (text === undefined) throw new EspalierError('REQUEST_INVALID', 'the stream ended before its first message');
-  if (following[0] !== undefined) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `the stream ended within shard ${following[0].digest}`);
-  return text;
 }
 
-function digestOf(sources: engineV1.TokenSource[]): string {
-  const words = sources.map(({ parts, shards }) => [parts, ...shards.map(({ digest, tokenCount }) => `${digest} ${tokenCount}`)]);
-  return createHash('sha256').update(JSON.stringify(words)).digest('hex');
-}
-
-function sourceOf({ parts, shards }: engineV1.TokenSource, index: number): TokenSource {
+function sourceOf(
+  { parts, shards }: engineV1.TokenSource,
+  index: number,
+  newPath: () => string,
+): Extract<TokenSource, { files: TokenFile[] }> {
   const field = `sources[${index}]`;
   const files = shards.filter(({ file }) => file !== '');
   if (parts < 1) throw invalidField('FIELD_OUT_OF_RANGE', `${field}.parts`, 'must be at least 1');
   if (files.length > 0 && files.length < shards.length)
     throw invalidField('REQUEST_INVALID', `${field}.shards`, 'some have a file and some have none; all or none is allowed');
-  if (files.length > 0)
-    return { parts, files: shards.map(({ file, digest, tokenCount }) => ({ path: file, digest, tokens: Number(tokenCount) })) };
-  const bytes = shards.reduce((sum, { tokenCount }) => sum + Number(tokenCount) * 4, 0);
-  if (bytes > PAYLOAD_BYTES_MAX)
-    throw invalidField(
-      'FIELD_OUT_OF_RANGE',
-      `${field}.shards`,
-      `stand for ${bytes} bytes; at most ${PAYLOAD_BYTES_MAX} are taken into memory, where the engine has no files of them`,
-    );
-  return { parts, ids: tokensOf(new Uint8Array(bytes), field) };
+  if (shards.some(({ tokenCount }) => tokenCount * 4n > BigInt(Number.MAX_SAFE_INTEGER)))
+    throw invalidField('FIELD_OUT_OF_RANGE', `${field}.shards`, 'have more tokens than any file');
+  return {
+    parts,
+    files: shards.map(({ file, digest, tokenCount }) => ({ path: file || newPath(), digest, tokens: Number(tokenCount) })),
+  };
 }
 
-/** A shard whose bytes come, written to its place in the words of its source. */
-class FollowingShard {
-  private readonly hash: Hash = createHash('sha256');
-  private used = 0;
+/** The files of the shards that come, one after the other. */
+class FollowingShards {
+  private readonly paths = new Set<string>();
+  private waiting: TokenFile[] = [];
+  private file: FileHandle | null = null;
+  private digest = '';
+  private hash = createHash('sha256');
+  private left = 0;
 
-  constructor(
-    readonly digest: string,
-    private readonly target: Uint8Array,
-  ) {}
-
-  get isWhole(): boolean {
-    return this.used === this.target.byteLength;
+  add(path: string): string {
+    this.paths.add(path);
+    return path;
   }
 
-  /** Returns the bytes of the shards after it. */
-  take(chunk: Uint8Array): Uint8Array {
-    const own = chunk.subarray(0, this.target.byteLength - this.used);
-    this.target.set(own, this.used);
-    this.used += own.byteLength;
-    this.hash.update(own);
-    if (this.isWhole) this.requireDigest();
-    return chunk.subarray(own.byteLength);
+  async begin(sources: { files: TokenFile[] }[]): Promise<void> {
+    this.waiting = sources.flatMap(({ files }) => files).filter(({ path }) => this.paths.has(path));
+    await this.next();
   }
 
-  private requireDigest(): void {
-    const found = this.hash.digest('hex');
-    if (found === this.digest) return;
-    throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${this.digest}: they were damaged on the way`, {
-      violations: [{ field: 'sources', description: `a digest is not that of its bytes, ${found}`, code: 'STATE_CORRUPT' }],
-    });
+  async take(chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.byteLength;) {
+      if (this.file === null) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', 'brings more bytes than the shards without a file have');
+      const { bytesWritten } = await this.file.write(chunk, at, Math.min(this.left, chunk.byteLength - at));
+      this.hash.update(chunk.subarray(at, at + bytesWritten));
+      at += bytesWritten;
+      this.left -= bytesWritten;
+      if (this.left > 0) continue;
+      requireDigest(this.hash.digest('hex'), this.digest);
+      await this.next();
+    }
+  }
+
+  requireWhole(): Promise<void> {
+    if (this.file === null) return Promise.resolve();
+    throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', `the stream ended ${this.left} bytes before the end of a shard`);
+  }
+
+  async remove(): Promise<void> {
+    await this.file?.close().catch(() => undefined);
+    for (const path of this.paths) await rm(path, { force: true }).catch(() => undefined);
+  }
+
+  /** Opens the file of the next shard that has bytes. */
+  private async next(): Promise<void> {
+    await this.file?.close();
+    this.file = null;
+    for (let shard = this.waiting.shift(); shard !== undefined; shard = this.waiting.shift()) {
+      this.left = shard.tokens * 4;
+      this.digest = shard.digest;
+      this.hash = createHash('sha256');
+      const file = await open(shard.path, 'wx', 0o600);
+      if (this.left === 0) await file.close();
+      else this.file = file;
+      if (this.left > 0) return;
+    }
   }
 }
 
-function followingShards(asked: engineV1.TokenSource[], sources: TokenSource[]): FollowingShard[] {
-  return sources.flatMap((source, index) => {
-    if (!('ids' in source)) return [];
-    let begin = source.ids.byteOffset;
-    return asked[index]!.shards.map(({ digest, tokenCount }) => {
-      const target = new Uint8Array(source.ids.buffer, begin, Number(tokenCount) * 4);
-      begin += target.byteLength;
-      return new FollowingShard(digest, target);
-    }).filter((shard) => !shard.isWhole);
+function requireDigest(found: string, announced: string): void {
+  if (found === announced) return;
+  throw new EspalierError('STATE_CORRUPT', `the bytes received have digest ${found}, not ${announced}: they were damaged on the way`, {
+    violations: [{ field: 'sources', description: `a digest is not that of its bytes, ${found}`, code: 'STATE_CORRUPT' }],
   });
 }

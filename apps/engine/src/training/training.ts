@@ -10,6 +10,7 @@ import {
   type TrainJob,
   writeBytes,
 } from '#native-engine';
+import { removeSlices } from '../states/handed-state.js';
 import { noteStepTimes } from './step-times.js';
 
 export interface TrainingOptions {
@@ -121,8 +122,9 @@ export async function train(
       }
       before = gone;
       void Promise.all([ended.stateFile, ended.digest]).then(([file]) => {
-        if (segmentSeconds === undefined || file === '') return;
-        longest = Math.max(segmentSeconds, (performance.now() - began) / 1000 / WRITING_SHARE);
+        if (segmentSeconds === undefined || (file === '' && result.stateFolder === '')) return;
+        const writing = result.stateSeconds || (performance.now() - began) / 1000;
+        longest = Math.max(segmentSeconds, writing / WRITING_SHARE);
       });
       onProgress([{ segment: ended }]);
     }
@@ -188,7 +190,11 @@ function handOut(result: SegmentResult, stateFile: string): { ended: EndedSegmen
   const bytes = result.stateBytes;
   if (bytes === null) {
     const digest = Promise.resolve(result.state.digest);
-    return { ended: { result, stateSize: 0, digest, stateFile: Promise.resolve(''), letGo: () => undefined }, gone: Promise.resolve() };
+    const folder = result.stateFolder; // slices: the session has written them, and their digest is known
+    const held = folder !== '' && stateFile === '';
+    const letGo = (): void => void (held && removeSlices(folder).catch(() => undefined));
+    const stateSize = folder === '' ? 0 : result.stateSize;
+    return { ended: { result, stateSize, digest, stateFile: Promise.resolve(held ? '' : folder), letGo }, gone: Promise.resolve() };
   }
   const path = stateFile === '' ? '' : `${stateFile}-${result.state.step}`;
   const made = writeBytes(bytes, path);

@@ -164,7 +164,8 @@ export class EngineWorkbench {
     for await (const progress of this.engine.client.train({ ...request, holdInPartsOf }, signal)) {
       if (progress.kind === 'segment') {
         const { segment } = progress;
-        if (segment.outcome.partSums.length > 0) segment.state = this.carrier.underWay(segment.outcome);
+        const { partSums, slices } = segment.outcome;
+        if (segment.state === null && partSums.length + slices.length > 0) segment.state = this.carrier.underWay(segment.outcome);
         state = { digest: segment.outcome.state!.digest, freshFor: null };
       }
       if (progress.kind === 'end') {

@@ -1,15 +1,19 @@
 // Brings states from an engine on another machine to the store and back. Where the store is a bucket, the engine reads and writes it by
 // addresses that are signed for it, so that the bytes don't pass this process. Where the engine can't reach the bucket, they do.
 import type { Logger } from 'pino';
-import { MEDIA_TYPE_SAFETENSORS, type ArtifactAddresses, type ArtifactStore, type SignedWrite } from '#artifact-store';
+import { MEDIA_TYPE_SAFETENSORS, type ArtifactAddresses, type ArtifactStore, type SignedPart } from '#artifact-store';
+import { bytesOfSlices, digestOfSlices, type Slice } from '#files';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
-import type { StateUnderWay } from '../engines/wire/training-progress.js';
+import type { StateOrigin } from '../engines/wire/sent-data.js';
+import type { Arrived, StateUnderWay } from '../engines/wire/training-progress.js';
 
 /** An address may expire before its turn: with fresh ones, only the parts that are missing are written. */
 const TRIES = 3;
 /** After this time an engine that could not reach the bucket tries it again. */
 const PASSES_FOR_MS = 600_000;
+/** The errors of an engine that can't read a state from its file: a cache removed it, or it was set aside or damaged. */
+const CAN_NOT_BE_READ = new Set(['STATE_CORRUPT', 'IO_ERROR', 'FILE_NOT_REGULAR']);
 
 export class StateCarrier {
   private unreachableUntilMs = 0;
@@ -17,7 +21,7 @@ export class StateCarrier {
 
   constructor(
     private readonly engine: Pick<LiveEngine, 'client' | 'sharesFiles'>,
-    private readonly artifacts: Pick<ArtifactStore, 'open' | 'addresses'>,
+    private readonly artifacts: Pick<ArtifactStore, 'open' | 'addresses' | 'fileOf'>,
     private readonly about: { name: string; log: Pick<Logger, 'info' | 'warn'> },
   ) {}
 
@@ -31,17 +35,27 @@ export class StateCarrier {
     return this.artifacts.addresses;
   }
 
-  /** Gives the engine an artifact: its address first, and its bytes where the engine can't read it there. */
-  async give<T>(digest: string, take: (from: AsyncIterable<Uint8Array> | string) => Promise<T>): Promise<T> {
+  /**
+   * Gives the engine an artifact: first by the file or the address at which the engine reads it by itself, and its bytes where it can't be
+   * read there.
+   */
+  async give<T>(digest: string, take: (from: StateOrigin) => Promise<T>): Promise<T> {
+    const bytes = (): StateOrigin => ({ bytes: this.artifacts.open(digest) });
+    const file = this.engine.sharesFiles ? this.artifacts.fileOf(digest) : null;
+    if (file !== null)
+      return take({ file }).catch((error: unknown) => {
+        if (!CAN_NOT_BE_READ.has((error as EspalierError).code)) throw error;
+        return take(bytes()); // this fails with the right error where the artifact is damaged or gone
+      });
     const { addresses } = this;
-    if (addresses === undefined) return take(this.artifacts.open(digest));
+    if (addresses === undefined) return take(bytes());
     try {
-      const taken = await take(await addresses.toRead(digest));
+      const taken = await take({ addresses: await addresses.toRead(digest) });
       this.worked();
       return taken;
     } catch (error) {
       if (!this.isOfTheWay(error)) throw error;
-      return take(this.artifacts.open(digest)); // this fails with the right error where the artifact is damaged or gone
+      return take(bytes());
     }
   }
 
@@ -58,25 +72,39 @@ export class StateCarrier {
     return { arrival };
   }
 
-  private async arrivalOf(outcome: engineV1.SegmentOutcome): Promise<Uint8Array | 'stored'> {
+  private async arrivalOf(outcome: engineV1.SegmentOutcome): Promise<Arrived> {
     const { digest } = outcome.state!;
+    const release = (): void => void this.engine.client.releaseState(digest).catch(() => undefined); // a lost engine holds nothing for us
+    let isHeld = false;
     try {
-      return (await this.isWritten(digest, outcome)) ? 'stored' : await this.engine.client.heldState(digest);
+      if (await this.isWritten(digest, outcome)) return 'stored';
+      if (outcome.slices.length === 0) {
+        const chunks: Uint8Array[] = [];
+        for await (const chunk of this.engine.client.heldState(digest)) chunks.push(chunk);
+        return Buffer.concat(chunks);
+      }
+      isHeld = true;
+      return { slices: slicesOf(outcome), sent: () => this.engine.client.heldState(digest), release };
     } finally {
-      void this.engine.client.releaseState(digest).catch(() => undefined); // an engine that is lost holds nothing for us
+      if (!isHeld) release();
     }
   }
 
-  private async isWritten(digest: string, { stateBytes, partSums }: engineV1.SegmentOutcome): Promise<boolean> {
-    const bytes = Number(stateBytes);
+  private async isWritten(digest: string, outcome: engineV1.SegmentOutcome): Promise<boolean> {
+    const bytes = Number(outcome.stateBytes);
+    const slices = slicesOf(outcome);
+    const { partSums } = outcome;
     for (let tries = 1; ; tries += 1) {
       const { addresses } = this;
       if (addresses === undefined) return false;
-      if (partSums.length !== Math.ceil(bytes / addresses.partBytes))
+      const parts = (size: number): number => Math.ceil(size / addresses.partBytes);
+      const expected = slices.length === 0 ? parts(bytes) : slices.reduce((sum, slice) => sum + parts(slice.bytes), 0);
+      if (partSums.length !== expected)
         throw new EspalierError('ENGINE_FAILED', `the engine told ${partSums.length} sums of parts of a state of ${bytes} bytes`);
       try {
-        const write = await addresses.toWrite({ digest, bytes, partSums, mediaType: MEDIA_TYPE_SAFETENSORS });
-        if (write !== null) await write.complete(await this.engine.client.putState(putRequest(digest, write)));
+        await addresses.write({ digest, bytes, partSums, slices, mediaType: MEDIA_TYPE_SAFETENSORS }, (signed) =>
+          this.engine.client.putState(putRequest(digest, signed)),
+        );
         this.worked();
         return true;
       } catch (error) {
@@ -110,6 +138,13 @@ export class StateCarrier {
   }
 }
 
-function putRequest(digest: string, { parts }: SignedWrite): engineV1.PutStateRequest {
+function putRequest(digest: string, parts: readonly SignedPart[]): engineV1.PutStateRequest {
   return { digest, parts: parts.map((part) => ({ ...part, offset: BigInt(part.offset), bytes: BigInt(part.bytes) })) };
+}
+
+function slicesOf({ state, slices, stateBytes }: engineV1.SegmentOutcome): Slice[] {
+  const told = slices.map(({ digest, bytes }) => ({ digest, bytes: Number(bytes) }));
+  if (told.length > 0 && (digestOfSlices(told) !== state!.digest || bytesOfSlices(told) !== Number(stateBytes)))
+    throw new EspalierError('ENGINE_FAILED', `the engine told slices that do not make the state ${state!.digest}`);
+  return told;
 }

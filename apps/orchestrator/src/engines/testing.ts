@@ -64,7 +64,9 @@ export class ScriptedEngine {
     },
     train: (request, signal) => this.train(request, signal),
     putState: () => Promise.reject(new Error('not in the script')),
-    heldState: () => Promise.reject(new Error('not in the script')),
+    heldState: () => {
+      throw new Error('not in the script');
+    },
     releaseState: () => this.note('releaseState', undefined),
     trainSegment: () => Promise.reject(new Error('not in the script')),
     stopTraining: (_session, finishSegment) => {
@@ -175,7 +177,7 @@ export class ScriptedEngine {
       const state = this.state(step + 1, expectedSparsity);
       begin = step + 1;
       segments += 1;
-      const outcome = { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined, partSums: [] };
+      const outcome = { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined, partSums: [], slices: [] };
       this.alterOutcome(outcome);
       yield { kind: 'segment', segment: { outcome, state: Buffer.from(`state at ${step + 1}`) } };
       const last = reached.at(-1);

@@ -1,7 +1,8 @@
 // Answers ExportAudit: writes the stores' contents of a run and its ancestors as one bundle.
-import { HistoryChecker, writeBundle, type BundleManifest, type BundleRun, type RawEvent } from '#audit';
+import { HistoryChecker, writeBundle, type BundleManifest, type BundleRun, type BundleSource, type RawEvent } from '#audit';
 import type { ArtifactStore } from '#artifact-store';
 import type { EventStore, StoredEvent } from '#event-store';
+import { encodeSliceList, type Slice } from '#files';
 import { counted, EspalierError, type v1 } from '#protocol';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { RecordedEvent } from '../pruning-run/record/pruning-run.events.js';
@@ -29,7 +30,7 @@ export async function* exportAudit(
   const createdAt = new Date().toISOString();
   const chunks = writeBundle({
     runs: tellers.map((teller) => ({ runId: teller.runId, events: teller.events(), metrics: teller.metrics() })),
-    artifacts: snapshots.found.map(({ digest, bytes }) => ({ digest, bytes, open: () => artifacts.open(digest) })),
+    artifacts: snapshots.found,
     manifest: () => manifestOf(tellers, createdAt, request.includeSnapshots, snapshots.missing),
     record: () => recordPage(run, tellers[0]!.engines, tellers[0]!.checker.instructions, createdAt),
   });
@@ -155,17 +156,29 @@ function manifestOf(
 async function snapshotsOf(
   artifacts: ArtifactStore,
   run: PruningRunState,
-): Promise<{ found: { digest: string; bytes: number }[]; missing: string[] }> {
-  const found: { digest: string; bytes: number }[] = [];
+): Promise<{ found: BundleSource['artifacts']; missing: string[] }> {
+  const found = new Map<string, BundleSource['artifacts'][number]>();
   const missing: string[] = [];
   for (const digest of [...neededStates(run)].sort()) {
     const stat = await artifacts.stat(digest);
     if (stat === null) missing.push(digest);
-    else if ((await artifacts.verify(digest)) === 'ok') found.push({ digest, bytes: stat.bytes });
-    else
+    else if ((await artifacts.verify(digest)) === 'ok') {
+      const slices = await artifacts.slicesOf(digest);
+      if (slices === null) found.set(digest, { digest, bytes: stat.bytes, open: () => artifacts.open(digest) });
+      else for (const one of inSlices(artifacts, digest, slices)) found.set(one.digest, one);
+    } else
       throw new EspalierError('ARTIFACT_CORRUPT', `artifact ${digest} is damaged: a bundle with it would prove nothing`, {
         metadata: { digest },
       });
   }
-  return { found, missing };
+  return { found: [...found.values()], missing };
+}
+
+/** The list of the slices has the state's digest; equal slices are one entry. */
+function inSlices(artifacts: ArtifactStore, digest: string, slices: readonly Slice[]): BundleSource['artifacts'] {
+  const list = Buffer.from(encodeSliceList(slices));
+  return [
+    { digest, bytes: list.byteLength, open: () => [list] },
+    ...slices.map((slice) => ({ ...slice, open: () => artifacts.openSlice(digest, slice.digest) })),
+  ];
 }

@@ -17,6 +17,8 @@ interface Start {
   prefix?: string[];
   /** The engine's working directory. */
   cwd?: string;
+  /** Variables of the environment beside those of the test. */
+  env?: Record<string, string>;
 }
 
 /** An engine's process and its log. */
@@ -25,9 +27,13 @@ export class JoiningEngine {
   log = '';
   private readonly child: ChildProcess;
 
-  constructor(args: string[], { prefix = [], cwd }: Start = {}) {
+  constructor(args: string[], { prefix = [], cwd, env = {} }: Start = {}) {
     const [program, ...more] = [...prefix, process.execPath, ENGINE, '--threads', '1', ...args] as [string, ...string[]];
-    this.child = spawn(program, more, { stdio: ['ignore', 'ignore', 'pipe'], ...(cwd === undefined ? {} : { cwd }) });
+    this.child = spawn(program, more, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...env },
+      ...(cwd === undefined ? {} : { cwd }),
+    });
     this.child.stderr!.on('data', (text: Buffer) => (this.log += text.toString()));
     JoiningEngine.all.push(this);
   }
@@ -69,8 +75,8 @@ export async function freePort(): Promise<number> {
 }
 
 /** Starts a server without engines of its own. It keeps its address after a restart. */
-export async function serverWithoutEngines(host = '127.0.0.1', options: string[] = [], leaseSeconds = 3): Promise<TestServer> {
-  const server = TestServer.inNewFolder({ ESPALIER_ENGINES: '0', ESPALIER_LEASE_SECONDS: String(leaseSeconds) });
+export async function serverWithoutEngines(host = '127.0.0.1', options: string[] = [], leaseSeconds = 3, env = {}): Promise<TestServer> {
+  const server = TestServer.inNewFolder({ ...env, ESPALIER_ENGINES: '0', ESPALIER_LEASE_SECONDS: String(leaseSeconds) });
   server.options = ['--listen', `${host}:${await freePort()}`, ...options];
   await server.start();
   return server;

@@ -82,7 +82,9 @@ export class BareEngine {
     for (const stretch of all.filter(({ firstStep }) => firstStep < endStep)) {
       const { teacher } = stretch;
       if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
-        const held = await this.client.loadTeacher(this.sessionId, teacher.stateDigest, this.artifacts.open(teacher.stateDigest));
+        const held = await this.client.loadTeacher(this.sessionId, teacher.stateDigest, {
+          bytes: this.artifacts.open(teacher.stateDigest),
+        });
         this.teachers = new Set(held);
       }
       if (stretches.some((one) => one.teacher.kind === 'snapshot' && !this.teachers.has(one.teacher.stateDigest)))

@@ -1,6 +1,7 @@
 // Signs the requests by which an engine on another machine reads artifacts from the bucket and writes them there
 // (docs/design/object-storage.md). Parts that an earlier try has sent are not sent again, as in an upload of this machine.
-import type { ArtifactAddresses, ArtifactToWrite, SignedPart, SignedWrite } from '../artifact-store.js';
+import type { Slice } from '#files';
+import type { ArtifactAddresses, ArtifactToWrite, PutParts, SignedPart } from '../artifact-store.js';
 import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
 import { ObjectThere } from './conditional-writes.js';
 import type { S3Bucket } from './s3-bucket.js';
@@ -13,31 +14,53 @@ export class S3Addresses implements ArtifactAddresses {
   /** @param foundThere called with an artifact that the bucket had before: it may be set aside */
   constructor(
     private readonly bucket: S3Bucket,
-    private readonly keyOf: (digest: string) => string,
+    private readonly keys: { keyOf(digest: string): string; keyOfSlice(digest: string, slice: string): string },
     private readonly foundThere: (digest: string) => Promise<unknown>,
+    private readonly slices: {
+      of(digest: string): Promise<Slice[] | null>;
+      put(digest: string, slices: readonly Slice[]): Promise<void>;
+    },
   ) {}
 
-  toRead(digest: string): Promise<string> {
-    return this.bucket.signing.read(this.keyOf(digest));
+  async toRead(digest: string): Promise<string[]> {
+    const slices = await this.slices.of(digest);
+    const keys = slices === null ? [this.keys.keyOf(digest)] : slices.map((slice) => this.keys.keyOfSlice(digest, slice.digest));
+    return Promise.all(keys.map((key) => this.bucket.signing.read(key)));
   }
 
-  async toWrite({ digest, bytes, partSums, mediaType }: ArtifactToWrite): Promise<SignedWrite | null> {
-    const sums = partSums.map((sum) => Buffer.from(sum).toString('base64'));
-    const wanted: Wanted = { bucket: this.bucket, key: this.keyOf(digest), bytes, digest, partSums: sums };
-    const wasThere = await this.bucket.mayHave(wanted.key);
-    if (wasThere && (await isWhole(wanted))) {
-      await this.foundThere(digest);
-      return null;
+  /** Slices are written one after the other, so that no address waits long for its turn. The list follows them. */
+  async write(artifact: ArtifactToWrite, put: PutParts): Promise<void> {
+    const { digest, slices } = artifact;
+    if (slices.length === 0) return this.writePiece(this.keys.keyOf(digest), artifact, put);
+    if ((await this.slices.of(digest)) !== null) return void (await this.foundThere(digest));
+    let [begin, sums] = [0, 0];
+    for (const slice of slices) {
+      const count = Math.ceil(slice.bytes / PART_BYTES);
+      const piece = { ...artifact, ...slice, partSums: artifact.partSums.slice(sums, sums + count) };
+      const offset = begin;
+      const putInSlice: PutParts = (parts) => put(parts.map((part) => ({ ...part, offset: offset + part.offset })));
+      await this.writePiece(this.keys.keyOfSlice(digest, slice.digest), piece, putInSlice);
+      begin += slice.bytes;
+      sums += count;
     }
-    return bytes <= PART_BYTES ? this.inOneRequest(wanted, mediaType) : this.inParts(wanted, mediaType, wasThere);
+    await this.slices.put(digest, slices);
   }
 
-  private async inOneRequest(wanted: Wanted, mediaType: string): Promise<SignedWrite> {
-    const request = await this.bucket.signing.put(wanted.key, wanted.partSums[0]!, mediaType);
-    return { parts: [{ offset: 0, bytes: wanted.bytes, ...request }], complete: () => requireWritten(wanted) };
+  private async writePiece(
+    key: string,
+    { digest, bytes, partSums, mediaType }: Pick<ArtifactToWrite, 'digest' | 'bytes' | 'partSums' | 'mediaType'>,
+    put: PutParts,
+  ): Promise<void> {
+    const sums = partSums.map((sum) => Buffer.from(sum).toString('base64'));
+    const wanted: Wanted = { bucket: this.bucket, key, bytes, digest, partSums: sums };
+    const wasThere = await this.bucket.mayHave(wanted.key);
+    if (wasThere && (await isWhole(wanted))) return void (await this.foundThere(digest));
+    if (bytes > PART_BYTES) return this.writeInParts(wanted, mediaType, wasThere, put);
+    await put([{ offset: 0, bytes, ...(await this.bucket.signing.put(key, sums[0]!, mediaType)) }]);
+    await requireWritten(wanted);
   }
 
-  private async inParts(wanted: Wanted, mediaType: string, wasThere: boolean): Promise<SignedWrite> {
+  private async writeInParts(wanted: Wanted, mediaType: string, wasThere: boolean, put: PutParts): Promise<void> {
     const { bucket, key, bytes, partSums } = wanted;
     const begun = await this.begun(key);
     const uploadId = begun?.uploadId ?? (await bucket.beginUpload(key, mediaType));
@@ -54,17 +77,13 @@ export class S3Addresses implements ArtifactAddresses {
       const request = await bucket.signing.part(key, uploadId, part.number, sha256);
       missing.push({ part, signed: { offset, bytes: size, ...request } });
     }
-    return {
-      parts: missing.map(({ signed }) => signed),
-      complete: async (etags) => {
-        for (const [index, { part }] of missing.entries()) part.etag = etags[index] ?? '';
-        await bucket.endUpload(key, uploadId, parts, !wasThere).catch((error: unknown) => {
-          // Another server was faster, or the answer to this upload's own completion was lost.
-          if (!(error instanceof ObjectThere) && !(error instanceof UploadGone)) throw error;
-        });
-        await requireWritten(wanted);
-      },
-    };
+    const etags = missing.length === 0 ? [] : await put(missing.map(({ signed }) => signed));
+    for (const [index, { part }] of missing.entries()) part.etag = etags[index] ?? '';
+    await bucket.endUpload(key, uploadId, parts, !wasThere).catch((error: unknown) => {
+      // Another server was faster, or the answer to this upload's own completion was lost.
+      if (!(error instanceof ObjectThere) && !(error instanceof UploadGone)) throw error;
+    });
+    await requireWritten(wanted);
   }
 
   /** The upload that an earlier try has left open, or null. */

@@ -15,6 +15,7 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
+import { digestOfSlices } from '#files';
 import type { ArtifactStore, ArtifactToWrite, SignedPart } from '../artifact-store.js';
 import { digestOf } from '../digest.js';
 import { openArtifactStore } from '../open-artifact-store.js';
@@ -120,7 +121,17 @@ describeBucket(title, () => {
       bytes: content.byteLength,
       partSums: partsOf(content).map((part) => Buffer.from(sumOf(part), 'base64')),
       mediaType: 'application/x-safetensors',
+      slices: [],
     });
+    /** Has the parts written that the store asks for. Resolves to these parts. */
+    const written = async (content: Uint8Array, artifact = toWrite(content)): Promise<SignedPart[]> => {
+      const parts: SignedPart[] = [];
+      await store.addresses!.write(artifact, (asked) => {
+        parts.push(...asked);
+        return Promise.all(asked.map((part) => send(content, part)));
+      });
+      return parts;
+    };
     /** Writes as a machine without credentials would. */
     const send = async (content: Uint8Array, { url, headers, offset, bytes }: SignedPart): Promise<string> => {
       const answer = await fetch(url, { method: 'PUT', headers, body: Buffer.from(content.subarray(offset, offset + bytes)) });
@@ -134,14 +145,28 @@ describeBucket(title, () => {
     ])('another machine writes %s, and reads it', async (_what, bytes, parts) => {
       const content = large(bytes);
       const { digest } = toWrite(content);
-      const write = (await store.addresses!.toWrite(toWrite(content)))!;
-      expect(write.parts).toHaveLength(parts);
-      await write.complete(await Promise.all(write.parts.map((part) => send(content, part))));
+      expect(await written(content)).toHaveLength(parts);
       expect(await store.verify(digest)).toBe('ok');
       expect(await store.stat(digest)).toMatchObject({ bytes });
-      const read = await fetch(await store.addresses!.toRead(digest));
+      const [address] = await store.addresses!.toRead(digest);
+      const read = await fetch(address!);
       expect(digestOf(new Uint8Array(await read.arrayBuffer()))).toBe(digest);
-      expect(await store.addresses!.toWrite(toWrite(content))).toBeNull();
+      expect(await written(content)).toEqual([]);
+    });
+
+    test('another machine writes an artifact in slices, one after the other, and reads them', async () => {
+      const content = large(2 * PART_BYTES + 9);
+      const pieces = [content.subarray(0, PART_BYTES + 4), content.subarray(PART_BYTES + 4)];
+      const slices = pieces.map((piece) => ({ digest: digestOf(piece), bytes: piece.byteLength }));
+      const digest = digestOfSlices(slices);
+      const partSums = pieces.flatMap((piece) => partsOf(piece).map((part) => Buffer.from(sumOf(part), 'base64')));
+      const artifact = { digest, bytes: content.byteLength, partSums, slices, mediaType: 'application/x-safetensors' };
+      expect(await written(content, artifact)).toHaveLength(4);
+      expect(await store.verify(digest)).toBe('ok');
+      const read = await Promise.all((await store.addresses!.toRead(digest)).map((address) => fetch(address)));
+      const bytes = await Promise.all(read.map(async (one) => Buffer.from(await one.arrayBuffer())));
+      expect(bytes.map(digestOf)).toEqual(slices.map((slice) => slice.digest));
+      expect(await written(content, artifact)).toEqual([]);
     });
 
     test('parts that an earlier try has written are not asked for again', async () => {
@@ -151,11 +176,10 @@ describeBucket(title, () => {
       const first = partsOf(content)[0]!;
       const part = { Bucket, Key, UploadId, PartNumber: 1, Body: first, ChecksumSHA256: sumOf(first) };
       await server.client.send(new UploadPartCommand(part));
-      const write = (await store.addresses!.toWrite(toWrite(content)))!;
       const { Parts } = await server.client.send(new ListPartsCommand({ Bucket, Key, UploadId }));
       // A server that keeps no sums of parts can't say whether its bytes are these.
-      expect(write.parts.map(({ offset }) => offset)).toEqual(Parts![0]!.ChecksumSHA256 === undefined ? [0, PART_BYTES] : [PART_BYTES]);
-      await write.complete(await Promise.all(write.parts.map((one) => send(content, one))));
+      const asked = Parts![0]!.ChecksumSHA256 === undefined ? [0, PART_BYTES] : [PART_BYTES];
+      expect((await written(content)).map(({ offset }) => offset)).toEqual(asked);
       expect(await store.verify(digestOf(content))).toBe('ok');
       const open = await server.client.send(new ListMultipartUploadsCommand({ Bucket, Prefix: Key }));
       expect(open.Uploads ?? []).toEqual([]);
@@ -165,22 +189,21 @@ describeBucket(title, () => {
       const content = large(2_000);
       const { digest } = await store.put(content);
       await store.quarantine.take(digest);
-      expect(await store.addresses!.toWrite(toWrite(content))).toBeNull();
+      expect(await written(content)).toEqual([]);
       expect(await digestsIn(store)).toEqual([digest]);
       await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: keyOf(digest), Body: Buffer.alloc(2_000, 9) }));
-      const write = (await store.addresses!.toWrite(toWrite(content)))!;
-      await write.complete([await send(content, write.parts[0]!)]);
+      expect(await written(content)).toHaveLength(1);
       expect(await store.verify(digest)).toBe('ok');
     });
 
     test('a writer that has not written is found out', async () => {
-      const write = (await store.addresses!.toWrite(toWrite(large(500))))!;
-      await expect(write.complete([''])).rejects.toMatchObject({ code: 'ARTIFACT_STORE_UNAVAILABLE' });
+      await expect(store.addresses!.write(toWrite(large(500)), () => Promise.resolve(['']))).rejects.toMatchObject({
+        code: 'ARTIFACT_STORE_UNAVAILABLE',
+      });
     });
 
     test('the sum of the bytes is signed, so that no other bytes can be sent as these', async () => {
-      const { parts } = (await store.addresses!.toWrite(toWrite(large(500))))!;
-      const { url, headers } = parts[0]!;
+      const { url, headers } = (await written(large(500)))[0]!;
       expect(headers['x-amz-checksum-sha256']).toBe(sumOf(large(500)));
       expect(new URL(url).searchParams.get('X-Amz-SignedHeaders')).toContain('x-amz-checksum-sha256');
       expect(url).not.toContain(S3_CREDENTIALS.AWS_SECRET_ACCESS_KEY);

@@ -3,7 +3,16 @@
 import { createHash } from 'node:crypto';
 import { open, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeFolder } from '#files';
+import {
+  bytesOfSlices,
+  decodeSliceList,
+  digestOfSlices,
+  encodeSliceList,
+  makeFolder,
+  SLICE_LIST_BYTES_MAX,
+  slicesIn,
+  type Slice,
+} from '#files';
 import type {
   ArtifactCondition,
   ArtifactEntry,
@@ -16,10 +25,11 @@ import type {
 import { ArtifactStoreError, subjectOf, toArtifactError } from '../artifact-store.errors.js';
 import { isDigest, requireDigest } from '../digest.js';
 import { FolderIncoming } from '../folder-incoming.js';
-import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
+import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES, MEDIA_TYPE_SAFETENSORS, MEDIA_TYPE_SLICE_LIST } from '../media-type.js';
 import { CHUNK_BYTES, conditionOf, readChunks } from '../read-chunks.js';
 import { StoreReach } from '../store-reach.js';
-import { ofSource, SourceError, writeAll } from '../write-all.js';
+import { openSlices, rangeOfSlices } from '../sliced-bytes.js';
+import { ofSource, SourceError, writeAll, writeSlices } from '../write-all.js';
 import { CacheCopy } from './cache-copy.js';
 import { FileCache } from './file-cache.js';
 import { S3Addresses } from './s3-addresses.js';
@@ -48,8 +58,10 @@ class S3Store implements ArtifactStore {
   readonly addresses: S3Addresses;
   private readonly bucket: S3Bucket;
   private readonly prefix: string;
-  /** The uploads that are going on, by digest: each artifact has at most one at a time. */
+  /** The uploads that are going on, by key: each object has at most one at a time. */
   private readonly uploads = new Map<string, Promise<void>>();
+  /** The slices of artifacts, and null for those that are one piece, as far as they were asked for. */
+  private readonly known = new Map<string, Slice[] | null>();
 
   constructor(
     location: S3Location,
@@ -63,8 +75,9 @@ class S3Store implements ArtifactStore {
     this.quarantine = new S3Quarantine(this.bucket, this.prefix, (digest) => this.delete(digest));
     this.addresses = new S3Addresses(
       this.bucket,
-      (digest) => this.keyOf(digest),
+      { keyOf: (digest) => this.keyOf(digest), keyOfSlice: (digest, slice) => this.keyOfSlice(digest, slice) },
       (digest) => this.quarantine.giveBack(digest),
+      { of: (digest) => this.slicesOf(digest), put: (digest, slices) => this.putList(digest, slices) },
     );
     this.reach.probe = (access) => (access === 'read' ? this.owner.ask() : this.owner.tryToWrite());
   }
@@ -77,12 +90,56 @@ class S3Store implements ArtifactStore {
     requireDigest(digest);
     if (dirname(incomingPath) !== join(this.sideFolder, 'incoming')) throw new Error(`${incomingPath} is not in the incoming folder`);
     try {
-      const { size: bytes } = await stat(incomingPath);
-      await this.send(incomingPath, digest, bytes);
-      await this.cache.admit(incomingPath, digest, bytes).catch(() => rm(incomingPath, { force: true }));
+      const found = await stat(incomingPath);
+      if (found.isDirectory()) {
+        await this.adoptSlices(incomingPath, digest);
+        return;
+      }
+      await this.send(this.keyOf(digest), incomingPath, digest, found.size);
+      await this.cache.admit(incomingPath, digest, found.size).catch(() => rm(incomingPath, { force: true }));
     } catch (error) {
       throw this.diskError(error, digest);
     }
+  }
+
+  /** The list is written last, so that the artifact appears when all of its slices are there. */
+  private async adoptSlices(folder: string, digest: string): Promise<void> {
+    const slices = await slicesIn(folder);
+    if (slices === null || digestOfSlices(slices) !== digest)
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `the list of the slices of ${subjectOf(digest)} is damaged`, digest);
+    for (const slice of slices)
+      await this.send(this.keyOfSlice(digest, slice.digest), join(folder, slice.digest), slice.digest, slice.bytes);
+    await this.putList(digest, slices);
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  private async putList(digest: string, slices: readonly Slice[]): Promise<void> {
+    const list = this.incoming.newPath();
+    try {
+      const { bytes } = await writeAll(await this.newIncoming(list), Buffer.from(encodeSliceList(slices)));
+      await this.send(this.keyOf(digest), list, digest, bytes);
+      this.known.set(digest, [...slices]);
+    } finally {
+      await this.incoming.end(list).catch(() => undefined);
+    }
+  }
+
+  async slicesOf(digest: string): Promise<Slice[] | null> {
+    const before = this.known.get(digest);
+    if (before !== undefined) return before;
+    const head = await this.bucket.peek(this.keyOf(digest), MEDIA_TYPE_PROBE_BYTES);
+    return head === null ? null : this.slicesBehind(digest, head);
+  }
+
+  /** @param head how the object of the artifact begins */
+  private async slicesBehind(digest: string, { bytes, wholeBytes }: { bytes: Uint8Array; wholeBytes: number }): Promise<Slice[] | null> {
+    const isList = mediaTypeOf(bytes, wholeBytes) === MEDIA_TYPE_SLICE_LIST && wholeBytes <= SLICE_LIST_BYTES_MAX;
+    const list = isList ? await this.bucket.range(this.keyOf(digest), 0, wholeBytes) : null;
+    const slices = list === null ? null : decodeSliceList(Buffer.from(list.bytes).toString('latin1'));
+    if (slices !== null && digestOfSlices(slices) !== digest)
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `the list of the slices of ${subjectOf(digest)} is damaged`, digest);
+    this.known.set(digest, slices);
+    return slices;
   }
 
   async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
@@ -90,7 +147,7 @@ class S3Store implements ArtifactStore {
     if (expectedDigest !== undefined) requireDigest(expectedDigest);
     const incoming = this.incoming.newPath();
     try {
-      const result = await writeAll(await this.newIncoming(incoming), bytes instanceof Uint8Array ? bytes : ofSource(bytes));
+      const result = await this.write(incoming, bytes, options.slices);
       if (expectedDigest !== undefined && expectedDigest !== result.digest) {
         const problem = `the bytes have digest ${result.digest}, not the announced ${expectedDigest}`;
         throw new ArtifactStoreError('ARTIFACT_CORRUPT', problem, expectedDigest);
@@ -104,6 +161,16 @@ class S3Store implements ArtifactStore {
     } finally {
       await this.incoming.end(incoming).catch(() => undefined);
     }
+  }
+
+  private async write(
+    path: string,
+    bytes: AsyncIterable<Uint8Array> | Uint8Array,
+    slices: readonly Slice[] | undefined,
+  ): Promise<PutResult> {
+    if (slices === undefined) return writeAll(await this.newIncoming(path), bytes instanceof Uint8Array ? bytes : ofSource(bytes));
+    makeFolder(dirname(path));
+    return writeSlices(path, ofSource(bytes instanceof Uint8Array ? [bytes] : bytes), slices);
   }
 
   async get(digest: string): Promise<Uint8Array> {
@@ -130,23 +197,39 @@ class S3Store implements ArtifactStore {
   }
 
   async range(digest: string, offset: number, bytes: number): Promise<Uint8Array> {
+    const slices = await this.slicesOf(digest);
+    if (slices !== null)
+      return rangeOfSlices(
+        slices,
+        offset,
+        bytes,
+        async (slice, from, count) => (await this.bucket.range(this.keyOfSlice(digest, slice.digest), from, count)).bytes,
+      );
     return (await this.bucket.range(this.keyOf(digest), offset, bytes)).bytes;
   }
 
   async stat(digest: string): Promise<ArtifactStat | null> {
     const found = await this.bucket.peek(this.keyOf(digest), MEDIA_TYPE_PROBE_BYTES);
-    return found === null ? null : { bytes: found.wholeBytes, mediaType: mediaTypeOf(found.bytes, found.wholeBytes) };
+    if (found === null) return null;
+    const slices = await this.slicesBehind(digest, found);
+    if (slices !== null) return { bytes: bytesOfSlices(slices), mediaType: MEDIA_TYPE_SAFETENSORS };
+    return { bytes: found.wholeBytes, mediaType: mediaTypeOf(found.bytes, found.wholeBytes) };
   }
 
   /** Reads the artifact from the bucket: a whole copy in the cache does not prove that the bucket has it. */
   verify(digest: string): Promise<ArtifactCondition> {
+    this.known.delete(digest);
     return conditionOf(this.fromBucket(digest, 0, CHUNK_BYTES, false));
   }
 
   async delete(digest: string): Promise<boolean> {
     const key = this.keyOf(digest);
     const wasThere = (await this.bucket.head(key)) !== null;
+    const inSlices = wasThere ? await this.slicesOf(digest).catch(() => []) : null;
+    // The list goes last, so that a removal that was cut off can be done again.
+    if (inSlices !== null) for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) await this.bucket.remove(slice.key);
     if (wasThere) await this.bucket.remove(key);
+    this.known.delete(digest);
     await this.cache.drop(digest);
     return wasThere;
   }
@@ -163,9 +246,15 @@ class S3Store implements ArtifactStore {
   async *list(): AsyncIterable<ArtifactEntry> {
     const aside = new Set<string>();
     for await (const { key } of this.bucket.list(`${this.prefix}quarantine/`)) aside.add(key.slice(-64));
+    const inSlices = new Map<string, number>();
+    for await (const { key, bytes } of this.bucket.list(`${this.prefix}slices/`)) {
+      const digest = key.slice(-129, -65);
+      inSlices.set(digest, (inSlices.get(digest) ?? 0) + bytes);
+    }
     for await (const { key, bytes, changedAt } of this.bucket.list(`${this.prefix}objects/`)) {
       const digest = key.slice(-64);
-      if (this.isArtifact(key, digest) && !aside.has(digest)) yield { digest, bytes, storedAt: changedAt };
+      if (this.isArtifact(key, digest) && !aside.has(digest))
+        yield { digest, bytes: bytes + (inSlices.get(digest) ?? 0), storedAt: changedAt };
     }
   }
 
@@ -182,23 +271,37 @@ class S3Store implements ArtifactStore {
     return `${this.prefix}objects/${digest.slice(0, 2)}/${digest}`;
   }
 
-  private async send(path: string, digest: string, bytes: number): Promise<void> {
-    while (this.uploads.has(digest)) await this.uploads.get(digest)!.catch(() => undefined);
-    const underWay = upload(this.bucket, this.keyOf(digest), { path, bytes, digest })
+  private keyOfSlice(digest: string, slice: string): string {
+    return `${this.prefix}slices/${requireDigest(digest)}/${slice}`;
+  }
+
+  private async send(key: string, path: string, digest: string, bytes: number): Promise<void> {
+    while (this.uploads.has(key)) await this.uploads.get(key)!.catch(() => undefined);
+    const underWay = upload(this.bucket, key, { path, bytes, digest })
       // An object that existed already may be set aside, so it is taken back. A new one is not set aside, and the keeper of artifacts takes
       // back what an event needs.
       .then((wasThere) => (wasThere ? this.quarantine.giveBack(digest) : false))
       .then(() => undefined);
-    this.uploads.set(digest, underWay);
+    this.uploads.set(key, underWay);
     try {
       await underWay;
     } finally {
-      this.uploads.delete(digest);
+      this.uploads.delete(key);
     }
   }
 
   /** Yields the bytes from the bucket. If `keep`, a whole artifact is copied into the cache on its way. */
   private async *fromBucket(digest: string, offset: number, chunkBytes: number, keep: boolean): AsyncGenerator<Uint8Array> {
+    const slices = await this.slicesOf(digest);
+    if (slices === null) yield* this.piece(digest, offset, chunkBytes, keep);
+    else yield* openSlices(digest, slices, offset, (slice, from) => this.bucket.read(this.keyOfSlice(digest, slice.digest), from));
+  }
+
+  openSlice(digest: string, slice: string): AsyncIterable<Uint8Array> {
+    return this.bucket.read(this.keyOfSlice(digest, slice), 0);
+  }
+
+  private async *piece(digest: string, offset: number, chunkBytes: number, keep: boolean): AsyncGenerator<Uint8Array> {
     const hash = offset === 0 ? createHash('sha256') : null;
     const copy = keep && offset === 0 ? new CacheCopy(this.cache, this.incoming) : null;
     try {

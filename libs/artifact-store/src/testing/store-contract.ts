@@ -1,5 +1,6 @@
 // Tests that every artifact store must pass, wherever it keeps the bytes.
 import { utimes, writeFile } from 'node:fs/promises';
+import { digestOfSlices } from '#files';
 import type { ArtifactEntry, ArtifactStore } from '../artifact-store.js';
 import { digestOf } from '../digest.js';
 import { encodeExportManifest } from '../export-manifest.js';
@@ -44,6 +45,37 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     const put = await store().put(large);
     expect(put.digest).toBe(digestOf(large));
     expect(Buffer.compare(Buffer.from(await store().get(put.digest)), large)).toBe(0);
+  });
+
+  test('an artifact in slices is one artifact: read, set aside, given back and deleted as a whole', async () => {
+    const content = Buffer.from(Array.from({ length: 10_000 }, (_, index) => index % 251));
+    const cut = [content.subarray(0, 4_096), content.subarray(4_096, 8_192), content.subarray(8_192)];
+    const slices = cut.map((piece) => ({ digest: digestOf(piece), bytes: piece.byteLength }));
+    const digest = digestOfSlices(slices);
+    const put = () => store().put(pieces(content.subarray(0, 5_000), content.subarray(5_000)), { expectedDigest: digest, slices });
+    expect(await put()).toEqual({ digest, bytes: 10_000 });
+    await put(); // the one that is there is replaced
+    expect(await store().slicesOf(digest)).toEqual(slices);
+    expect(await store().stat(digest)).toMatchObject({ bytes: 10_000, mediaType: 'application/x-safetensors' });
+    expect(Buffer.from(await store().get(digest)).equals(content)).toBe(true);
+    expect(Buffer.concat(await all(store().open(digest, 4_000))).equals(content.subarray(4_000))).toBe(true);
+    expect(Buffer.from(await store().range(digest, 4_000, 5_000)).equals(content.subarray(4_000, 9_000))).toBe(true);
+    expect(Buffer.concat(await all(store().openSlice(digest, slices[1]!.digest))).equals(cut[1]!)).toBe(true);
+    const [listed] = await all(store().list());
+    expect(listed!.digest).toBe(digest);
+    expect(listed!.bytes).toBeGreaterThanOrEqual(10_000);
+    expect(await store().verify(digest)).toBe('ok');
+    expect(await store().quarantine.take(digest)).toBe(true);
+    expect(Buffer.from(await store().get(digest)).equals(content)).toBe(true);
+    expect(await digests()).toEqual([]);
+    expect(await store().quarantine.giveBack(digest)).toBe(true);
+    expect(await digests()).toEqual([digest]);
+    const wrong = store().put(pieces(content.subarray(1), content.subarray(0, 1)), { expectedDigest: digest, slices });
+    await expect(wrong).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' });
+    expect(await store().verify(digest)).toBe('ok');
+    expect(await incomingNames()).toEqual([]);
+    expect(await store().delete(digest)).toBe(true);
+    expect([await store().stat(digest), await digests(), await all(store().unknownFiles())]).toEqual([null, [], []]);
   });
 
   test('every flipped byte is found by verify, get and open', async () => {

@@ -107,8 +107,19 @@ export class FarEngineClient extends EngineClient {
     return this.onceBack(() => super.putState(request));
   }
 
-  override heldState(digest: string): Promise<Uint8Array> {
-    return this.onceBack(() => super.heldState(digest));
+  override async *heldState(digest: string, from = 0): AsyncGenerator<Uint8Array> {
+    for (let at = from; ;) {
+      const { connection } = this;
+      try {
+        for await (const chunk of super.heldState(digest, at)) {
+          at += chunk.byteLength;
+          yield chunk;
+        }
+        return;
+      } catch (error) {
+        if (!isOfConnection(error) || !(await this.isBackSince(connection))) throw error;
+      }
+    }
   }
 
   override releaseState(digest: string): Promise<void> {

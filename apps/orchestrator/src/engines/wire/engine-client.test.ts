@@ -15,7 +15,7 @@ const calls: [string, (client: EngineClient) => Promise<unknown>][] = [
   ['a description', (client) => client.describe()],
   ['a plan', (client) => client.planMemory({} as engineV1.SessionOptions)],
   ['a session', (client) => client.openSession({} as engineV1.SessionOptions, 'run', 1_000)],
-  ['an upload', (client) => client.importState('session', 'digest', noBytes())],
+  ['an upload', (client) => client.importState('session', 'digest', { bytes: noBytes() })],
   ['a training', (client) => read(() => client.train({} as engineV1.TrainRequest, signal))],
   ['an evaluation', (client) => client.evaluate({}, noBytes(), () => undefined, signal)],
   ['an export', (client) => read(() => client.exportModel({} as engineV1.ExportModelRequest, signal))],

@@ -5,7 +5,7 @@ import { EngineCalls } from './engine-calls.js';
 import { checkHealth } from './engine-health.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './score-call.js';
 import { required, stateOf } from './received-answers.js';
-import { send, stateUpload } from './sent-data.js';
+import { send, stateUpload, type StateOrigin } from './sent-data.js';
 import { tokenUpload, type TokenStore } from './training-tokens.js';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
 import type { EndedSegment, TrainingProgress } from './training-progress.js';
@@ -105,8 +105,7 @@ export class EngineClient extends EngineCalls {
     return required(state, 'InitialiseStateResponse.state');
   }
 
-  /** @param from the bytes, or the signed address at which the engine reads them */
-  async importState(sessionId: string, digest: string, from: AsyncIterable<Uint8Array> | string): Promise<engineV1.StateSummary> {
+  async importState(sessionId: string, digest: string, from: StateOrigin): Promise<engineV1.StateSummary> {
     const { state } = await this.upload<engineV1.ImportStateRequest, engineV1.ImportStateResponse>(
       this.client.importState,
       ...stateUpload(sessionId, digest, from),
@@ -114,11 +113,8 @@ export class EngineClient extends EngineCalls {
     return required(state, 'ImportStateResponse.state');
   }
 
-  /**
-   * Loads a teacher, and returns the digests of the teachers that the engine holds now.
-   * @param from the state's bytes, or the signed address at which the engine reads them
-   */
-  async loadTeacher(sessionId: string, digest: string, from: AsyncIterable<Uint8Array> | string): Promise<string[]> {
+  /** Loads a teacher, and returns the digests of the teachers that the engine holds now. */
+  async loadTeacher(sessionId: string, digest: string, from: StateOrigin): Promise<string[]> {
     const { teacherDigests } = await this.upload<engineV1.LoadTeacherRequest, engineV1.LoadTeacherResponse>(
       this.client.loadTeacher,
       ...stateUpload(sessionId, digest, from),
@@ -133,10 +129,9 @@ export class EngineClient extends EngineCalls {
   }
 
   /** The bytes of a state that the engine holds. */
-  async heldState(digest: string): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    for await (const { chunk } of this.stream<engineV1.SendStateResponse>(this.client.sendState({ digest }), NEVER)) chunks.push(chunk);
-    return Buffer.concat(chunks);
+  async *heldState(digest: string, from = 0): AsyncGenerator<Uint8Array> {
+    const call = this.client.sendState({ digest, offset: BigInt(from) });
+    for await (const { chunk } of this.stream<engineV1.SendStateResponse>(call, NEVER)) yield chunk;
   }
 
   async releaseState(digest: string): Promise<void> {

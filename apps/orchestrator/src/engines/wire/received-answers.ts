@@ -2,8 +2,8 @@
 import { type engineV1, EspalierError } from '#protocol';
 import type { EndedSegment } from './engine-client.js';
 
-/** Engines take no larger payload in one piece, so a larger state could not go back to one. */
-const STATE_BYTES_MAX = 2 ** 32;
+/** A larger state is in slices, which are never sent with the training. */
+const STATE_BYTES_MAX = 2 ** 31;
 
 /**
  * Returns the state after a segment: its file, or the bytes from the messages that follow; null: it is not here.
@@ -11,7 +11,7 @@ const STATE_BYTES_MAX = 2 ** 32;
  */
 export async function stateOf(
   messages: AsyncIterator<engineV1.TrainResponse>,
-  { state, stateFile, stateBytes, partSums }: engineV1.SegmentOutcome,
+  { state, stateFile, stateBytes, partSums, slices }: engineV1.SegmentOutcome,
   asked: string,
 ): Promise<EndedSegment['state']> {
   if (stateFile !== '') {
@@ -20,9 +20,12 @@ export async function stateOf(
       throw new EspalierError('ENGINE_FAILED', `the engine named ${JSON.stringify(stateFile)} as the file of a state, which is another`);
     return { file: stateFile };
   }
+  if (stateBytes === 0n || partSums.length > 0 || slices.length > 0) return null;
   if (stateBytes > BigInt(STATE_BYTES_MAX))
-    throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes; at most ${STATE_BYTES_MAX} are taken`);
-  if (stateBytes === 0n || partSums.length > 0) return null;
+    throw new EspalierError(
+      'ENGINE_FAILED',
+      `the engine announced a state of ${stateBytes} bytes in one piece; ${STATE_BYTES_MAX} are allowed`,
+    );
   const bytes = Buffer.allocUnsafe(Number(stateBytes));
   for (let used = 0; used < bytes.length;) {
     const { value } = (await messages.next()) as IteratorResult<engineV1.TrainResponse, undefined>;

@@ -39,30 +39,32 @@ export async function send<Request>(
   call.end();
 }
 
+/** Where an engine gets a state from: bytes that are sent, signed addresses of a bucket, or a file or folder that both share. */
+export type StateOrigin = { bytes: AsyncIterable<Uint8Array> } | { addresses: string[] } | { file: string };
+
 interface StateMessage {
   sessionId: string;
   digest: string;
   chunk: Buffer;
-  address: string;
+  addresses: string[];
+  stateFile: string;
 }
 
-/**
- * Returns the pieces of a state, and the function that makes the message for each: its bytes, or the address at which the engine reads
- * them.
- */
+/** Returns the pieces of a state, and the function that makes the message for each. Without bytes, the first message says it all. */
 export function stateUpload(
   sessionId: string,
   digest: string,
-  from: AsyncIterable<Uint8Array> | string,
+  from: StateOrigin,
 ): [bytes: AsyncIterable<Uint8Array>, message: (chunk: Buffer, first: boolean) => StateMessage] {
-  const address = typeof from === 'string' ? from : '';
+  const addresses = 'addresses' in from ? from.addresses : [];
+  const stateFile = 'file' in from ? from.file : '';
   const message = (chunk: Buffer, first: boolean): StateMessage =>
-    first ? { sessionId, digest, chunk, address } : { sessionId: '', digest: '', chunk, address: '' };
-  return [typeof from === 'string' ? nothing() : from, message];
+    first ? { sessionId, digest, chunk, addresses, stateFile } : { sessionId: '', digest: '', chunk, addresses: [], stateFile: '' };
+  return ['bytes' in from ? from.bytes : nothing(), message];
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {
-  // The address says it all.
+  // The first message says it all.
 }
 
 export function drainedOrEnded(call: Pick<NodeJS.EventEmitter, 'once' | 'off'>): Promise<void> {

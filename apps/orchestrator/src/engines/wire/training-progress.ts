@@ -1,10 +1,21 @@
 // The reports of an engine while it trains.
+import type { Slice } from '#files';
 import type { engineV1 } from '#protocol';
+
+/** A state in slices that an engine holds on its disk until `release`. Each call of `sent` has it sent from its beginning. */
+export interface StateToFetch {
+  slices: readonly Slice[];
+  sent(): AsyncIterable<Uint8Array>;
+  release(): void;
+}
+
+/** A state that an engine held: in the store, as bytes, or to be fetched. */
+export type Arrived = 'stored' | Uint8Array | StateToFetch;
 
 /** A state that an engine holds. */
 export interface StateUnderWay {
-  /** Resolves to 'stored' when the store has it, or else to its bytes. @throws EspalierError ENGINE_LOST */
-  arrival: Promise<Uint8Array | 'stored'>;
+  /** @throws EspalierError ENGINE_LOST */
+  arrival: Promise<Arrived>;
 }
 
 export interface EndedSegment {

@@ -9,19 +9,29 @@ export interface StateTensor {
   values: Float32Array | Float64Array;
 }
 
+export const HEADER_BYTES_MAX = 100_000_000n;
+
+/** The tensors of a state file in their order, each with the size of its values. */
+export type StateHeader = Map<string, { dtype: string; shape: number[]; from: number; bytes: number }>;
+
+/** @param text the header without its size @throws STATE_CORRUPT */
+export function headerOf(text: Uint8Array): StateHeader {
+  const tensors: StateHeader = new Map();
+  for (const [name, { dtype, shape, data_offsets: place }] of Object.entries(parseHeader(text)))
+    if (name !== '__metadata__') tensors.set(name, { dtype, shape, from: place[0], bytes: place[1] - place[0] });
+  return tensors;
+}
+
 /** @throws STATE_CORRUPT */
 export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerBytes = headerSize(bytes.byteLength < 8 ? 0n : view.getBigUint64(0, true), bytes.byteLength);
-  const header = parseHeader(bytes.subarray(8, 8 + headerBytes));
   const tensors = new Map<string, StateTensor>();
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === '__metadata__') continue;
-    const [from, to] = entry.data_offsets;
-    if (8 + headerBytes + to > bytes.byteLength) throw corrupt(`${name} reaches beyond the end`);
-    const data = new Uint8Array(to - from); // copied into a buffer of its own, so that it is aligned
-    data.set(bytes.subarray(8 + headerBytes + from, 8 + headerBytes + to));
-    tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values: valuesOf(name, entry.dtype, data.buffer) });
+  for (const [name, { dtype, shape, from, bytes: size }] of headerOf(bytes.subarray(8, 8 + headerBytes))) {
+    if (8 + headerBytes + from + size > bytes.byteLength) throw corrupt(`${name} reaches beyond the end`);
+    const data = new Uint8Array(size); // copied into a buffer of its own, so that it is aligned
+    data.set(bytes.subarray(8 + headerBytes + from, 8 + headerBytes + from + size));
+    tensors.set(name, { name, dtype, shape, values: valuesOf(name, dtype, data.buffer) });
   }
   return tensors;
 }
@@ -42,7 +52,7 @@ function parseHeader(bytes: Uint8Array): Header {
   }
 }
 
-function valuesOf(name: string, dtype: string, buffer: ArrayBuffer): Float32Array | Float64Array {
+export function valuesOf(name: string, dtype: string, buffer: ArrayBuffer): Float32Array | Float64Array {
   switch (dtype) {
     case 'F32':
       return new Float32Array(buffer);

@@ -22,6 +22,7 @@ import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { Tallies } from '../../monitoring/tallies.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../provider-names.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
+import type { StateToFetch } from '../../engines/wire/training-progress.js';
 import { LiveProgress } from '../../live/live-progress.js';
 import { StateKeeper } from '../../retention/state-keeper.js';
 
@@ -110,6 +111,15 @@ export class SegmentRecorder {
     return (await this.runs.changeInTurn(runId, changes, { ...patience, by: BY_SERVER })).run;
   }
 
+  private async storeOnce(state: Uint8Array | { file: string } | StateToFetch, digest: string): Promise<void> {
+    if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: digest });
+    else if ('file' in state) await this.artifacts.adopt(state.file, digest);
+    else {
+      await this.artifacts.put(state.sent(), { expectedDigest: digest, slices: state.slices });
+      state.release();
+    }
+  }
+
   private waits(runId: string, error: Error): void {
     this.live.waits(error, runId);
     this.log.warn({ runId, err: error }, `what was trained can't be recorded yet: ${error.message}`);
@@ -120,12 +130,11 @@ export class SegmentRecorder {
     if (state === 'stored') return;
     for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(2 * delayMs, LONGEST_RETRY_MS)) {
       try {
-        if (state instanceof Uint8Array) await this.artifacts.put(state, { expectedDigest: report.state.stateDigest });
-        else await this.artifacts.adopt(state.file, report.state.stateDigest);
+        await this.storeOnce(state, report.state.stateDigest);
         return;
       } catch (error) {
         if (!(error instanceof ArtifactStoreError) || error.code === 'ARTIFACT_CORRUPT') throw error;
-        if (!(state instanceof Uint8Array) && isGone(state.file)) throw new EspalierError('ENGINE_LOST', `${state.file} is gone`);
+        if ('file' in state && isGone(state.file)) throw new EspalierError('ENGINE_LOST', `${state.file} is gone`);
         this.waits(runId, error);
         await sleep(delayMs, undefined, { signal: patience }).catch(() => {
           throw error;

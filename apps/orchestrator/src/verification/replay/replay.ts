@@ -1,7 +1,7 @@
 // Computes recorded segments again and compares the states that they end with.
 import type { ArtifactStore } from '#artifact-store';
-import { sha256Hex } from '#audit';
 import { numericsDifference } from '#comparison';
+import { PassingState } from '#files';
 import { counted, EspalierError, type engineV1 } from '#protocol';
 import type { BorrowedEngine, BorrowEngines } from '../../engine-pool/verification-engine.js';
 import type { Budget, DataIdentity, ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
@@ -47,7 +47,8 @@ export interface ReplayEngine extends Pick<BorrowedEngine, 'name' | 'isOther'> {
 
 interface Outcome {
   outcome: engineV1.SegmentOutcome;
-  state: Uint8Array;
+  /** null: the state is in slices, which the engine holds. */
+  state: Uint8Array | null;
   reports: engineV1.StepReport[];
 }
 
@@ -92,7 +93,8 @@ function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
 
 interface HeldState {
   digest: string;
-  bytes: Uint8Array;
+  /** null: it is in slices, which went with the engine. */
+  bytes: Uint8Array | null;
 }
 
 interface ReplaySession {
@@ -180,6 +182,14 @@ class Replay {
     const outcome = await this.execute(segment);
     this.held = outcome.outcome.state!.digest;
     this.last = { digest: this.held, bytes: outcome.state };
+    try {
+      return await this.judged(segment, start, outcome);
+    } finally {
+      if (outcome.state === null) await this.session.client.releaseState(this.held).catch(() => undefined); // a lost engine holds nothing
+    }
+  }
+
+  private async judged(segment: ReplaySegment, start: string, outcome: Outcome): Promise<SegmentVerdict> {
     const steps = this.input.recordedSteps(segment);
     const same = outcome.outcome.state!.digest === segment.endDigest;
     const { numericsFingerprint, engine } = this.session;
@@ -199,20 +209,15 @@ class Replay {
       return 'from the fresh state';
     }
     if ((await artifacts.stat(startDigest)) !== null) {
-      await client.importState(sessionId, startDigest, artifacts.open(startDigest));
+      await client.importState(sessionId, startDigest, { bytes: artifacts.open(startDigest) });
       this.held = startDigest;
       return `from the recorded state at step ${firstStep}`;
     }
     if (this.held === null) {
       const { carried } = this;
-      if (carried === null) throw new EspalierError('ARTIFACT_MISSING', `the state at step ${firstStep} is not in the artifact store`);
-      await client.importState(
-        sessionId,
-        carried.digest,
-        (async function* () {
-          yield carried.bytes;
-        })(),
-      );
+      if (carried?.bytes == null)
+        throw new EspalierError('ARTIFACT_MISSING', `the state at step ${firstStep} is not in the artifact store`);
+      await client.importState(sessionId, carried.digest, { bytes: piecesOf(carried.bytes) });
       this.held = carried.digest;
       if (carried.digest === startDigest) return 'went on';
     }
@@ -228,7 +233,7 @@ class Replay {
     for (const part of partsOf(segment)) {
       const [{ teacher }] = part.stretches;
       if (teacher.kind === 'snapshot' && !this.teachers.has(teacher.stateDigest)) {
-        await client.loadTeacher(sessionId, teacher.stateDigest, artifacts.open(teacher.stateDigest));
+        await client.loadTeacher(sessionId, teacher.stateDigest, { bytes: artifacts.open(teacher.stateDigest) });
       }
       const trained = await client.trainSegment(trainRequest(sessionId, segment.settings, part, part.isLast ? 'return' : 'leave'), signal);
       for (const step of trained.steps) reports.push(step);
@@ -236,9 +241,12 @@ class Replay {
       result = trained;
     }
     const { outcome, state } = result!;
-    if (sha256Hex(state as Uint8Array) !== outcome.state!.digest)
+    const named = outcome.state!.digest;
+    const whole = new PassingState(Number(outcome.slices[0]?.bytes ?? Infinity));
+    for await (const chunk of state === null ? client.heldState(named) : piecesOf(state as Uint8Array)) whole.pass(chunk);
+    if (whole.digest() !== named)
       throw new EspalierError('RESULT_CONTRADICTS_STATE', 'the engine sent a state with another digest than it named');
-    return { outcome, state: state as Uint8Array, reports };
+    return { outcome, state: state as Uint8Array | null, reports };
   }
 
   /**
@@ -260,7 +268,7 @@ class Replay {
         : repeated === outcome.outcome.state!.digest
           ? '; a second repetition gave the same as the first, so the engine is repeatable and the record differs'
           : '; a second repetition gave yet another state, so this engine is not repeatable';
-    const tensorDifferences = await this.compareStates(segment, outcome.state);
+    const tensorDifferences = await this.compareStates(segment, outcome);
     const where =
       stepDifference === null
         ? `every recorded measurement of steps ${segment.firstStep} to ${segment.endStep - 1} is met exactly, only the final state differs`
@@ -296,7 +304,7 @@ class Replay {
   ): Promise<SegmentVerdict> {
     const { segment } = verdict;
     const stepDifference = firstDifference(steps, outcome.reports, tolerance);
-    const tensorDifferences = await this.compareStates(segment, outcome.state);
+    const tensorDifferences = await this.compareStates(segment, outcome);
     const what =
       stepDifference === null
         ? `all measurements of ${counted(steps.length, 'step')} are within ${tolerance}`
@@ -313,11 +321,16 @@ class Replay {
     };
   }
 
-  private async compareStates({ endDigest }: ReplaySegment, computed: Uint8Array): Promise<TensorDifference[]> {
+  private async compareStates({ endDigest }: ReplaySegment, { state, outcome }: Outcome): Promise<TensorDifference[]> {
     const { artifacts } = this.input;
     if ((await artifacts.stat(endDigest)) === null) return [];
-    return stateDifferences(await artifacts.get(endDigest), computed);
+    const computed = state === null ? this.session.client.heldState(outcome.state!.digest) : piecesOf(state);
+    return stateDifferences(artifacts.open(endDigest), computed);
   }
+}
+
+async function* piecesOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
 }
 
 function tensorText(differences: TensorDifference[]): string {

@@ -1,5 +1,6 @@
-// Measures how far two states are apart, tensor by tensor.
-import { readStateFile } from '../../queries/masks/state-file.js';
+// Measures how far two states are apart, tensor by tensor. Both are read once, side by side, so that memory holds a piece of each.
+import { PassingBytes } from '#artifact-store';
+import { headerOf, HEADER_BYTES_MAX, valuesOf, type StateHeader } from '../../queries/masks/state-file.js';
 
 export interface TensorDifference {
   name: string;
@@ -8,23 +9,53 @@ export interface TensorDifference {
   maxRel: number;
 }
 
+/** A multiple of the size of any value. */
+const PIECE_BYTES = 1 << 20;
+
 /** The tensors that differ, in the order of the file. The list is empty for equal states. */
-export function stateDifferences(recorded: Uint8Array, computed: Uint8Array): TensorDifference[] {
-  const left = readStateFile(recorded);
-  const right = readStateFile(computed);
+export async function stateDifferences(
+  recorded: AsyncIterable<Uint8Array>,
+  computed: AsyncIterable<Uint8Array>,
+): Promise<TensorDifference[]> {
+  const [left, right] = [new PassingBytes(recorded), new PassingBytes(computed)];
+  const [ours, theirs] = [await readHeader(left), await readHeader(right)];
   const differences: TensorDifference[] = [];
-  for (const name of new Set([...left.keys(), ...right.keys()])) {
-    const one = left.get(name)?.values;
-    const other = right.get(name)?.values;
-    if (one === undefined || other === undefined || one.length !== other.length) {
-      differences.push({ name, maxAbs: Infinity, maxRel: Infinity });
-      continue;
+  // The tensors of a file stand in the order of their names.
+  for (const name of [...new Set([...ours.keys(), ...theirs.keys()])].sort(byBytes)) {
+    const [one, other] = [ours.get(name), theirs.get(name)];
+    const isComparable = one !== undefined && other !== undefined && one.dtype === other.dtype && one.bytes === other.bytes;
+    const difference = { name, maxAbs: isComparable ? 0 : Infinity, maxRel: isComparable ? 0 : Infinity };
+    if (isComparable) {
+      for (let at = 0; at < one.bytes; at += PIECE_BYTES) {
+        const size = Math.min(PIECE_BYTES, one.bytes - at);
+        const values = valuesOf(name, one.dtype, await take(left, size));
+        const others = valuesOf(name, one.dtype, await take(right, size));
+        for (let index = 0; index < values.length; index += 1) widen(difference, values[index]!, others[index]!);
+      }
+    } else {
+      for await (const _ of left.next(one?.bytes ?? 0));
+      for await (const _ of right.next(other?.bytes ?? 0));
     }
-    const difference = { name, maxAbs: 0, maxRel: 0 };
-    for (let index = 0; index < one.length; index += 1) widen(difference, one[index]!, other[index]!);
     if (difference.maxAbs > 0) differences.push(difference);
   }
   return differences;
+}
+
+const byBytes = (one: string, other: string): number => Buffer.compare(Buffer.from(one), Buffer.from(other));
+
+async function readHeader(from: PassingBytes): Promise<StateHeader> {
+  const size = new DataView(await take(from, 8)).getBigUint64(0, true);
+  return headerOf(new Uint8Array(await take(from, Number(size < HEADER_BYTES_MAX ? size : HEADER_BYTES_MAX))));
+}
+
+async function take(from: PassingBytes, bytes: number): Promise<ArrayBuffer> {
+  const taken = new Uint8Array(bytes);
+  let at = 0;
+  for await (const chunk of from.next(bytes)) {
+    taken.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return taken.buffer;
 }
 
 function widen(difference: TensorDifference, left: number, right: number): void {

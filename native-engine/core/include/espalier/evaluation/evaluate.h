@@ -26,7 +26,8 @@ struct DeviceHome;  // in core/training/device_home.h
 
 // Evaluates a model under the deterministic masks and LoRA of `state` (nullptr: the model as it is), over non-overlapping windows, each by
 // itself from position 0, in f32 arithmetic (or with bf16 products where `dtype` says so). `beside`: the home of a session on the same
-// device, whose steps wait meanwhile; no bit depends on it. `masks`: with them and without a state, the model has these masks and no LoRA.
+// device, whose steps wait meanwhile; no bit depends on it. A state in the home is evaluated in its place, and then `state` must be
+// nullptr. `masks`: with them and without a state, the model has these masks and no LoRA.
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
                           int64_t window, ComputeDType dtype, const BackendSpec& backend,
                           const std::function<void(double done_share)>& on_progress, const std::atomic<bool>& cancel,

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "espalier/method/file_bytes.h"
@@ -147,6 +149,8 @@ struct StateScalars {
   ShapeTarget shape;
 };
 
+enum class StateValues { kParams, kAdamM, kAdamV };
+
 // A state in the host's memory, which can be read, written and compared. Adam's moments lie in two buffers with the layout of the
 // parameters.
 class TrainState : public StateLayout, public StateScalars {
@@ -164,6 +168,7 @@ class TrainState : public StateLayout, public StateScalars {
   std::span<const float> params() const { return params_; }
   std::span<const float> adam_m() const { return adam_m_; }
   std::span<const float> adam_v() const { return adam_v_; }
+  std::vector<float> take(StateValues values) { return std::move(values_of(values)); }  // the state has these values no longer
   std::span<const float> view(const Entry& e) const { return std::span<const float>(params_).subspan(e.offset, e.size); }
   std::span<float> view(const Entry& e) { return std::span<float>(params_).subspan(e.offset, e.size); }
 
@@ -180,14 +185,29 @@ class TrainState : public StateLayout, public StateScalars {
   TrainState widened(const ModelConfig& config, int64_t more_rank, uint64_t seed) const;
 
  private:
+  std::vector<float>& values_of(StateValues values) {
+    return values == StateValues::kParams ? params_ : values == StateValues::kAdamM ? adam_m_ : adam_v_;
+  }
+
   std::vector<float> params_, adam_m_, adam_v_;
 };
 
-// Makes the file of a state whose values may lie anywhere in the memory of `file`: the same as TrainState::serialize. Each value is copied
-// once. `copy` copies the values of one entry to `to`, which has the entry's size and stays where it is, so `copy` may do so later.
-enum class StateValues { kParams, kAdamM, kAdamV };
-using CopyValues = std::function<void(StateValues, const StateLayout::Entry&, std::span<float> to)>;
-void serialize_state(const StateLayout& layout, const StateScalars& scalars, const CopyValues& copy, FileBytes& file);
+// Makes the file of a state whose values may lie anywhere, whole or in pieces: the same bytes as those of TrainState::serialize. `copy`
+// copies values from an offset of the layout on to `to`, which stays where it is, so `copy` may do so later.
+using CopyValues = std::function<void(StateValues, int64_t offset, std::span<float> to)>;
+class StateBytes {
+ public:
+  StateBytes(const StateLayout& layout, const StateScalars& scalars);  // the layout must outlive it
+  ~StateBytes();
+  uint64_t size() const;
+  // Makes the bytes of the file from `from` on, as many as `to` has. Both limits must be multiples of 4, and the first byte of `to` must be
+  // aligned for floats.
+  void read(uint64_t from, std::span<uint8_t> to, const CopyValues& copy) const;
+
+ private:
+  struct Contents;
+  std::unique_ptr<const Contents> contents_;
+};
 
 // Tells whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
 bool holds_own_weights(std::span<const uint8_t> state_bytes);

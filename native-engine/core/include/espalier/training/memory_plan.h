@@ -27,6 +27,14 @@ struct MemoryPlan {
 
   bool fits(uint64_t limit) const { return total <= limit && host <= host_available; }
 };
+// The plans of the steps in which LoRA learns, and of those in which own weights learn after it, where they do.
+struct PhasePlans {
+  MemoryPlan lora;
+  std::optional<MemoryPlan> own;
+
+  MemoryPlan larger() const;  // the device's memory is that of the larger one, and so is the host's
+};
+PhasePlans plan_phases(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);
 // weight_bytes: the bytes of the stored model. Where the device is the host, the model's files are mapped and read in place. Where own
 // weights are to learn after LoRA, the larger one of both plans is returned.
 MemoryPlan plan_memory(const ModelConfig& config, uint64_t weight_bytes, const LoraSpec& lora, const TrainerOptions& options);

@@ -35,6 +35,7 @@ class Teacher {
 };
 
 struct DeviceHome;  // in core/training/device_home.h
+class SliceWriter;  // in core/files/sliced_file.h
 
 class Trainer {
  public:
@@ -45,11 +46,13 @@ class Trainer {
   virtual ~Trainer() = default;
 
   // The trainable state lies on the device. The host has its scalars and the log-alphas.
-  virtual void import_state(const TrainState& state) = 0;  // the state must be of the session's model and LoRA
+  virtual void import_state(TrainState state) = 0;  // the state must be of the session's model and LoRA; its memory is freed bit by bit
   virtual TrainState export_state() = 0;
   virtual TrainState export_snapshot() = 0;  // without Adam's moments, which a teacher does not have
   // Makes the same as export_state().serialize() in the memory of `file`, without a copy of the state in between.
   virtual void serialize(FileBytes& file) = 0;
+  virtual uint64_t state_bytes() const = 0;           // the size of these bytes
+  virtual void write_state(SliceWriter& slices) = 0;  // writes them piece by piece; no more than two pieces are in memory
   FileBytes serialize() {
     FileBytes file;
     serialize(file);
@@ -83,9 +86,10 @@ class Trainer {
 
   virtual uint64_t peak_bytes() const = 0;
 
-  // Returns the weights and the memory that evaluations of the model on such a device can share with this session between two of its steps.
-  // nullptr where the device is another one, or is the host.
-  virtual std::shared_ptr<const DeviceHome> home(const BackendSpec& spec) const = 0;
+  // Returns the weights and the memory that evaluations of the model on such a device can share with this session between two of its
+  // steps, and `with_state` also the state that the session then has. nullptr where there is nothing to share: the device is another one,
+  // or is the host and no state is asked for.
+  virtual std::shared_ptr<const DeviceHome> home(const BackendSpec& spec, bool with_state = false) const = 0;
 };
 
 }  // namespace espalier
