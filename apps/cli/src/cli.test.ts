@@ -216,10 +216,11 @@ describe('plan', () => {
 
   test('of what does not fit, the options that would make it fit', async () => {
     const options = { microShards: 4, checkpointActivations: true, streamWeights: true };
-    const change = { batchSize: 4, sequenceLength: 32, ...options, totalBytes: 1n << 29n };
+    const recoverWeights = v1.RecoverWeights.RECOVER_WEIGHTS_LORA;
+    const change = { batchSize: 4, sequenceLength: 32, ...options, recoverWeights, totalBytes: 1n << 29n };
     const server = await serve({ planRun: () => planned(1n << 31n, { change }) });
     const { stdout } = await espalier(server, 'plan', '--model', 'model');
-    const words = '--checkpoint-activations --stream-weights --micro-shards 4 --sequence-length 32';
+    const words = '--checkpoint-activations --stream-weights --micro-shards 4 --sequence-length 32 --recover-weights lora';
     expect(stdout).toContain(`it does not fit: 512.0 MiB would, with ${words}\n`);
   });
 
@@ -270,7 +271,7 @@ describe('plan', () => {
     const server = await serve({ planRun: () => planned(1n << 31n) });
     const result = await espalier(server, 'plan', '--model', 'model');
     expect(result.exitCode).toBe(1);
-    expect(result.stdout).toMatch(/it does not fit, and no shorter sequences would/);
+    expect(result.stdout).toMatch(/it does not fit, and neither shorter sequences nor recovery by LoRA would/);
     expect(JSON.parse((await espalier(server, 'plan', '--model', 'model', '--json')).stdout)).toMatchObject({
       memory: { total_bytes: 2 ** 31, available_bytes: 2 ** 30 },
     });

@@ -1,5 +1,5 @@
 // The proposals and estimates of a plan, in the words of the public protocol.
-import { settingOfName, type v1 } from '#protocol';
+import { settingOfName, settingsMessageOfRun, type v1 } from '#protocol';
 import { budgetMessage } from '../views/budget-message.js';
 import { PEAK_SHARE, secondsOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { NamedCard } from '../pruning-run/planning/cards.js';
@@ -13,8 +13,12 @@ import type { RunPlan } from '../run-inputs/run-plan.js';
 export function memoryMessage({ memory, change }: Pick<RunPlan, 'memory' | 'change'>): v1.MemoryPlan {
   if (change === null) return { ...memory, change: undefined };
   const { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights } = change.settings;
+  const { recoverWeights } = settingsMessageOfRun(change.settings);
   const { totalBytes } = change;
-  return { ...memory, change: { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights, totalBytes } };
+  return {
+    ...memory,
+    change: { batchSize, microShards, sequenceLength, checkpointActivations, streamWeights, recoverWeights, totalBytes },
+  };
 }
 
 /**

@@ -24,7 +24,7 @@ export interface RunPlan extends PlaceForRun {
 }
 
 function whatWouldFit({ settings, change }: RunPlan): string {
-  if (change === null) return 'no shorter sequences would fit';
+  if (change === null) return 'neither shorter sequences nor recovery by LoRA would fit';
   const parts = settingsTable()
     .filter(({ name }) => change.settings[name] !== settings[name])
     .map(({ field, kind, name }) => (kind === 'flag' ? field : `${field} ${String(change.settings[name])}`));

@@ -116,16 +116,19 @@ function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.
   return totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
 }
 
+const LORA = v1.RecoverWeights.RECOVER_WEIGHTS_LORA;
+
 /** Names the options that would make a run fit. */
 function changeText({ memory, settings, card, forkedAtStep }: v1.PlanRunResponse): string {
   const { change } = memory!;
   if (forkedAtStep !== undefined) return 'it does not fit, and a fork keeps the batch and the length of its parent';
-  if (change === undefined) return 'it does not fit, and no shorter sequences would';
+  if (change === undefined) return 'it does not fit, and neither shorter sequences nor recovery by LoRA would';
   const options = [
     ...(change.checkpointActivations && settings?.checkpointActivations !== true ? ['--checkpoint-activations'] : []),
     ...(change.streamWeights && settings?.streamWeights !== true ? ['--stream-weights'] : []),
     ...(change.microShards === settings?.microShards ? [] : [`--micro-shards ${change.microShards}`]),
     ...(change.sequenceLength === settings?.sequenceLength ? [] : [`--sequence-length ${change.sequenceLength}`]),
+    ...(change.recoverWeights === LORA && settings?.recoverWeights !== LORA ? ['--recover-weights lora'] : []),
   ];
   const time = card?.changeSeconds === undefined ? '' : `, for about ${duration(card.changeSeconds)}`;
   return `it does not fit: ${bytes(change.totalBytes)} would${time}, with ${options.join(' ')}`;

@@ -1,6 +1,7 @@
 // Describes the server's plan: what a run would take, and whether that fits.
 import { targetWithBudget, timeWords } from '../../../../../libs/comparison/src/index.js';
 import type { Trouble } from '../../api/view-state.js';
+import { RecoverWeights } from '../../generated/espalier/v1/common_pb.js';
 import type { MemoryChange, PlanRunResponse } from '../../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, duration, LOADING, NONE } from '../../ui/format.js';
 import { formTroubles } from '../form-troubles.js';
@@ -97,7 +98,7 @@ export function remedyWords(plan: PlanRunResponse): string {
   if (fits(plan)) return '';
   const change = plan.memory?.change;
   if (plan.forkedAtStep !== undefined) return 'It does not fit in memory, and a fork keeps the batch and the length of its parent.';
-  if (change === undefined) return 'It does not fit in memory, and no shorter sequences would.';
+  if (change === undefined) return 'It does not fit in memory, and neither shorter sequences nor recovery by LoRA would.';
   return `It does not fit in memory: ${bytes(change.totalBytes)} would, with ${changes(change, plan).join(', ')}.`;
 }
 
@@ -107,5 +108,6 @@ function changes(change: MemoryChange, { settings }: PlanRunResponse): string[] 
     ...(change.streamWeights && settings?.streamWeights !== true ? ['stream weights'] : []),
     ...(change.microShards === settings?.microShards ? [] : [`micro shards ${change.microShards}`]),
     ...(change.sequenceLength === settings?.sequenceLength ? [] : [`sequence length ${change.sequenceLength}`]),
+    ...(change.recoverWeights === RecoverWeights.LORA && settings?.recoverWeights !== RecoverWeights.LORA ? ['recover weights lora'] : []),
   ];
 }

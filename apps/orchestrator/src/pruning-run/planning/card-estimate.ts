@@ -12,6 +12,9 @@ export const PEAK_SHARE = 0.4;
 const CONTEXT_BYTES = 2 ** 30;
 /** The memory that the libraries for products take as workspaces. */
 const WORKSPACE_BYTES = 2 ** 26;
+/** The size of a slice, and of the pieces in which a state in slices is written (core/files/sliced_file.h). */
+const SLICE_BYTES = 2n ** 30n;
+const STATE_PIECE_BYTES = 2n ** 24n;
 /** The FLOPs for a weight and a token: a multiplication and an addition. */
 const FLOPS = 2;
 const VALUE_BYTES = { bf16: 2, f32: 4 };
@@ -23,15 +26,18 @@ type Memory = Omit<engineV1.PlanMemoryResponse, 'change' | 'numericsFingerprint'
 /** Turns a plan of memory into one for the card. @param memory the plan of an engine that computes on a processor, or on another card */
 export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings: Shape, card: Card): M {
   const availableBytes = BigInt(card.memoryBytes - CONTEXT_BYTES);
-  if (memory.hostBytes > 0n) return { ...memory, availableBytes };
-  const states = 2n * (memory.loraBytes + memory.optimizerBytes); // states on their way to disk, which wait in the machine's memory
+  if (memory.hostBytes > 0n) return { ...memory, availableBytes, hostAvailableBytes: memory.hostBytes };
+  const { loraBytes, optimizerBytes, activationsBytes } = memory;
+  const state = loraBytes + optimizerBytes;
+  const ownWeights = memory.ownStateBytes > 0n && state === memory.ownStateBytes;
+  // States on their way to the disk wait in the machine's memory: two whole ones, or two pieces of one in slices.
+  const states = 2n * (state > SLICE_BYTES ? STATE_PIECE_BYTES : state);
   const onCard = {
     weightsBytes: settings.streamWeights ? memory.weightsBytes - heldBack(model) : memory.weightsBytes,
-    teachersBytes: 2n * memory.loraBytes, // the teacher in use and the next one
-    scratchBytes:
-      max(memory.scratchBytes - states, 0n) + memory.loraBytes + BigInt(productScratch(model, settings) + moreLogits(model, settings)),
+    teachersBytes: ownWeights ? 0n : 2n * loraBytes, // the teacher in use and the next one; own weights learn from the intact model alone
+    scratchBytes: max(memory.scratchBytes - states, 0n) + BigInt(productScratch(model, settings) + moreLogits(model, settings)),
   };
-  const { loraBytes, optimizerBytes, activationsBytes } = memory;
+  const hostBytes = memory.processBytes + memory.teachersBytes + states + (settings.streamWeights ? heldBack(model) : 0n);
   return {
     ...memory,
     devices: 1,
@@ -39,8 +45,8 @@ export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings
     ...onCard,
     totalBytes: onCard.weightsBytes + loraBytes + optimizerBytes + activationsBytes + onCard.teachersBytes + onCard.scratchBytes,
     availableBytes,
-    hostBytes: memory.processBytes + memory.teachersBytes + states + (settings.streamWeights ? heldBack(model) : 0n),
-    hostAvailableBytes: memory.availableBytes,
+    hostBytes,
+    hostAvailableBytes: hostBytes, // of a machine that is not known
   };
 }
 
@@ -91,22 +97,32 @@ export function secondsOnCard(model: Model, settings: RunSettings, card: Card, d
   return phasesOf(settings).reduce((sum, { kind, firstStep, endStep }) => {
     if (kind === 'prune' && prunesAtOnce(settings.recipe)) return sum; // a baseline only reads some text once
     const steps = Math.max(0, endStep - Math.max(firstStep, doneSteps));
-    return sum + steps * stepSeconds(model, settings, lossesAt(settings, firstStep), card);
+    const ownWeights = kind === 'recover' && settings.recoverWeights === 'all';
+    return sum + steps * stepSeconds(model, settings, lossesAt(settings, firstStep), ownWeights, card);
   }, 0);
 }
 
-function stepSeconds(model: Model, settings: RunSettings, losses: { layerWeight: number; klWeight: number }, card: Card): number {
+function stepSeconds(
+  model: Model,
+  settings: RunSettings,
+  losses: { layerWeight: number; klWeight: number },
+  ownWeights: boolean,
+  card: Card,
+): number {
   const teacher = losses.layerWeight > 0 || losses.klWeight > 0 ? 1 : 0;
-  // The student's forward pass and its backward pass, which skips the gradients of the frozen weights. With checkpoints there is one more
-  // forward pass.
-  const passes = 2 + teacher + (settings.checkpointActivations ? 1 : 0);
+  // The student's forward pass and its backward pass, which skips the gradients of frozen weights. With checkpoints there is one more
+  // forward pass. Own weights have gradients, which cost one more pass, and closed parts have no weights.
+  const forward = settings.checkpointActivations ? 2 : 1;
+  const passes = teacher + (ownWeights ? (1 - settings.targetSparsity) * (forward + 2) : forward + 1);
   const { batchSize, microShards, sequenceLength, computeDtype } = settings;
   const weights = model.prunableParameterCount + model.hiddenSize * model.vocabularySize;
   // On average a token attends to half the sequence, with two products over the width of the heads.
   const attention = model.layers.length * model.hiddenSize * sequenceLength;
   const products = (passes * FLOPS * (weights + attention) * batchSize * sequenceLength) / (card.flops[computeDtype] * PEAK_SHARE);
   if (!settings.streamWeights) return products;
-  return Math.max(products, (passes * microShards * Number(heldBack(model))) / card.busBytesPerSecond);
+  // Own weights are on the card: only the intact teacher's come over the bus, in the forward and in the backward pass.
+  const streamed = ownWeights ? 2 * teacher : passes;
+  return Math.max(products, (streamed * microShards * Number(heldBack(model))) / card.busBytesPerSecond);
 }
 
 const max = (left: bigint, right: bigint): bigint => (left > right ? left : right);

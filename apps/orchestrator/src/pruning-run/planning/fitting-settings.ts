@@ -1,5 +1,6 @@
 // Searches settings under which a run fits into memory, by plans that an engine makes. It first tries settings that change no result, then
-// settings that only change rounding, then those that change the method: a smaller batch, and at last shorter sequences.
+// settings that only change rounding, then those that change the method: shorter sequences, and at last recovery by LoRA in place of all
+// weights.
 import type { RunSettings } from '../record/pruning-run.events.js';
 
 type Fitted = Pick<RunSettings, 'batchSize' | 'sequenceLength' | 'microShards' | 'checkpointActivations' | 'streamWeights'>;
@@ -22,6 +23,17 @@ const SEQUENCE_STEP = 64;
  * @param plan returns the memory that settings would take. Smaller values and more shards must take less.
  */
 export async function fittingSettings<P extends Plan>(
+  settings: RunSettings,
+  hasCard: boolean,
+  plan: (settings: RunSettings) => Promise<P>,
+): Promise<{ settings: RunSettings; plan: P } | null> {
+  const { recoverWeights, recoverSteps } = settings;
+  const found = await withSameWeights(settings, hasCard, plan);
+  if (found !== null || recoverWeights !== 'all' || recoverSteps === 0) return found;
+  return withSameWeights({ ...settings, recoverWeights: 'lora' }, hasCard, plan);
+}
+
+async function withSameWeights<P extends Plan>(
   settings: RunSettings,
   hasCard: boolean,
   plan: (settings: RunSettings) => Promise<P>,
