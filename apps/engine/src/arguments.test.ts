@@ -8,6 +8,7 @@ test('reads a full command line', () => {
     device: 'cpu',
     threads: 3,
     scratch: '/tmp/s',
+    sliceBytes: 2 ** 28,
     exitWithStdin: true,
   });
   expect(parseArguments(['--listen', '[::1]:0'])).toEqual({
@@ -15,6 +16,7 @@ test('reads a full command line', () => {
     device: 'auto',
     threads: 0,
     scratch: undefined,
+    sliceBytes: 2 ** 28,
     exitWithStdin: false,
   });
   expect(parseArguments(['--listen', '0.0.0.0:50051', '--allow-insecure-remote']).at).toEqual({ listen: '0.0.0.0:50051' });

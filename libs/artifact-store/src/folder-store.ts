@@ -257,7 +257,7 @@ class FolderStore implements ArtifactStore {
   }
 
   async stat(digest: string): Promise<ArtifactStat | null> {
-    const slices = await this.slicesOf(digest).catch(() => null);
+    const slices = await this.slicesOf(digest).catch(() => []); // a damaged list: a reader finds the damage
     if (slices !== null) return { bytes: bytesOfSlices(slices), mediaType: MEDIA_TYPE_SAFETENSORS };
     let file: FileHandle | undefined;
     try {

@@ -8,7 +8,8 @@ export const SLICE_LIST = 'list';
 export const SLICE_LIST_LEAD = 'espalier slices 1\n';
 /** The limit of a slice: systems and programs that count in 32 bits take a file of this size. */
 export const SLICE_BYTES_MAX = 2 ** 31;
-export const SLICE_BYTES = 2 ** 30;
+/** A smaller state passes the memory of a process as a whole. */
+export const SLICE_BYTES = 2 ** 28;
 /** A list of as many slices stands for a state of 200 TiB. */
 export const SLICE_LIST_BYTES_MAX = 16 << 20;
 

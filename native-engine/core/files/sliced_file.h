@@ -15,7 +15,7 @@
 namespace espalier {
 
 // The bytes of a slice, except of the last one. Readers map slices one behind the other, so only a multiple of the page size is allowed.
-constexpr uint64_t kSliceBytes = uint64_t{1} << 30;
+constexpr uint64_t kSliceBytes = uint64_t{256} << 20;
 constexpr uint64_t kSliceBytesMax = uint64_t{1} << 31;
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kStatePieceBytes = uint64_t{16} << 20;  // the piece in which a state in slices is made

@@ -1,7 +1,7 @@
 // A state that a client gives to the engine: a file or a folder that both share, or bytes that come in messages or from a bucket. Bytes go
 // to a file in this process's scratch folder first, so that no state has to fit into the memory of Node.
 import { open, rm, type FileHandle } from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
+import { dirname, isAbsolute } from 'node:path';
 import { PassingState } from '#files';
 import { EspalierError, invalidField } from '#protocol';
 import type { EngineServiceParts } from '../service-parts.js';
@@ -40,7 +40,7 @@ export async function withArrivingState<Message extends StateMessage, T>(
     if (first.digest !== '') requireDigest(found, first.digest);
     return await use(first, path);
   } finally {
-    await rm(path, { force: true }).catch(() => undefined);
+    await rm(dirname(path), { recursive: true, force: true }).catch(() => undefined); // in this process's scratch folder
   }
 }
 

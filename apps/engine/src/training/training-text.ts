@@ -2,6 +2,7 @@
 // files of this process's scratch folder until the session has opened them.
 import { createHash } from 'node:crypto';
 import { open, rm, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { TokenFile, TokenSource } from '#native-engine';
 import { EspalierError, invalidField, type engineV1 } from '#protocol';
 import type { EngineServiceParts } from '../service-parts.js';
@@ -94,7 +95,8 @@ class FollowingShards {
 
   async remove(): Promise<void> {
     await this.file?.close().catch(() => undefined);
-    for (const path of this.paths) await rm(path, { force: true }).catch(() => undefined);
+    // Each has a folder of its own in this process's scratch folder.
+    for (const path of this.paths) await rm(dirname(path), { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** Opens the file of the next shard that has bytes. */

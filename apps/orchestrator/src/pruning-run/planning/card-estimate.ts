@@ -13,7 +13,7 @@ const CONTEXT_BYTES = 2 ** 30;
 /** The memory that the libraries for products take as workspaces. */
 const WORKSPACE_BYTES = 2 ** 26;
 /** The size of a slice, and of the pieces in which a state in slices is written (core/files/sliced_file.h). */
-const SLICE_BYTES = 2n ** 30n;
+const SLICE_BYTES = 2n ** 28n;
 const STATE_PIECE_BYTES = 2n ** 24n;
 /** The FLOPs for a weight and a token: a multiplication and an addition. */
 const FLOPS = 2;
