@@ -58,6 +58,9 @@ import { HistoryGrpc } from './api/history.grpc.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
 import { RunPlans } from './api/run-plans.js';
+import { ModelRepository } from './models/model-repository.js';
+import { ModelReader } from './models/read-model.js';
+import { ModelServices } from './run-services/model-services.js';
 import { StudyGrpc } from './api/study.grpc.js';
 import { LaunchStudy } from './studies/launch-study.js';
 import { StudyDriver } from './studies/study-driver.js';
@@ -184,6 +187,9 @@ export class AppModule {
         RunDriver,
         RunServices,
         RunTexts,
+        ModelRepository,
+        ModelReader,
+        ModelServices,
         JobNotes,
         Ladders,
         LadderGrpc,

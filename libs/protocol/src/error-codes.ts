@@ -35,6 +35,7 @@ const errorStatuses = {
   STATE_NOT_FOUND: status.NOT_FOUND,
   EXPORT_NOT_FOUND: status.NOT_FOUND,
   STUDY_NOT_FOUND: status.NOT_FOUND,
+  MODEL_NOT_MEASURED: status.NOT_FOUND,
   JOB_LOST: status.ABORTED, // the server ended while the job was under way
   JOB_NOT_FOUND: status.NOT_FOUND, // the server has forgotten the job, or never had it
   REVISION_NOT_FOUND: status.OUT_OF_RANGE,
@@ -47,6 +48,7 @@ const errorStatuses = {
   STUDY_ENDED: precondition, // all its runs have ended, or it was cancelled
   STUDY_FIXED: precondition, // its runs follow from the results of its first rungs
   STUDY_DAMAGED: precondition,
+  MODEL_DAMAGED: precondition, // the record of a model that is measured without a run
   NUMERICS_CHANGED: precondition,
   QUANTIZER_MISSING: precondition, // an export needs llama.cpp's quantizer
   QUANTIZER_FAILED: status.INTERNAL,

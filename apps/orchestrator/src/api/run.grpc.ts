@@ -13,12 +13,14 @@ import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { roomForArtifacts } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
-import { RunServices, type Progress } from '../run-services/run-services.js';
+import { ModelServices } from '../run-services/model-services.js';
+import { RunServices } from '../run-services/run-services.js';
+import type { Progress } from '../run-services/work.js';
 import { RunTexts } from '../run-services/run-texts.js';
 import { Callers } from './admission/callers.js';
 import { RunPlans } from './run-plans.js';
 import { describeRequest, forkRequest, launchRequest, startingPoint } from './run-requests.js';
-import { evaluationMessage, exportMessage } from '../views/run-message.js';
+import { evaluationMessage, exportMessage, factMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
@@ -45,6 +47,7 @@ export class RunGrpc {
     @Inject(CommandBus) private readonly commands: CommandBus,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(RunServices) private readonly services: RunServices,
+    @Inject(ModelServices) private readonly models: ModelServices,
     @Inject(RunTexts) private readonly texts: RunTexts,
     @Inject(RunPlans) private readonly plans: RunPlans,
     @Inject(DriverLease) private readonly lease: DriverLease,
@@ -140,6 +143,11 @@ export class RunGrpc {
     call: CallInfo,
   ): AsyncGenerator<v1.EvaluateRunResponse> {
     const by = await this.accepted(call);
+    if (request.modelPath !== '') {
+      for await (const news of this.models.evaluate(request, by, signal))
+        yield { ...progress(news), evaluation: 'result' in news ? factMessage(news.result) : undefined };
+      return;
+    }
     for await (const news of services.evaluateRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), evaluation: 'result' in news ? evaluationMessage(news.result.run, news.result.evaluation) : undefined };
     }
@@ -152,6 +160,13 @@ export class RunGrpc {
     call: CallInfo,
   ): AsyncGenerator<v1.EvaluateTasksResponse> {
     const by = await this.accepted(call);
+    if (request.modelPath !== '') {
+      for await (const news of this.models.evaluateTasks(request, by, signal)) {
+        const evaluations = 'result' in news ? news.result.map(factMessage) : [];
+        yield { ...progress(news), doing: 'doing' in news ? news.doing : '', evaluations };
+      }
+      return;
+    }
     for await (const news of services.evaluateTasks(request, await this.views.wholeRunId(request.runId), by, signal)) {
       const { run, evaluations } = 'result' in news ? news.result : { run: null, evaluations: [] };
       yield {
@@ -164,7 +179,8 @@ export class RunGrpc {
 
   private async *generate(request: v1.GenerateRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.GenerateResponse> {
     await this.accepted(call);
-    yield* this.texts.generate(request, await this.views.wholeRunId(request.runId), signal);
+    const runId = request.modelPath === '' ? await this.views.wholeRunId(request.runId) : '';
+    yield* this.texts.generate(request, runId, signal);
   }
 
   private async *bench(request: v1.BenchRunRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.BenchRunResponse> {

@@ -1,18 +1,17 @@
 // Lets the engine compute the perplexity of a run's model on its validation data.
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-requests.js';
 import { required } from '../engines/wire/received-answers.js';
-import { numericsOf, recordedSubject, withSubject, type MeasuredSubject } from './subjects.js';
+import { isRun, numericsOf, recordedSubject, withSubject, type Measurable, type MeasuredSubject } from './subjects.js';
 
 const CLOSED_GATES = 'EvaluateResponse.outcome.closed_gates';
 
 export interface EvaluationRequest {
-  run: PruningRunState;
+  run: Measurable;
   subject: MeasuredSubject;
   window: number;
   /** The tokens at the beginning of the text that are measured; 0: all. */
@@ -30,12 +29,12 @@ export async function evaluate(
 ): Promise<RecordEvaluation> {
   const { run, subject, window, firstTokens, dataDigest } = request;
   const tokens = firstOf(artifacts.open(dataDigest), firstTokens);
-  const unstructured = subject.kind === 'unstructured' ? unstructuredRequest(run.settings, subject) : undefined;
+  const unstructured = subject.kind === 'unstructured' && isRun(run) ? unstructuredRequest(run.settings, subject) : undefined;
   const closings = subject.kind === 'closings' ? closingsRequest(subject) : undefined;
   const outcome = await withSubject(bench, artifacts, run, subject, (model) =>
     bench.engine.client.evaluate({ ...model, window, computeDtype: PERPLEXITY_DTYPE, unstructured, closings }, tokens, onProgress, signal),
   );
-  return { ...recorded(request, outcome), ...numericsOf(bench, subject) };
+  return { ...recorded(request, outcome), ...numericsOf(bench, run, subject) };
 }
 
 const TOKEN_BYTES = 4;

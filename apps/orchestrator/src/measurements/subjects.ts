@@ -32,6 +32,16 @@ interface ClosingsAlone {
   closes: ClosedKind;
   layer: number | undefined;
 }
+/** A model that is measured without a run: always as it is, `intact`. */
+export interface ModelAlone {
+  runId: '';
+  model: Pick<PruningRunState['model'], 'path' | 'weightsDigest' | 'vocabularySize' | 'maxPositions'>;
+  data: { tokenizerDigest: ''; textColumn?: string };
+  evaluations: PruningRunState['evaluations'];
+  discarded: [];
+}
+export type Measurable = PruningRunState | ModelAlone;
+
 export type MeasuredSubject = Subject | SingleWeights | ClosingsAlone;
 
 /** @throws RunError RUN_NOT_STARTED */
@@ -166,7 +176,7 @@ export type EngineModel = Pick<engineV1.EvaluateRequest, 'sessionId' | 'modelPat
 export async function withSubject<T>(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open' | 'get' | 'pathOf'>,
-  run: PruningRunState,
+  run: Measurable,
   subject: MeasuredSubject,
   use: (model: EngineModel) => Promise<T>,
 ): Promise<T> {
@@ -174,15 +184,25 @@ export async function withSubject<T>(
     const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
     return withArtifactFiles(artifacts, files, (modelPath) => use({ sessionId: '', modelPath, intact: false }));
   }
+  if (!isRun(run)) return use({ sessionId: '', modelPath: run.model.path, intact: false });
   await bench.bringModel(run);
   if (hasState(subject)) await bench.bringState(run, subject.state);
   if (subject.kind === 'unstructured' && subject.importance === 'wanda') await bench.bringTokens(run);
   return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind !== 'masked' });
 }
 
-/** The numerics by which a subject was evaluated, as far as a session tells them: an export is evaluated without one. */
-export function numericsOf(bench: EngineWorkbench, subject: MeasuredSubject): Pick<RecordEvaluation, 'numericsFingerprint'> {
-  return subject.kind === 'export' ? {} : { numericsFingerprint: bench.numericsFingerprint };
+export const isRun = (run: Measurable): run is PruningRunState => 'settings' in run;
+
+/**
+ * The numerics by which a subject was evaluated, as far as a session tells them: an export and a model without a run are evaluated without
+ * one.
+ */
+export function numericsOf(
+  bench: EngineWorkbench,
+  run: Measurable,
+  subject: MeasuredSubject,
+): Pick<RecordEvaluation, 'numericsFingerprint'> {
+  return subject.kind === 'export' || !isRun(run) ? {} : { numericsFingerprint: bench.numericsFingerprint };
 }
 
 export function recordedSubject(subject: MeasuredSubject): Pick<RecordEvaluation, 'subject' | 'step' | 'stateDigest' | 'teacherMark'> {

@@ -111,7 +111,7 @@ async function evaluateAll(evaluating: Evaluating, model: EngineModel): Promise<
     measured.set(task.task.task, measures);
     const identity = identityOf(task, request, encoder.tokenizerDigest);
     const samples = samplesOf(task, answers);
-    const numerics = numericsOf(bench, request.subject);
+    const numerics = numericsOf(bench, request.run, request.subject);
     await record(
       measures.map((one) => ({ ...recordOf(request.subject, { ...identity, ...one }, counts, samples), ...numerics })),
       samples,

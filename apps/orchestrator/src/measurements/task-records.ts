@@ -11,14 +11,13 @@ import {
 } from '#tasks';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { findDiscard } from '../pruning-run/aggregate/discarding.js';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import { sameMeasure } from '../pruning-run/record/measures.js';
-import { recordedSubject, type Subject } from './subjects.js';
+import { recordedSubject, type Measurable, type Subject } from './subjects.js';
 
 export type ComputeDtype = 'f32' | 'bf16';
 export interface TaskEvaluationRequest {
-  run: PruningRunState;
+  run: Measurable;
   subject: Subject;
   tasks: TaskQuestions[];
   means: MeanTask[];

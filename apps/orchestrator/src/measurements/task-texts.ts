@@ -2,8 +2,7 @@
 import type { engineV1 } from '#protocol';
 import type { Answer, GenerationTask, TaskQuestions } from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { EngineModel } from './subjects.js';
+import type { EngineModel, Measurable } from './subjects.js';
 import { textTokens } from './task-records.js';
 import { wholeTexts } from './texts.js';
 
@@ -18,7 +17,7 @@ export const isGenerated = (questions: TaskQuestions): questions is TaskQuestion
  */
 export async function generatedAnswers(
   bench: EngineWorkbench,
-  run: PruningRunState,
+  run: Measurable,
   model: EngineModel,
   computeDtype: engineV1.ComputeDtype,
   { task, questions }: TaskQuestions<GenerationTask>,

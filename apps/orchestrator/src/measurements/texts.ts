@@ -1,9 +1,8 @@
 // Lets the engine write texts after prompts, by a run's state, an export or the intact model.
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { withSubject, type EngineModel, type Subject } from './subjects.js';
+import { withSubject, type EngineModel, type Measurable, type Subject } from './subjects.js';
 
 /** A request for texts without the fields that name the model. */
 export type TextOptions = Pick<
@@ -11,7 +10,7 @@ export type TextOptions = Pick<
   'prompts' | 'maxTokens' | 'temperature' | 'topP' | 'seed' | 'stop' | 'computeDtype' | 'mostPromptTokens' | 'wholePrompts'
 >;
 export interface TextRequest extends TextOptions {
-  run: PruningRunState;
+  run: Measurable;
   subject: Subject;
 }
 
@@ -29,7 +28,7 @@ export async function generateTexts(
 /** Writes texts by a model that the engine has already. */
 async function textsOf(
   bench: EngineWorkbench,
-  run: PruningRunState,
+  run: Measurable,
   model: EngineModel,
   options: TextOptions,
   onPieces: (pieces: engineV1.TextPiece[]) => void,
@@ -49,7 +48,7 @@ async function textsOf(
 /** Writes the whole texts, in the order of their prompts, by a model that the engine has already. */
 export async function wholeTexts(
   bench: EngineWorkbench,
-  run: PruningRunState,
+  run: Measurable,
   model: EngineModel,
   options: TextOptions,
   onDone: (texts: number) => void,

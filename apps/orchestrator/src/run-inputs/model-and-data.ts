@@ -51,6 +51,12 @@ export interface Prepared {
   data: DataIdentity;
 }
 
+/** The facts of a model that decide about the tokens of a text. */
+interface EvaluatedBy {
+  model: Pick<ModelIdentity, 'path' | 'vocabularySize'>;
+  data: { textColumn?: string | undefined };
+}
+
 @Injectable()
 export class ModelAndData {
   constructor(
@@ -254,7 +260,7 @@ export class ModelAndData {
   async prepareEvaluationData(
     path: string,
     textColumn: string,
-    { model, data }: Pick<PruningRunState, 'model' | 'data'>,
+    { model, data }: EvaluatedBy,
     window: number,
     signal: AbortSignal,
   ): Promise<{ digest: string; tokenCount: number }> {

@@ -1,6 +1,6 @@
 import { EspalierError, v1 } from '#protocol';
 import { BackgroundJobs, type JobResult, type Work } from './background-jobs.js';
-import type { Progress } from './run-services.js';
+import type { Progress } from './work.js';
 import { notesIn, withFolders } from './testing.js';
 
 const newFolder = withFolders();

@@ -7,7 +7,7 @@ import { EspalierError, toEspalierError, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { LOGGER } from '../provider-names.js';
 import { endsWithServer, jobLost, JobNotes } from './job-notes.js';
-import type { Progress } from './run-services.js';
+import type { Progress } from './work.js';
 
 /** More jobs would only wait, since an engine does one after another. */
 const MOST_UNDER_WAY = 64;

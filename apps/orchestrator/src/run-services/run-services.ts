@@ -13,11 +13,9 @@ import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
-import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
+import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
-import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { evaluate } from '../measurements/evaluations.js';
-import { followed, type FollowedJob } from './followed-job.js';
 import { chooseExport } from '../exports/export-formats.js';
 import { exportModel, type ExportParts } from '../exports/exports.js';
 import { computeDtypeOf, tasksOf } from '../measurements/task-requests.js';
@@ -25,11 +23,10 @@ import { evaluateTasks } from '../measurements/task-evaluations.js';
 import { clearExportFolders } from '../measurements/artifact-files.js';
 import { jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from '../measurements/subjects.js';
 import { measureSpeed, speedMessage, speedOptions } from './speed.js';
+import { worked, type Progress } from './work.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 
-export type Progress<T> = { doneShare: number; doing: string } | { waitingFor: string } | { result: T };
-type OnProgress = (doneShare: number, doing?: string) => void;
 export interface Evaluated {
   run: PruningRunState;
   evaluation: RecordedEvaluation;
@@ -82,7 +79,7 @@ export class RunServices implements OnModuleInit {
     const settings = { evaluationWindow: window, evaluationTokens };
     const firstTokens = firstTokensOf({ settings, data: { validationTokens } });
     const { wish, pinned } = jobOn(subject, run, 'an evaluation');
-    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+    yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) => {
       const evaluated = await evaluate(bench, this.artifacts, { run, subject, window, firstTokens, dataDigest }, onProgress, both);
       if (!isOwn) await this.keepNamed(dataDigest, pinned);
       const dataPath = isOwn ? {} : { dataPath: resolve(path) };
@@ -108,7 +105,7 @@ export class RunServices implements OnModuleInit {
     const { tasks, means } = await tasksOf(request, signal);
     const { wish, pinned } = jobOn(subject, run, 'an evaluation');
     let after = run; // tasks that a try has recorded are known to the next one
-    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+    yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) => {
       const recorded: RecordEvaluation[] = [];
       const record = async (facts: RecordEvaluation[], samples: Buffer | null): Promise<void> => {
         if (samples !== null) {
@@ -133,7 +130,7 @@ export class RunServices implements OnModuleInit {
     const options = speedOptions(request, run.model);
     const { wish, pinned } = jobOn(subject, run, 'a measurement');
     const format = subject.kind === 'export' ? '' : request.format || 'hf-remote';
-    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) =>
+    yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) =>
       speedMessage(await measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both), format),
     );
   }
@@ -149,7 +146,7 @@ export class RunServices implements OnModuleInit {
     const { state, mark: teacherMark } = stateOf(run, request.teacherMark);
     const pinned = [state.stateDigest];
     const wish = { runId, needsOurFiles: false, doing: `an export of run ${runId}` };
-    yield* this.work(wish, pinned, signal, async (bench, onProgress, both) => {
+    yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) => {
       const { artifacts, keeper, config, pool } = this;
       const parts: ExportParts = { askOwn: (ask) => pool.question(ask), artifacts, keeper, dataFolder: config.dataFolder };
       const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof };
@@ -167,33 +164,6 @@ export class RunServices implements OnModuleInit {
     if ((await this.artifacts.stat(digest)) !== null) return;
     const tokens = digest.slice(0, 12);
     throw new EspalierError('ARTIFACT_MISSING', `the tokens ${tokens} were thrown away while they were evaluated on; evaluate again`);
-  }
-
-  /** Does work on an engine. Yields the work that it waits for, then the progress, then the result. */
-  private async *work<T>(
-    wish: JobWish,
-    pinned: string[],
-    signal: AbortSignal,
-    work: (bench: EngineWorkbench, onProgress: OnProgress, signal: AbortSignal) => Promise<T>,
-  ): AsyncGenerator<Progress<T>> {
-    let progress: { doneShare: number; doing: string } | null = { doneShare: 0, doing: '' };
-    const job: FollowedJob<{ doneShare: number; doing: string }, T> = {
-      wish,
-      pinned,
-      work: (bench, tell, both) => {
-        const onProgress = (doneShare: number, doing = ''): void => {
-          progress = { doneShare, doing };
-          tell();
-        };
-        return work(bench, onProgress, both);
-      },
-      takeNews: () => {
-        const news = progress;
-        progress = null;
-        return news;
-      },
-    };
-    for await (const heard of followed(this, job, signal)) yield 'news' in heard ? heard.news : heard;
   }
 }
 

@@ -7,8 +7,10 @@ import { RunRepository } from '../pruning-run/run-repository.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
+import { ModelReader } from '../models/read-model.js';
 import { followed } from './followed-job.js';
-import { jobOn, loadPrepared, subjectOf } from '../measurements/subjects.js';
+import { requireNoRun } from './model-services.js';
+import { isRun, jobOn, loadPrepared, subjectOf, type ModelAlone, type Subject } from '../measurements/subjects.js';
 import { textOptions } from '../measurements/text-requests.js';
 import { generateTexts } from '../measurements/texts.js';
 
@@ -19,14 +21,18 @@ export class RunTexts {
     @Inject(EngineJobs) readonly jobs: EngineJobs,
     @Inject(StateKeeper) readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ModelReader) private readonly models: ModelReader,
   ) {}
 
   async *generate(request: v1.GenerateRequest, runId: string, signal: AbortSignal): AsyncGenerator<v1.GenerateResponse> {
-    const run = await loadPrepared(this.runs, runId);
-    const subject = subjectOf(run, request);
+    const alone = request.modelPath === '' ? null : await this.alone(request, signal);
+    const run = alone ?? (await loadPrepared(this.runs, runId));
+    const subject: Subject = isRun(run) ? subjectOf(run, request) : { kind: 'intact' };
     const options = textOptions(request, run.model.maxPositions);
     if (request.chat) options.prompts = await chatPrompts(run.model.path, options.prompts, signal);
-    const { wish, pinned } = jobOn(subject, run, 'texts');
+    const { wish, pinned } = isRun(run)
+      ? jobOn(subject, run, 'texts')
+      : { wish: { runId: '', needsOurFiles: true, doing: `texts of ${run.model.path}` }, pinned: [] };
     const news = new TextNews();
     const job = followed(
       this,
@@ -51,6 +57,11 @@ export class RunTexts {
       else if ('news' in heard) yield { ...nothing, pieces: heard.news };
       else yield { ...nothing, outcome: heard.result };
     }
+  }
+
+  private alone(request: v1.GenerateRequest, signal: AbortSignal): Promise<ModelAlone> {
+    requireNoRun(request);
+    return this.models.read(request.modelPath, signal);
   }
 }
 

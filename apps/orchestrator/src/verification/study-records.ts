@@ -1,8 +1,9 @@
-// Checks the records of studies as VerifyAll meets their events in the order of the store: the digest chain of each study, and the runs
-// that it names.
+// Checks the records of studies, and of models without a run, as VerifyAll meets their events in the order of the store: the digest chain
+// of each, and the runs that a study names.
 import { canonicalJson, ChainChecker } from '#audit';
 import type { StoredEvent } from '#event-store';
 import { parseObject } from '../event-sourcing/event-codec.js';
+import { MODEL_STREAM_PREFIX } from '../models/model.events.js';
 import { STUDY_STREAM_PREFIX } from '../studies/study.events.js';
 
 interface Record {
@@ -10,14 +11,17 @@ interface Record {
   launched: { runId: string; revision: bigint }[];
 }
 
-export const isOfStudy = (stream: string): boolean => stream.startsWith(STUDY_STREAM_PREFIX);
+const isOfStudy = (stream: string): boolean => stream.startsWith(STUDY_STREAM_PREFIX);
+/** The name of the check for a stream; null: the stream is of neither. */
+export const checkOf = (stream: string): 'studies' | 'models' | null =>
+  isOfStudy(stream) ? 'studies' : stream.startsWith(MODEL_STREAM_PREFIX) ? 'models' : null;
 const subjectOf = (stream: string, revision: bigint): string => `study ${stream.slice(STUDY_STREAM_PREFIX.length)} event ${revision}`;
 
 export class StudyRecords {
   private readonly records = new Map<string, Record>();
 
   get studies(): number {
-    return this.records.size;
+    return [...this.records.keys()].filter(isOfStudy).length;
   }
 
   unreadable(stream: string): void {
@@ -39,7 +43,7 @@ export class StudyRecords {
     if (canonicalJson(fields) !== Buffer.from(data).toString('utf8'))
       return `${type}: the bytes are not the canonical form of what they say`;
     if (broken !== null) return broken;
-    if (isFirst && type !== 'StudyLaunched') return `${type}: a study begins with StudyLaunched`;
+    if (isFirst && isOfStudy(stream) && type !== 'StudyLaunched') return `${type}: a study begins with StudyLaunched`;
     if (type === 'StudyRunLaunched') record.launched.push({ runId: String(fields['runId']), revision });
     return null;
   }

@@ -13,7 +13,7 @@ import { RUN_STREAM_PREFIX, runIdOf } from '../pruning-run/record/stored-event.j
 import { TABLE_BYTES_MAX } from '../run-inputs/read-speed-table.js';
 import { isSpeedTable } from '../run-inputs/speed-table-file.js';
 import { ReplayPlanner } from './replay/replay-plan.js';
-import { isOfStudy, StudyRecords } from './study-records.js';
+import { checkOf, StudyRecords } from './study-records.js';
 import type { Say, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';
 
@@ -271,8 +271,9 @@ class StoreReader {
       if (stream.startsWith(RUN_STREAM_PREFIX)) this.runIds.add(runIdOf(item));
       const problem = item instanceof EventCorruptError ? item.message : this.misplaced(item);
       this.heads.set(stream, item.revision);
-      const ofStudy = isOfStudy(stream) ? this.studyProblem(item) : null;
-      if (ofStudy !== null) yield say('studies', `stream ${stream} revision ${item.revision}`, false, ofStudy, STORE_SHARE / 2);
+      const check = checkOf(stream);
+      const ofRecord = check === null ? null : this.recordProblem(item);
+      if (ofRecord !== null) yield say(check!, `stream ${stream} revision ${item.revision}`, false, ofRecord, STORE_SHARE / 2);
       if (problem === null) continue;
       problems += 1;
       yield say('store', `stream ${stream} revision ${item.revision}`, false, problem, STORE_SHARE / 2);
@@ -288,7 +289,7 @@ class StoreReader {
       );
   }
 
-  private studyProblem(item: StoredEvent | EventCorruptError): string | null {
+  private recordProblem(item: StoredEvent | EventCorruptError): string | null {
     if (!(item instanceof EventCorruptError)) return this.studies.problem(item);
     this.studies.unreadable(item.stream);
     return null; // a problem of the store is reported as one

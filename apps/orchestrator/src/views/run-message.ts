@@ -227,10 +227,21 @@ export function evaluationMessage(
   run: Pick<RunSummary['run'], 'current' | 'data' | 'settings' | 'evaluations'>,
   fact: RecordedEvaluation,
 ): v1.Evaluation {
+  const ownData = fact.dataDigest === run.data.validationDigest;
+  return {
+    ...factMessage(fact),
+    ...(ownData ? { dataPath: run.data.validationPath ?? '' } : {}),
+    headline: fact === headlineOf(run),
+    // A run that was rewound can reach the same state again.
+    abandoned: fact.abandoned && fact.stateDigest !== run.current?.stateDigest,
+  };
+}
+
+/** An evaluation by itself, of whatever model. */
+export function factMessage(fact: Omit<RecordedEvaluation, 'abandoned'>): v1.Evaluation {
   const { subject, task, metric, value, stderr, n, convention, step, at, dataDigest, dataPath, stateDigest, teacherMark } = fact;
   const { digests, samplesDigest, details, numericsFingerprint } = fact;
   const perplexity = isPerplexity(fact);
-  const ownData = dataDigest === run.data.validationDigest;
   return {
     subject,
     task,
@@ -248,14 +259,13 @@ export function evaluationMessage(
     teacherMark: teacherMark ?? undefined,
     stateDigest: stateDigest ?? '',
     dataDigest,
-    dataPath: (ownData ? run.data.validationPath : dataPath) ?? '',
+    dataPath: dataPath ?? '',
     digests,
     samplesDigest: samplesDigest ?? '',
     details,
     numericsFingerprint: numericsFingerprint ?? '',
-    headline: fact === headlineOf(run),
-    // A run that was rewound can reach the same state again.
-    abandoned: fact.abandoned && stateDigest !== run.current?.stateDigest,
+    headline: false,
+    abandoned: false,
   };
 }
 

@@ -1,5 +1,6 @@
 // The command eval: perplexity or tasks of a run, a teacher, an export or the intact model.
 import { resolve } from 'node:path';
+import { pathWords } from '#hub';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -7,6 +8,7 @@ import type { Context } from '../../command-context.js';
 import { requireFilePlace, writeFileWhole } from '../../output/result-files.js';
 import { evaluateRun, evaluateTasks } from '../../engine-calls.js';
 import { HubFiles } from '../../options/hub-files.js';
+import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, windowTokens } from '../../options/parse.js';
 import { typedOption } from '../../options/typed-values.js';
 import { measured, subjectWords } from '../../output/evaluation-words.js';
@@ -14,10 +16,11 @@ import { count, decimal, duration } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
 import { areSamples, samplesOf } from '../../output/samples.js';
 import { ShareLine } from '../../progress/share-line.js';
-import { action, examples, RUN_ARGUMENT } from '../command.js';
+import { action, examples } from '../command.js';
 import { showClosings } from './closings.js';
 
 interface EvaluateOptions {
+  model?: string;
   teacher?: number[];
   intact?: boolean;
   export?: string[];
@@ -39,17 +42,19 @@ interface EvaluateOptions {
 }
 
 /** The evaluated model, in the form that requests name it. */
-type Subject = Pick<v1.EvaluateRunRequest, 'teacherMark' | 'intact' | 'exportDigest' | 'unstructured'>;
+type Subject = Pick<v1.EvaluateRunRequest, 'modelPath' | 'teacherMark' | 'intact' | 'exportDigest' | 'unstructured'>;
 
 export function registerEvaluate(program: Command): void {
   const evaluate = program
     .command('eval')
-    .argument(...RUN_ARGUMENT)
+    .argument('[run]', 'its id, the first 4 or more characters of it, or its name; left out with --model')
     .summary('perplexity or tasks of a run, its teachers, exports, or the intact model')
     .description(
       'Evaluates the last state of a run, with deterministic masks: perplexity on its validation text, or tasks as lm-evaluation-harness ' +
-        'has them (docs/tasks.md). The values are recorded in its history. Its perplexity remains the result of the run.',
+        'has them (docs/tasks.md). The values are recorded in its history. Its perplexity remains the result of the run. With --model ' +
+        'the values are recorded under the digest of the weights.',
     )
+    .option(MODEL_OPTION[0], `a model without a run: ${MODEL_OPTION[1]}`, MODEL_OPTION[2])
     .option('--teacher <marks>', 'these teachers instead (20 or 20,30)', marks)
     .option('--intact', 'the model before pruning instead')
     .option('--export <digests>', 'exported models of the run instead (4 or more digits of a digest)', names)
@@ -82,20 +87,23 @@ export function registerEvaluate(program: Command): void {
     ['espalier eval k3f9'],
     ['espalier eval k3f9 --teacher 30 --data other.jsonl'],
     ['espalier eval k3f9 --unstructured wanda --sparsity 50%'],
+    ['espalier eval --model HuggingFaceTB/SmolLM2-135M --tasks seven --task-data data/', 'a model without a run'],
     ['espalier eval k3f9 --closings', 'which layers and kinds of gates cost most'],
     ['espalier eval k3f9 --tasks boolq,piqa,mmlu --task-data data/'],
     ['espalier eval k3f9 --intact --teacher 20,30 --last --tasks seven --task-data data/'],
   );
   action<EvaluateOptions>(evaluate, async (context, [runId], options) => {
     requireFitting(options);
+    requireRunOrModel(runId, options);
     if (options.data !== undefined) options.data = await new HubFiles(context).text(options.data);
     if (options.closings === true) {
       const { layer: layers, teacher, data: dataPath = '', textColumn = '', window = 0, tokens } = options;
       return showClosings(context, runId!, { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window, tokens } });
     }
-    const subjects = subjectsOf(options);
-    if (options.tasks !== undefined) return byTasks(context, runId!, subjects, options);
-    return byPerplexity(context, runId!, subjects, options);
+    const { model } = options;
+    const subjects = model === undefined ? subjectsOf(options) : [subjectOf({ modelPath: await new HubFiles(context).model(model) })];
+    if (options.tasks !== undefined) return byTasks(context, runId ?? '', subjects, options);
+    return byPerplexity(context, runId ?? '', subjects, options);
   });
 }
 
@@ -136,22 +144,50 @@ function requireFitting(options: EvaluateOptions): void {
   if (options.force === true && options.samples === undefined) refuse('--force', '--force is for --samples, which is not given');
 }
 
+const subjectOf = (subject: Partial<Subject>): Subject => ({
+  modelPath: '',
+  teacherMark: undefined,
+  intact: false,
+  exportDigest: '',
+  unstructured: undefined,
+  ...subject,
+});
+
+/** Options that name a model of a run. */
+const OF_RUN = {
+  teacher: '--teacher',
+  intact: '--intact',
+  export: '--export',
+  unstructured: '--unstructured',
+  closings: '--closings',
+  last: '--last',
+  samples: '--samples',
+} as const;
+
+function requireRunOrModel(runId: string | undefined, options: EvaluateOptions): void {
+  const refuse = (field: string, message: string): never => {
+    throw new CliError('OPTIONS_CONFLICT', message, { field, exitCode: ExitCode.usage });
+  };
+  if (options.model === undefined) {
+    if (runId === undefined) refuse('RUN', 'a run is needed, or --model with a model');
+    return;
+  }
+  if (runId !== undefined) refuse('--model', '--model names a model without a run: leave the run out');
+  for (const [name, flag] of Object.entries(OF_RUN))
+    if (options[name as keyof typeof OF_RUN] !== undefined) refuse(flag, `${flag} is for a run, and --model has none`);
+  if (options.tasks === undefined && options.data === undefined)
+    refuse('--data', '--model needs --data, a text to measure, or --tasks with --task-data');
+}
+
 function subjectsOf({ teacher = [], intact = false, export: digests = [], last = false, ...options }: EvaluateOptions): Subject[] {
-  const one = (subject: Partial<Subject>): Subject => ({
-    teacherMark: undefined,
-    intact: false,
-    exportDigest: '',
-    unstructured: undefined,
-    ...subject,
-  });
   const { unstructured: importance, sparsity } = options;
   const named = [
-    ...(intact ? [one({ intact: true })] : []),
-    ...(importance === undefined ? [] : [one({ unstructured: { importance, sparsity } })]),
-    ...teacher.map((teacherMark) => one({ teacherMark })),
-    ...digests.map((exportDigest) => one({ exportDigest })),
+    ...(intact ? [subjectOf({ intact: true })] : []),
+    ...(importance === undefined ? [] : [subjectOf({ unstructured: { importance, sparsity } })]),
+    ...teacher.map((teacherMark) => subjectOf({ teacherMark })),
+    ...digests.map((exportDigest) => subjectOf({ exportDigest })),
   ];
-  return last || named.length === 0 ? [...named, one({})] : named;
+  return last || named.length === 0 ? [...named, subjectOf({})] : named;
 }
 
 async function byPerplexity(
@@ -174,13 +210,11 @@ async function byPerplexity(
   }
   const [only] = evaluations;
   output.result(evaluations.length === 1 ? only : evaluations, () => {
-    if (evaluations.length > 1) return printTable(output, evaluations);
+    if (evaluations.length > 1) return printTable(output, evaluations, '');
     const { metric, value, n, convention } = measured(only!);
+    const model = subjects[0]!.modelPath === '' ? `${subjectWords(only!)}, step ${only!.step}` : pathWords(subjects[0]!.modelPath);
     const numerics = only!.numericsFingerprint === '' ? '' : ', on other numerics than the training';
-    output.text(
-      `${metric} ${output.style('bold', decimal(value))} ` +
-        `(${subjectWords(only!)}, step ${only!.step}, ${convention}, over ${count(n)}${numerics})`,
-    );
+    output.text(`${metric} ${output.style('bold', decimal(value))} ` + `(${model}, ${convention}, over ${count(n)}${numerics})`);
   });
 }
 
@@ -220,7 +254,7 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId }); // the run may be given by its name
     await writeFileWhole(samples, samplesOf(connection, run!.runId, evaluations, signal));
   }
-  output.result(evaluations, () => printTable(output, evaluations));
+  output.result(evaluations, () => printTable(output, evaluations, options.model === undefined ? '' : pathWords(subjects[0]!.modelPath)));
 }
 
 /** Returns a function that estimates the remaining time in words, once enough is done to tell. */
@@ -232,8 +266,11 @@ function remaining(): (doneShare: number) => string {
   };
 }
 
-/** Prints the evaluations. For one subject each metric has a row; for several, each subject has a column. */
-function printTable(output: Output, evaluations: v1.Evaluation[]): void {
+/**
+ * Prints the evaluations. For one subject each metric has a row; for several, each subject has a column. @param model the name of a model
+ * without a run, else empty
+ */
+function printTable(output: Output, evaluations: v1.Evaluation[], model: string): void {
   const key = ({ task, metric, convention }: v1.Evaluation): string => [task, metric, convention].join('\n');
   const rows = [...new Map(evaluations.map((one) => [key(one), one])).values()];
   const subjects = [...new Set(evaluations.map(subjectWords))];
@@ -256,5 +293,5 @@ function printTable(output: Output, evaluations: v1.Evaluation[]): void {
     [...subjects.map((_, index) => index + 2), subjects.length + 2],
     { CONVENTION: subjects.length > 1 ? 2 : 'wrap', N: 1 },
   );
-  if (subjects.length === 1) output.text(`${subjects[0]}, step ${evaluations[0]!.step}`);
+  if (subjects.length === 1) output.text(model || `${subjects[0]}, step ${evaluations[0]!.step}`);
 }

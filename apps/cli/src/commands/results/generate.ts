@@ -2,14 +2,17 @@
 import { Option, type Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
+import { HubFiles } from '../../options/hub-files.js';
+import { MODEL_OPTION } from '../../options/model-option.js';
 import { bigNumber, number, positiveNumber, share, wholeNumber } from '../../options/parse.js';
 import { typedOption } from '../../options/typed-values.js';
 import { count, decimal } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
 import { LiveLine } from '../../progress/live-line.js';
-import { action, examples, RUN_ARGUMENT } from '../command.js';
+import { action, examples } from '../command.js';
 
 interface GenerateOptions {
+  model?: string;
   teacher?: number;
   intact?: boolean;
   export?: string;
@@ -31,14 +34,15 @@ const ENDS: Partial<Record<v1.TextEnd, string>> = {
 export function registerGenerate(program: Command): void {
   const generate = program
     .command('generate')
-    .argument(...RUN_ARGUMENT)
-    .argument('<prompt...>', 'texts to continue; with --chat, messages of a user')
+    .argument('[run]', 'its id, the first 4 or more characters of it, or its name; left out with --model')
+    .argument('[prompt...]', 'texts to continue; with --chat, messages of a user')
     .summary('text by a run, one of its teachers, an export, or the intact model')
     .description(
       'Goes on from a prompt with the last state of a run, and writes the text as it is made. Without a temperature the likeliest token ' +
         'is always taken. With one, equal seeds give equal texts, whatever other prompts there are. Nothing is recorded. Control ' +
         'characters are made visible; --json has the text as it is.',
     )
+    .option(MODEL_OPTION[0], `a model without a run: ${MODEL_OPTION[1]}`, MODEL_OPTION[2])
     .option('--teacher <mark>', 'this teacher instead', wholeNumber)
     .option('--intact', 'the model before pruning instead')
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
@@ -58,12 +62,19 @@ export function registerGenerate(program: Command): void {
     generate,
     ['espalier generate k3f9 "Once upon"'],
     ['espalier generate k3f9 "Once upon" --intact --max-tokens 40'],
+    ['espalier generate --model HuggingFaceTB/SmolLM2-135M "Once upon"', 'a model without a run'],
     ['espalier generate k3f9 --chat "Who wrote Faust?"'],
     ['espalier generate k3f9 "Q: Who? A:" "Q: Where? A:" --temperature 0.8 --top-p 0.95 --seed 7 --stop "Q:"'],
   );
-  action<GenerateOptions>(generate, async ({ connection, output, signal }, [runId, ...prompts], options) => {
+  action<GenerateOptions>(generate, async (context, names, options) => {
+    const { connection, output, signal } = context;
+    const { model } = options;
+    const [runId, ...prompts] = model === undefined ? names : ['', ...names];
+    if (runId === undefined || prompts.length === 0)
+      throw new CliError('USAGE', 'a run, or --model, and a prompt are needed', { exitCode: ExitCode.usage });
     const request = v1.GenerateRequest.fromPartial({
-      runId: runId!,
+      runId,
+      modelPath: model === undefined ? '' : await new HubFiles(context).model(model),
       teacherMark: options.teacher,
       intact: options.intact ?? false,
       exportDigest: options.export ?? '',
