@@ -13,7 +13,7 @@ export { byteWords } from './byte-words.js';
 export { choicesOfNumerics, numericsDifference, numericsWords } from './numerics-words.js';
 export { perplexityOf } from './perplexity.js';
 export { onFront, type SizeAndQuality } from './pareto-front.js';
-export { speedWords, spreadWords, type SpeedUp } from './speed-words.js';
+export { gainWords, speedWords, spreadWords, type SpeedUp } from './speed-words.js';
 export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
 export { csvCell } from './csv.js';
 export { isViewPath, viewOfOne, VIEWS, type ViewPath } from './dashboard-views.js';

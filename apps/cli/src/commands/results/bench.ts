@@ -1,6 +1,6 @@
 // The command bench, which measures the speed of a run's model before and after pruning, and the table of seconds by width for
 // target_speedup.
-import { speedWords, spreadWords } from '#comparison';
+import { gainWords, spreadWords } from '#comparison';
 import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
@@ -118,8 +118,7 @@ function readRate({ weightBytes, passSeconds }: v1.ModelSpeed): number {
 }
 
 /** "1.6x faster (1.58 to 1.65)" */
-const gain = (speedUp: v1.SpeedUp | undefined): string =>
-  speedUp === undefined ? '-' : `${speedWords(speedUp)} (${spreadWords(speedUp)})`;
+const gain = (speedUp: v1.SpeedUp | undefined): string => (speedUp === undefined ? '-' : gainWords(speedUp));
 
 /**
  * The times of the pruned model are those of the intact model, divided by the ratios: a machine's speed drifts while both are measured in

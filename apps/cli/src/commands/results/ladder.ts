@@ -1,5 +1,5 @@
 // The command ladder: it shows every teacher of a run as a model that could be exported, and the best of them.
-import { onFront, perplexityOf, speedWords, type BudgetName } from '#comparison';
+import { gainWords, onFront, perplexityOf, type BudgetName, type SpeedUp } from '#comparison';
 import { InvalidArgumentError, type Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -280,9 +280,9 @@ function writeLadder(
       percent(one.sparsity),
       count(one.parameters),
       decimal(one.perplexity),
-      `${decimal(one.prefillSeconds * 1e3, 1)} ms`,
-      `${count(Math.round(1 / one.passSeconds))} tokens/s`,
-      one.mark === null ? '' : speedWords(one.decodeSpeedUp),
+      withInterval(one, one.prefillSpeedUp, (times) => decimal((one.prefillSeconds / times) * 1e3, 1), 'ms'),
+      withInterval(one, one.decodeSpeedUp, (times) => count(Math.round(times / one.passSeconds)), 'tokens/s'),
+      one.mark === null ? '' : gainWords(one.decodeSpeedUp),
     ]),
     [2, 3, 4, 5, 6, 7].map((column) => column + (hasBudgets ? 1 : 0)),
     { WITHIN: 'wrap', PREFILL: 3, SPARSITY: 2, DECODE: 1 },
@@ -290,6 +290,18 @@ function writeLadder(
   for (const { message } of missing) output.text(message);
   output.text(`* no other model is at once as small and as good; parameters of exports in the format ${format}`);
   output.text('a speed is the ratio to the intact model, measured in turns, multiplied by the speed of the intact model');
+}
+
+/**
+ * "12.4 ms (12.1 to 12.6)": the interval is that of the ratio to the intact model.
+ * @param at the figure of a speed that is this many times that of the model
+ */
+function withInterval({ mark }: Candidate, { times, low, high }: SpeedUp, at: (times: number) => string, unit: string): string {
+  if (mark === null) return `${at(1)} ${unit}`;
+  const ends = [at(low / times), at(high / times)].sort(
+    (left, right) => Number(left.replaceAll(',', '')) - Number(right.replaceAll(',', '')),
+  );
+  return `${at(1)} ${unit} (${ends.join(' to ')})`;
 }
 
 function shown(candidates: readonly Candidate[], chosen: Candidate | undefined): unknown[] {

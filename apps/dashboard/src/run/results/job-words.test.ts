@@ -31,7 +31,7 @@ test('the result in one line', () => {
   expect(resultWords(job({ evaluations }))).toBe('perplexity 5.123, boolq acc 0.5000 ± 0.01000');
   const speedUp = { times: 1.5, low: 1.48, high: 1.52 };
   expect(resultWords(job({ speed: { compact: { prefillSpeedUp: speedUp, decodeSpeedUp: speedUp } } }))).toBe(
-    'prefill 1.5x faster, decode 1.5x faster (1.48 to 1.52)',
+    'prefill 1.5x faster (1.48 to 1.52), decode 1.5x faster (1.48 to 1.52)',
   );
   expect(resultWords(job({}))).toBe('');
 });

@@ -1,5 +1,5 @@
 // Describes a job of a run: its work, its model, and its progress.
-import { replayEngineWords, speedWords, spreadWords } from '../../../../../libs/comparison/src/index.js';
+import { gainWords, replayEngineWords } from '../../../../../libs/comparison/src/index.js';
 import { subjectWords } from '../../forms/subjects.js';
 import { JobState, type Job } from '../../generated/espalier/v1/run_service_pb.js';
 import { counted, decimal, percent } from '../../ui/format.js';
@@ -50,7 +50,7 @@ export function resultWords({
   if (made !== undefined) return proofWords(made.proof).join('; ');
   if (speed?.compact?.decodeSpeedUp !== undefined) {
     const { prefillSpeedUp: prefill, decodeSpeedUp: decode } = speed.compact;
-    return `prefill ${prefill === undefined ? '' : speedWords(prefill)}, decode ${speedWords(decode)} (${spreadWords(decode)})`;
+    return `${prefill === undefined ? '' : `prefill ${gainWords(prefill)}, `}decode ${gainWords(decode)}`;
   }
   return evaluations
     .map(({ task, metric, value, stderr }) => {
