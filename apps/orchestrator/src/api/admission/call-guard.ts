@@ -13,7 +13,7 @@ import { ORCHESTRATOR_CONFIG } from '../../provider-names.js';
 import { Access, requireAtLeast } from './access.js';
 import { Callers } from './callers.js';
 import { requireAllowedPaths } from './allowed-paths.js';
-import { hidesPaths, withoutOutsidePaths } from './hidden-paths.js';
+import { errorWithoutOutsidePaths, hidesPaths, withoutOutsidePaths } from './hidden-paths.js';
 
 /** A ladder has no id of its own, and may be another caller's than its run. */
 const CANCEL_LADDER = '/espalier.v1.RunService/CancelLadder';
@@ -41,6 +41,8 @@ export class Guard {
         const hold = this.access.hold(this.callers.grantOf(call));
         try {
           return this.shown(await untilEnd(hold?.signal, signal, (both) => plain(request, both, call) as Promise<object>), call);
+        } catch (error) {
+          throw this.shownError(error, call);
         } finally {
           hold?.release();
         }
@@ -61,6 +63,8 @@ export class Guard {
         if ((isDone = next.done === true)) return;
         yield this.shown(next.value, call);
       }
+    } catch (error) {
+      throw this.shownError(error, call);
     } finally {
       hold?.release();
       // The signal tells a handler that still waits about the end.
@@ -74,6 +78,10 @@ export class Guard {
   /** Returns an answer as its caller may see it. */
   private shown(answer: object, call: CallInfo): object {
     return hidesPaths(this.callers.grantOf(call), this.config) ? withoutOutsidePaths(answer, this.config.dataRoots) : answer;
+  }
+
+  private shownError(error: unknown, call: CallInfo): unknown {
+    return hidesPaths(this.callers.grantOf(call), this.config) ? errorWithoutOutsidePaths(error, this.config.dataRoots) : error;
   }
 
   /**

@@ -1,4 +1,6 @@
-import { hasOutsidePath, HIDDEN_PATH, hidesPaths, withoutOutsidePaths } from './hidden-paths.js';
+import { EspalierError, unary } from '#protocol';
+import { Guard } from './call-guard.js';
+import { errorWithoutOutsidePaths, hasOutsidePath, HIDDEN_PATH, hidesPaths, withoutOutsidePaths } from './hidden-paths.js';
 import type { Grant } from './access.js';
 
 const roots = ['/srv/data'];
@@ -36,4 +38,35 @@ test('paths are hidden from viewers alone, and shown to them where the server sa
     false,
   ]);
   expect(hides(token('viewer'), true)).toBe(false);
+});
+
+test('an error keeps its code and its fields, without the paths in its words; one without such paths stays as it is', () => {
+  const violations = [{ field: 'data.train_path', description: '/home/ann/t is gone', code: 'DATA_NOT_FOUND' }];
+  const error = new EspalierError('DATA_NOT_FOUND', 'no text in /home/ann/t', { violations, metadata: { path: '/home/ann/t' } });
+  expect(errorWithoutOutsidePaths(error, roots)).toMatchObject({
+    code: 'DATA_NOT_FOUND',
+    message: `no text in ${HIDDEN_PATH}`,
+    violations: [{ field: 'data.train_path', description: HIDDEN_PATH }],
+    metadata: { path: HIDDEN_PATH },
+  });
+  expect(errorWithoutOutsidePaths(new Error("ENOENT: open '/home/ann/x'"), roots)).toMatchObject({ code: 'INTERNAL' });
+  const harmless = new EspalierError('RUN_NOT_FOUND', 'there is no run abcd');
+  expect(errorWithoutOutsidePaths(harmless, roots)).toBe(harmless);
+});
+
+test.each([
+  ['viewer', `no model in ${HIDDEN_PATH}`],
+  ['operator', 'no model in /home/ann/m'],
+])('a failed call of a %s says: %s', async (role, expected) => {
+  const grant = { kind: 'token', token: { role } };
+  const access = { requireRole: () => undefined, hold: () => undefined };
+  const callers = { grantOf: () => grant, actorOf: () => 'token:t' };
+  const config = { viewersReadTexts: false, dataRoots: roots };
+  const guard = new Guard(access as never, callers as never, null as never, null as never, null as never, null as never, config as never);
+  const handler = guard.of(
+    { path: '/espalier.v1.RunService/GetRun', responseStream: false },
+    unary(() => Promise.reject(new EspalierError('MODEL_NOT_FOUND', 'no model in /home/ann/m'))),
+  ) as unknown as (call: object, done: (error: { details: string }) => void) => void;
+  const call = { request: { runId: 'abcd' }, metadata: { get: () => [] }, on: () => undefined, getPath: () => '', cancelled: false };
+  expect((await new Promise<{ details: string }>((resolve) => handler(call, resolve))).details).toBe(expected);
 });

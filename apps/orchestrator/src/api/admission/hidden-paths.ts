@@ -1,7 +1,7 @@
 // Hides from viewers where models and texts lie that the server's user has not put into a folder of --data-root. A run's own record names
 // them, as events and messages of errors do, so each text of an answer passes this function.
 import { resolve } from 'node:path';
-import { includesRole, ROLES } from '#protocol';
+import { EspalierError, includesRole, ROLES, toEspalierError } from '#protocol';
 import type { OrchestratorConfig } from '../../config.js';
 import { roleOf, type Grant } from './access.js';
 import { isInside } from './allowed-paths.js';
@@ -33,6 +33,15 @@ export function withoutOutsidePaths<T>(message: T, roots: readonly string[]): T 
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, copy(inner)]));
   };
   return copy(message) as T;
+}
+
+/** Returns the error of a call as a caller may see it who is not shown paths outside the roots. */
+export function errorWithoutOutsidePaths(error: unknown, roots: readonly string[]): unknown {
+  const { code, message, violations, metadata } = toEspalierError(error);
+  const words = { message, violations, metadata };
+  if (!hasOutsidePath(words, roots)) return error;
+  const { message: shown, ...details } = withoutOutsidePaths(words, roots);
+  return new EspalierError(code, shown, { ...details, cause: error });
 }
 
 export const hasOutsidePath = (facts: object, roots: readonly string[]): boolean =>
