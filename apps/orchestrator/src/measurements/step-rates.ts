@@ -6,7 +6,7 @@ import { trainRequest } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { lossesAt, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { shareToPrune } from '../pruning-run/method/run-settings.js';
-import { snapshotsInstruct, teachersTaken } from '../pruning-run/method/teacher-policy.js';
+import { snapshotsInstruct, snapshotsTaken } from '../pruning-run/method/teacher-policy.js';
 import type { RunSettings, StepRates, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { firstOf, PERPLEXITY_DTYPE } from './evaluations.js';
 
@@ -101,7 +101,7 @@ class RateMeasurement {
     await this.begin(0);
     const open = await this.timed({ settings, sparsity: 0, teacher: INTACT }, PRUNING);
     const sparsity = await this.begin(closedShare(shareToPrune(settings, budget)));
-    const hasNumerous = snapshotsInstruct(settings) && teachersTaken(settings) > 0;
+    const hasNumerous = snapshotsInstruct(settings) && snapshotsTaken(settings).likely > 0;
     const { stateDigest } = await this.call({ settings, sparsity, teacher: INTACT, keep: hasNumerous }, 1);
     // At the target a teacher is pruned too. Any snapshot stands for it here.
     const teacher: TeacherChoice = hasNumerous ? { kind: 'snapshot', mark: 1, stateDigest } : INTACT;

@@ -170,16 +170,15 @@ function printPlan(context: Context, response: v1.PlanRunResponse, remark: Remar
     ...(m.hostBytes === 0n ? [] : [['on the host', `${bytes(m.hostBytes)} of ${bytes(m.hostAvailableBytes)}`] satisfies [string, string]]),
   ]);
   if (disk !== undefined) {
+    const room = disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`;
     const most = (words: string): string => (disk.isMost ? `${words} ` : '');
     const teachers = howMany(disk.teachers, response.forkedAtStep === undefined ? 'teacher' : 'more teacher');
     output.line();
     output.line(output.style('bold', 'Disk'));
     output.pairs([
       ['snapshots', `${most('up to')}${teachers} of ${bytes(disk.stateBytes)}`],
-      [
-        'in all',
-        `${most('at most')}${bytes(disk.totalBytes)}${disk.availableBytes === undefined ? '' : ` of ${bytes(disk.availableBytes)}`}`,
-      ],
+      ['events, views', bytes(disk.recordBytes)],
+      ['in all', `${most('at most')}${bytes(disk.totalBytes)}${room}; the tokens of the text come on top`],
     ]);
   }
   if (response.result !== undefined || response.budget !== undefined) {

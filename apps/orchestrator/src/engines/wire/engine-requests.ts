@@ -2,7 +2,7 @@
 import { engineSettingsMessage, engineV1 } from '#protocol';
 import type { Budget, ClosedKind, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
-import { snapshotsInstruct, teachersTaken } from '../../pruning-run/method/teacher-policy.js';
+import { snapshotsInstruct, snapshotsTaken } from '../../pruning-run/method/teacher-policy.js';
 import { FREE, shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
@@ -25,7 +25,7 @@ export function sessionOptions(
     memoryLimitBytes: 0n,
     settings: engineSettingsMessage('session', settings),
     plannedSparsity: settings.recoverWeights === 'all' ? settings.targetSparsity : 0,
-    teachers: snapshotsInstruct(settings) ? teachersTaken(settings) : 0,
+    teachers: snapshotsInstruct(settings) ? snapshotsTaken(settings).likely : 0,
   };
 }
 

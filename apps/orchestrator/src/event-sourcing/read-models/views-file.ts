@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { EventCorruptError, type EventStore, type Position } from '#event-store';
 import { programFile } from '#files';
 import { EspalierError } from '#protocol';
+import { VIEWS_JOURNAL_BYTES } from './journal-size.js';
 import { addSums, mayPass, rowsOf, sqlOf, type ViewsTable } from './views-tables.js';
 import type { ViewsCheck } from './views-check-worker.js';
 
@@ -113,7 +114,8 @@ function open(file: string): ViewsDatabase {
     // A crash may lose the newest commits. They are read again from the event store, since each commit holds its position, too.
     database.pragma('synchronous = NORMAL');
     database.pragma('cache_size = -65536');
-    database.pragma('wal_autocheckpoint = 8192'); // pages; each checkpoint waits for the disk
+    // pages; each checkpoint waits for the disk
+    database.pragma(`wal_autocheckpoint = ${VIEWS_JOURNAL_BYTES / 4096}`);
     addSums(database, (problem) => new ViewsDamagedError(problem));
     return database;
   } catch (error) {

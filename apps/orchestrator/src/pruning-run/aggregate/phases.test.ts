@@ -1,4 +1,4 @@
-import { teachersTaken } from '../method/teacher-policy.js';
+import { snapshotsTaken } from '../method/teacher-policy.js';
 import { resolveSettings } from '../method/run-settings.js';
 import { planSegment } from '../planning/segment-plan.js';
 import { planTraining } from '../planning/training-plan.js';
@@ -46,7 +46,7 @@ describe('a run of two phases', () => {
     expect(story.state).toMatchObject({ current: { step: 20 }, teachers: [{ mark: 1 }, { mark: 2 }] });
     story.start(2);
     expect(story.state).toMatchObject({ phase: 'recover', assignment: { reason: 'rewound', fromStep: 20 } });
-    expect(teachersTaken(story.state.settings)).toBe(2);
+    expect(snapshotsTaken(story.state.settings).likely).toBe(2);
   });
   it('keeps no second snapshot of a state that is one already, and none where no phase follows', () => {
     const snapshots = (story: Story): unknown[] =>

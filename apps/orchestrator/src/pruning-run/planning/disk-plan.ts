@@ -3,7 +3,15 @@ import { byteWords } from '#comparison';
 import { counted, type engineV1, type v1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
-import { marksInAll, teachersTaken, type RunToTrain } from '../method/teacher-policy.js';
+import { VIEWS_JOURNAL_BYTES } from '../../event-sourcing/read-models/journal-size.js';
+import { endStepOf } from '../method/phases.js';
+import { snapshotsTaken, type RunToTrain } from '../method/teacher-policy.js';
+
+/**
+ * The bytes of events and views. The files grow by about so much for each step and each snapshot, and the journal of the views by so much
+ * for each step, until it is full.
+ */
+const RECORD_BYTES = { ofStep: 600, ofSnapshot: 4_096, journalOfStep: 24_000, journal: VIEWS_JOURNAL_BYTES };
 
 /** The run keeps its last state and the one before it. */
 const STATES_BESIDES_TEACHERS = 2n;
@@ -20,15 +28,21 @@ export function diskPlan(
   { fork, stepsToChoose = false }: { fork?: RunToTrain | undefined; stepsToChoose?: boolean } = {},
 ): v1.DiskPlan {
   const { stateBytes, ownStateBytes } = memory;
-  const teachers = stepsToChoose ? marksInAll(settings) : teachersTaken(settings, fork);
+  const { likely, most, inAll } = snapshotsTaken(settings, fork);
+  const teachers = stepsToChoose ? inAll : most;
+  const steps = stepsToChoose ? 0 : endStepOf(settings) - (fork?.current?.step ?? 0);
+  const journal = Math.min(RECORD_BYTES.journal, steps * RECORD_BYTES.journalOfStep);
+  const recordBytes = BigInt(steps * RECORD_BYTES.ofStep + teachers * RECORD_BYTES.ofSnapshot + journal);
   // Where own weights learn from the first step on, no state has LoRA.
   const hasLora = ownStateBytes === 0n || (fork?.current?.step ?? 0) < settings.totalSteps;
+  const lastState = larger(hasLora ? stateBytes : 0n, ownStateBytes);
   return {
     stateBytes,
     teachers,
-    totalBytes: stateBytes * BigInt(teachers) + STATES_BESIDES_TEACHERS * larger(hasLora ? stateBytes : 0n, ownStateBytes),
+    recordBytes,
+    totalBytes: stateBytes * BigInt(teachers) + STATES_BESIDES_TEACHERS * lastState + recordBytes,
     availableBytes,
-    isMost: stepsToChoose,
+    isMost: stepsToChoose || most > likely,
   };
 }
 
