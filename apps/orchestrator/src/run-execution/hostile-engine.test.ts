@@ -49,6 +49,14 @@ beforeEach(() => {
   pool = new EnginePool(made, own);
   const lease = { held: true, start: () => Promise.resolve(), onChange: () => undefined };
   driver = driverOf(world, pool, lease);
+  let waited = 0; // the recorded delays are kept, but on a clock that runs ahead by each of them
+  driver.clock = {
+    now: () => Date.now() + waited,
+    wakeAfter: (ms, wake) => {
+      waited += ms;
+      return setTimeout(wake, 1);
+    },
+  };
 });
 afterEach(() => driver.stop());
 

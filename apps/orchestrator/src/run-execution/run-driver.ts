@@ -55,6 +55,11 @@ export class RunDriver {
   /** The runs that are reported as waiting for a suitable engine or for the artifact store. */
   private readonly keptWaiting = new Set<string>();
   private readonly trust: EngineTrust;
+  /** The clock by which restarts are due. A test may have one on which waiting takes no time. */
+  clock = {
+    now: (): number => Date.now(),
+    wakeAfter: (ms: number, wake: () => void): NodeJS.Timeout => setTimeout(wake, ms),
+  };
   private loop: Promise<void> = Promise.resolve();
   /** Whether this process held the lease at the last look. */
   private drives = false;
@@ -151,7 +156,7 @@ export class RunDriver {
     this.tellQueue(waiting.filter(({ runId }) => !this.atWork.has(runId)));
     this.tellWaits(waits);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
-    const timer = lookAgainMs === Infinity ? undefined : setTimeout(() => this.wake(), lookAgainMs);
+    const timer = lookAgainMs === Infinity ? undefined : this.clock.wakeAfter(lookAgainMs, () => this.wake());
     await woken;
     clearTimeout(timer);
   }
@@ -177,7 +182,7 @@ export class RunDriver {
     let nextMs = Infinity;
     for (const { runId, slot: name, neededBytes } of runs) {
       const run = waiting.get(runId)!;
-      const waitMs = restartsInMs(run);
+      const waitMs = this.restartsInMs(run);
       const slot = this.pool.slot(name);
       if (slot === undefined) continue; // the slot has just left; that change wakes the driver
       if (waitMs > 0) nextMs = Math.min(nextMs, waitMs);
@@ -229,7 +234,7 @@ export class RunDriver {
     this.atWork.set(runId, work);
     try {
       const known = await this.runs.load(runId).catch(() => run); // the feed may be behind
-      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId) || (!known.attemptOpen && restartsInMs(known) > 0)) {
+      if (!isRunnable(known) || !isPrepared(known) || this.feed.isDamaged(runId) || (!known.attemptOpen && this.restartsInMs(known) > 0)) {
         await Promise.race([this.feed.seen(runId, known.revision), delay(FEED_BEHIND_MS, this.shutdown.signal)]);
         return;
       }
@@ -313,12 +318,12 @@ export class RunDriver {
     }
   }
 
+  /** The time until the run may restart, by its record; at most 0 where it may now. */
+  private restartsInMs({ restartNotBefore }: PruningRunState): number {
+    return restartNotBefore === null ? 0 : Date.parse(restartNotBefore) - this.clock.now();
+  }
+
   private async closeAttempt({ runId, attempt }: PruningRunState, code: string, message: string): Promise<void> {
     await this.runs.change(runId, { kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code, message }, { by: BY_SERVER });
   }
-}
-
-/** The time until the run may restart, by its record; at most 0 where it may now. */
-function restartsInMs({ restartNotBefore }: PruningRunState): number {
-  return restartNotBefore === null ? 0 : Date.parse(restartNotBefore) - Date.now();
 }
