@@ -85,7 +85,7 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
     ['step', stepWords(run)],
     [
       'sparsity',
-      `${reachedWords(run.hardSparsity, run.budget, 2)} hard, ${percent(run.expectedSparsity, 2)} expected, ` +
+      `${reachedWords(run.hardSparsity, run.budget, 2)} by hard masks, ${percent(run.expectedSparsity, 2)} expected, ` +
         `${percent(run.scheduledSparsity)} scheduled, ${percent(run.settings?.targetSparsity ?? Number.NaN)} target`,
     ],
     ['gone', run.result === undefined ? undefined : `${percent(shareGone(run), 2)} of all parameters, as exported`],

@@ -450,6 +450,17 @@ describe('rewinding and forking', () => {
     expect(story.when({ ...replay, branch: 1 })).toEqual([]);
   });
 
+  it('names the teachers that there are where the asked one is not', () => {
+    const ended = (...states: ReturnType<typeof stateAt>[]): Story => {
+      const story = new Story(launched({ targetSparsity: 0.05 })).start().train(...states);
+      story.when({ kind: 'cancel', reason: '' });
+      return story;
+    };
+    const resume = { kind: 'resume', from: { kind: 'mark', mark: 9 }, acceptOtherNumerics: false } as const;
+    expect(() => ended(stateAt(4, 0.011)).when(resume)).toThrow(/has no teacher 9: its only teacher is 1$/);
+    expect(() => ended(stateAt(4, 0.011), stateAt(8, 0.022)).when(resume)).toThrow(/its teachers are 1 to 2$/);
+  });
+
   it('keeps the marks that share the state it goes back to', () => {
     const story = new Story(launched()).start().train(stateAt(4, 0.033), stateAt(9, 0.041));
     story.when({ kind: 'cancel', reason: '' });

@@ -170,7 +170,9 @@ function findTeacher(run: PruningRunState, from: Exclude<StartingPoint, { kind: 
   if (gone !== null) throw artifactDiscarded(run, gone, field);
   const wanted = from.kind === 'mark' ? `teacher ${from.mark}` : `teacher with state ${from.stateDigest}`;
   const marks = run.teachers.map((one) => one.mark);
-  const known = marks.length === 0 ? 'it has no teachers yet' : `its teachers are ${marks[0]} to ${marks[marks.length - 1]}`;
+  const [first, last] = [marks[0], marks.at(-1)];
+  const some = first === last ? `its only teacher is ${first}` : `its teachers are ${first} to ${last}`;
+  const known = first === undefined ? 'it has no teachers yet' : some;
   throw new RunError('TEACHER_NOT_FOUND', `run ${run.runId} has no ${wanted}: ${known}`, run, field);
 }
 
