@@ -150,8 +150,7 @@ double wanted_cost(const ModelConfig& c, const ShapeTarget& shape, const CostRul
 // Tells whether the log-alphas reach the sparsity. No gate has a probability of exactly 0 or 1, so the expected sparsity may be a millionth
 // smaller than the closed gates are.
 bool reaches(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& gates, const Masks& log_alphas, double sparsity) {
-  std::vector<float> all;
-  for (const std::vector<float>* part : kinds_of(log_alphas)) all.insert(all.end(), part->begin(), part->end());
+  const std::vector<float> all = in_a_row(log_alphas);
   return expected_sparsity(c, LogAlphas(StateLayout(c, LoraSpec{}, gates), all, shape)) >= sparsity;
 }
 

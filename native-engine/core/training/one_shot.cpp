@@ -178,9 +178,7 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
     ratings->layer = *layers;
   }
   const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
-  std::vector<float> all;
-  for (const std::vector<float>* part : kinds_of(log_alphas)) all.insert(all.end(), part->begin(), part->end());
-  state_.write_log_alphas(all);
+  state_.write_log_alphas(in_a_row(log_alphas));
   report.step = state_.step++;
   report.scheduled_sparsity = plan.scheduled_sparsity[0];
   report.expected_sparsity = expected_sparsity(model_.config(), state_.log_alphas());

@@ -60,8 +60,7 @@ void adamw_on_host(const AdamW& op, const std::vector<float>& gradient, std::vec
 // Updates the log-alphas, on the device or on the host. The gradients of the kinds of gates lie one after the other, in the order of a
 // state. Waits for the device if it computes the update, since the gradient is freed when this returns.
 void update_log_alphas(Backend& backend, DeviceState& state, const Masks& gradient, double learning_rate) {
-  std::vector<float> all;
-  for (const auto* part : kinds_of(gradient)) all.insert(all.end(), part->begin(), part->end());
+  const std::vector<float> all = in_a_row(gradient);
   const StateLayout& layout = state.layout();
   AdamW op = adam_for(state, layout.lora_size(), layout.mask_size(), state.mask_gradient(), learning_rate);
   op.low = static_cast<float>(hard_concrete::kMinLogAlpha);

@@ -355,9 +355,7 @@ TEST_F(GatesOfBlocks, PruningAtOnceClosesLayersThenGroupsThenHeadsAndUnits) {
     for (const double sparsity : {0.0, 0.1, 0.3, 0.45}) {
       const Masks at = one_shot_log_alphas(config, shape, gates, importance, sparsity);
       TrainState state(config, LoraSpec{}, gates);
-      std::vector<float> all;
-      for (const auto* part : kinds_of(at)) all.insert(all.end(), part->begin(), part->end());
-      std::ranges::copy(all, log_alphas_of(state).begin());
+      std::ranges::copy(in_a_row(at), log_alphas_of(state).begin());
       state.shape = shape;
       const double gone = 1 - hard_share(state), unit = (budget.unit + budget.unit_alone) / intact(state);
       EXPECT_GE(gone, sparsity - 1e-5);

@@ -35,6 +35,12 @@ inline std::array<std::vector<float>*, 6> kinds_of(Masks& m) {
 inline std::array<const std::vector<float>*, 6> kinds_of(const Masks& m) {
   return {&m.head, &m.intermediate, &m.hidden, &m.kv_group, &m.attention, &m.mlp};
 }
+// Returns the values of all kinds, one kind after the other.
+inline std::vector<float> in_a_row(const Masks& m) {
+  std::vector<float> all;
+  for (const std::vector<float>* kind : kinds_of(m)) all.insert(all.end(), kind->begin(), kind->end());
+  return all;
+}
 inline std::array<std::span<const float>, 6> kinds_of(const LogAlphas& a) {
   return {a.head, a.intermediate, a.hidden, a.kv_group, a.attention, a.mlp};
 }
