@@ -55,7 +55,7 @@ async function pruned(modelFolder: string): Promise<Student> {
   await session.train({
     firstStep: 0,
     settings: trainingSettings({ maskLearningRate: 0.3, lambdaLearningRate: 20 }),
-    losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 },
+    losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
     trainMasks: true,
     returnState: false,
     loraLearningRate: Array<number>(steps).fill(1e-2),
@@ -214,9 +214,9 @@ test('a GGUF file says what it is, and its tensors have the shapes that it says'
   expect(metadata.get('general.architecture')).toBe('deci');
   expect(metadata.get('espalier.model_card')).toBe('# card');
   expect(metadata.get('deci.block_count')).toBe(made.layers.length);
-  expect(metadata.get('deci.attention.head_count')).toEqual(made.layers.map(({ heads }) => heads));
-  expect(metadata.get('deci.attention.head_count_kv')).toEqual(made.layers.map(({ kvHeads }) => kvHeads));
-  expect(metadata.get('deci.feed_forward_length')).toEqual(made.layers.map(({ intermediate }) => intermediate));
+  expect(metadata.get('deci.attention.head_count')).toEqual(made.layers.map(({ heads }) => Number(heads)));
+  expect(metadata.get('deci.attention.head_count_kv')).toEqual(made.layers.map(({ kvHeads }) => Number(kvHeads)));
+  expect(metadata.get('deci.feed_forward_length')).toEqual(made.layers.map(({ intermediate }) => Number(intermediate)));
   expect(metadata.get('deci.attention.key_length')).toBe(8);
   expect(metadata.get('tokenizer.ggml.pre')).toBe('gpt-2');
   expect((metadata.get('tokenizer.ggml.tokens') as string[])[1]).toBe('<s>');
@@ -224,12 +224,14 @@ test('a GGUF file says what it is, and its tensors have the shapes that it says'
   expect(metadata.get('tokenizer.ggml.add_bos_token')).toBe(true);
   expect(tensors.has('output.weight')).toBe(false); // tied stays tied
   expect(tensors.get('rope_freqs.weight')!.shape).toEqual([4]);
-  made.layers.forEach(({ heads, kvHeads, intermediate }, l) => {
+  const hiddenSize = Number(made.hiddenSize);
+  made.layers.forEach((layer, l) => {
+    const [heads, kvHeads, intermediate] = [Number(layer.heads), Number(layer.kvHeads), Number(layer.intermediate)];
     const shape = (name: string): number[] | undefined => tensors.get(`blk.${l}.${name}.weight`)?.shape;
-    expect(shape('attn_q')).toEqual(heads > 0 ? [heads * 8, made.hiddenSize] : undefined);
-    expect(shape('attn_k')).toEqual(heads > 0 ? [kvHeads * 8, made.hiddenSize] : undefined);
-    expect(shape('attn_norm')).toEqual(heads > 0 ? [made.hiddenSize] : undefined);
-    expect(shape('ffn_down')).toEqual([made.hiddenSize, intermediate]);
+    expect(shape('attn_q')).toEqual(heads > 0 ? [heads * 8, hiddenSize] : undefined);
+    expect(shape('attn_k')).toEqual(heads > 0 ? [kvHeads * 8, hiddenSize] : undefined);
+    expect(shape('attn_norm')).toEqual(heads > 0 ? [hiddenSize] : undefined);
+    expect(shape('ffn_down')).toEqual([hiddenSize, intermediate]);
   });
 });
 

@@ -1,16 +1,7 @@
-// The types of the native addon, as addon/ exports it. Only index.ts uses the addon directly.
+// The types of the native addon, as addon/ exports it. Only index.ts uses the addon directly. Where the engine's protocol has a message for
+// something, the addon returns or takes this very message, so that its fields are described in the protocol alone
+// (proto/espalier/engine/v1/engine_service.proto).
 import type { engineV1 } from '#protocol';
-import type {
-  ExportedModel,
-  ExportOptions,
-  ExportSize,
-  MeasuredSpeedTable,
-  MeasureOptions,
-  SpeedResult,
-  SpeedTableOptions,
-} from './native-exports.js';
-
-export type * from './native-exports.js';
 
 export type ComputeDtype = 'f32' | 'bf16';
 /** Settings by their names in events. core/session/settings.h says which settings the engine takes for which use. */
@@ -22,63 +13,9 @@ export interface EngineDescription {
   peakResidentBytes: number;
 }
 
-export interface DeviceDescription {
-  name: string; // the name that TrainerOptions.device accepts
-  model: string; // the processor or card, in words
-  instructionSet: string; // the kernels in use; for a card also the library for its products, or why it uses none
-  threads: number; // the host's threads that are used when no number is asked for
-  memoryBytes: number;
-  memoryAvailableBytes: number;
-  problem: string; // why the device can't be used now; empty: it can
-}
-
-export interface LayerWidth {
-  heads: number;
-  kvHeads: number;
-  intermediate: number;
-}
-
-export interface ModelDescription {
-  architecture: string;
-  hiddenSize: number;
-  layerCount: number;
-  headCount: number;
-  kvHeadCount: number;
-  headDim: number;
-  intermediateSize: number;
-  vocabSize: number;
-  maxPositions: number;
-  bosTokenId: number; // -1: the model has none
-  tiedEmbeddings: boolean;
-  parameterCount: number; // tied parameters count once
-  prunableParameterCount: number; // the parameters of all projections; sparsity is a share of them
-  weightBytes: number;
-  weightsDigest: string;
-  dtype: 'f32' | 'f16' | 'bf16';
-  layers: LayerWidth[];
-  tensors: TensorCount[]; // all parameters of the model
-}
-
-/** The parameters of all tensors of one kind that shrink with the same gates. core/session/session_core.h explains the words. */
-export interface TensorCount {
-  kind: 'embedding' | 'lm_head' | 'projection' | 'value' | 'output' | 'down' | 'norm' | 'vector';
-  part: 'none' | 'head' | 'kv_head' | 'unit';
-  parameters: number;
-  bytes: number; // as the model stores them
-}
-
-/** The shapes that the masks of a state keep from its first step on. */
-export interface ShapeTarget {
-  multipleOf: number; // 1 to 1,024: the open units of each layer, and the open hidden units, are multiples of it
-  uniform: boolean; // all layers have the same number of open heads, and of open units
-  wholeAttention: boolean; // a layer keeps all of its heads, or none
-  exactSize: boolean; // without shapes: the number of open parameters is the one that the probabilities give, to half a unit
-  /**
-   * The costs of a head, a unit, a key/value head and the rest: first the costs in proportion to the hidden units, then the fixed ones.
-   * Absent: the cost is the number of parameters.
-   */
-  cost?: readonly number[];
-}
+export type DeviceDescription = engineV1.Device;
+export type ModelDescription = engineV1.ModelDescription;
+export type ShapeTarget = engineV1.ShapeTarget;
 
 export interface TrainerOptions {
   settings: Settings; // all settings for opening a session
@@ -91,47 +28,10 @@ export interface TrainerOptions {
   device: string; // "auto", or the name of a device
 }
 
-export interface MemoryPlan {
-  weightsBytes: number;
-  loraBytes: number;
-  /** The size of a state's file while LoRA learns. */
-  stateBytes: number;
-  /** The size of a state's file while the model's own weights learn; 0 if they never do. */
-  ownStateBytes: number;
-  optimizerBytes: number;
-  activationsBytes: number;
-  teachersBytes: number;
-  scratchBytes: number;
-  totalBytes: number;
-  availableBytes: number; // on the device
-  hostBytes: number; // the machine's memory if the device has memory of its own; else 0
-  hostAvailableBytes: number;
-  devices: number; // the number of devices that compute in a step
-  devicesThere: number; // the number of devices that the session was given
-  change: MemoryChange | null; // the smallest change with which it fits; null if it fits, or nothing helps
-}
+/** The plan of a session alone: the engine adds the memory of its process. */
+export type MemoryPlan = Omit<engineV1.PlanMemoryResponse, 'processBytes' | 'numericsFingerprint'>;
+export type StateSummary = engineV1.StateSummary & { size: engineV1.ExportSize };
 
-export interface MemoryChange {
-  batchSize: number;
-  sequenceLength: number;
-  checkpointActivations: boolean;
-  streamWeights: boolean;
-  totalBytes: number; // the bytes that the run takes with the change
-}
-
-export interface StateSummary {
-  step: number;
-  digest: string;
-  expectedSparsity: number;
-  hardSparsity: number;
-  open: { heads: number; intermediate: number }[]; // for each layer
-  hiddenOpen: number;
-  masksDigest: string;
-  openUnits: Uint8Array; // all heads, then all units, then the hidden units: gate g is bit g % 8 of byte g / 8
-  size: ExportSize; // the size of its compacted export, stored as the model is
-}
-
-/** The protocol's own message, so that no figure of a step is renamed between the core and the server. */
 export type StepReport = engineV1.StepReport & { endedAt: number }; // in seconds, on the clock of process.hrtime
 
 /** The steps that one teacher teaches, from `firstStep` up to the next stretch. */
@@ -140,16 +40,19 @@ export interface TeacherStretch {
   digest?: string | undefined; // the digest of a teacher in memory; absent: the intact model
 }
 
+/** A message of the protocol whose importance is a word, since the core does not know the protocol's numbers. */
+type InWords<Message, Word> = Omit<Message, 'importance'> & { importance: Word };
+
 /** A one-step pruning first closes the parts with the smallest weights, the smallest outputs on text, or the least effect on the loss. */
 export type Importance = 'magnitude' | 'wanda' | 'taylor' | 'fisher';
 
 export interface SegmentOptions {
   firstStep: number; // must be the state's step
   settings: Settings; // all settings for training a segment
-  losses: { layer: number; kl: number; lm: number; temperature: number };
+  losses: engineV1.Losses;
   trainMasks: boolean; // false: the deterministic masks hold, and only LoRA learns
   /** Makes the segment's one step a one-step pruning, which trains nothing: it closes heads and units down to the scheduled sparsity. */
-  oneShot?: { importance: Importance; calibrationSequences: number } | undefined;
+  oneShot?: InWords<engineV1.OneShot, Importance> | undefined;
   momentsFromStep?: number | undefined; // LoRA's moments are 0 at this step and count from it; 0 when absent
   loraLearningRate: readonly number[] | Float64Array; // one value for each step
   scheduledSparsity: readonly number[] | Float64Array; // one value for each step
@@ -166,7 +69,8 @@ export interface SegmentOptions {
   digestLater?: boolean | undefined;
 }
 
-export interface SegmentResult {
+/** The protocol's message but for the state's bytes, and the facts that only the engine needs. */
+export interface SegmentResult extends Omit<engineV1.SegmentOutcome, 'state' | 'stateBytes' | 'stateFile' | 'partSums' | 'slices'> {
   state: StateSummary;
   stateBytes: Uint8Array | null; // null unless returnState, and where the state is in slices
   stateFolder: string; // the folder of a returned state in slices, which has its digest; '': it is not in slices
@@ -175,18 +79,7 @@ export interface SegmentResult {
   teachers: string[]; // the digests of the teachers in memory; a teacher without a digest is called as in keptAs
   /** The name of the state as a teacher until nameTeacher gives it its digest; '': it has its digest, or is not a teacher. */
   keptAs: string;
-  stepsDone: number;
   stopped: boolean; // ended by cancel()
-  openUnitsBefore: Uint8Array; // the open units of the state at the segment's start, as in StateSummary
-  refit: RefitOutcome | null; // the refit at the segment's start; null: there was none
-  seconds: number;
-}
-
-/** The losses of the phase on the refit's batches, summed, before and after the refit. The refit is kept if it lowers the loss. */
-export interface RefitOutcome {
-  kept: boolean;
-  lossBefore: number;
-  lossAfter: number;
 }
 
 export interface EvaluateOptions {
@@ -198,18 +91,13 @@ export interface EvaluateOptions {
   intact: boolean; // without masks and LoRA
   modelFolder?: string | undefined; // the folder of another model than the session's
   /** Evaluates the intact model with this share of each projection's single weights set to 0. wanda looks at the session's text. */
-  unstructured?: { importance: 'magnitude' | 'wanda'; sparsity: number; calibrationSequences: number; seed: bigint } | undefined;
+  unstructured?: InWords<engineV1.Unstructured, 'magnitude' | 'wanda'> | undefined;
   /** Evaluates the intact model with a part of the state's masks: those of one layer or of all, of the kinds that are true. */
-  closings?: { layer?: number | undefined; heads: boolean; units: boolean; hidden: boolean } | undefined;
+  closings?: engineV1.Closings | undefined;
 }
 
-export interface EvaluationResult {
-  zeroShare: number; // the share of zeros among the projections' weights, if single weights were set to 0
-  closedGates: number; // the number of closed heads, units and hidden units, if a part of the masks was asked for
-  negativeLogLikelihood: number; // in nats, for each prediction
-  perplexity: number;
-  predictions: number;
-}
+/** closedGates counts the closed gates if a part of the masks was asked for; else it is 0. */
+export type EvaluationResult = Omit<engineV1.EvaluationOutcome, 'seconds'>;
 
 export interface ScorerOptions {
   computeDtype: ComputeDtype;
@@ -257,15 +145,49 @@ export interface GeneratedToken {
   finish: '' | 'end' | 'length'; // end: the token is one of endTokens
 }
 
-export interface GenerationResult {
+export type GenerationResult = Omit<engineV1.GenerationOutcome, 'cutPrompts'>;
+
+/** The speeds of the session's model before and after pruning, measured in turns. */
+export interface MeasureOptions {
   promptTokens: number;
-  generatedTokens: number;
-  decodePasses: number; // the passes for single tokens; each reads the weights once
-  prefillSeconds: number;
-  decodeSeconds: number;
-  weightBytes: number; // the bytes that a pass reads
-  cacheBytes: number; // the bytes of the keys and values
+  tokens: number; // the tokens that each sequence decodes in a round
+  sequences: number; // decoded together
+  rounds: number; // 0: until the ratios are certain, as far as there is time
+  computeDtype: ComputeDtype; // both models are also stored in this type
+  device: string;
+  threads: number;
+  modelFolder?: string | undefined; // instead of the session's state
+  sizedAs: ExportKind; // the export whose sizes are reported
 }
+
+export interface SpeedTableOptions {
+  folder: string; // the folder of a model, whose shape counts
+  decode: boolean; // true: one more token for every sequence; false: a prompt
+  context: number; // the tokens of the prompt, or the tokens before a new token
+  sequences: number; // decoded together
+  rounds: number; // the rounds of each width; 0: as many as there is time for
+  computeDtype: ComputeDtype;
+  device: string;
+  threads: number;
+}
+
+export type MeasuredSpeedTable = Pick<engineV1.MeasureSpeedTableResponse, 'times' | 'rounds' | 'passSeconds' | 'passSpread'>;
+export type SpeedResult = Omit<engineV1.SpeedOutcome, 'computeDtype'>;
+
+export interface ExportKind {
+  container: 'safetensors' | 'gguf';
+  form: 'masked' | 'padded' | 'blocks' | 'compacted';
+  dtype: 'f32' | 'bf16' | 'f16' | 'q8_0' | 'source';
+  multipleOf: number; // MLP and hidden widths are rounded up to it
+}
+
+export interface ExportOptions extends ExportKind {
+  stateFile: string; // the file of the state
+  outFolder: string; // must not exist, or be empty
+  modelCard: string; // README.md; empty: a plain one
+}
+
+export type ExportedModel = Omit<engineV1.ExportedModel, 'source'> & { files: { name: string; sizeBytes: number; sha256: string }[] };
 
 /** A source of a training text, and its parts of the sequences. Its words are in memory, or in files, one after the other. */
 export type TokenSource = { parts: number } & ({ ids: Uint32Array } | { files: TokenFile[] });

@@ -18,7 +18,7 @@ function core(atLoad = (): void => undefined): { readings: number; load(options:
     load({ readWeights }) {
       atLoad();
       if (readWeights) this.readings += 1;
-      return Promise.resolve({ layerCount: 2, weightsDigest: readWeights ? `reading ${this.readings}` : '' } as ModelDescription);
+      return Promise.resolve({ layerCount: 2n, weightsDigest: readWeights ? `reading ${this.readings}` : '' } as ModelDescription);
     },
   };
 }
@@ -27,7 +27,7 @@ describe('the weights of a model', () => {
   it('are read once, for all sessions of the model', async () => {
     const native = core();
     for (let session = 0; session < 3; session += 1)
-      expect(await loadWithDigest(native, folder)).toEqual({ layerCount: 2, weightsDigest: 'reading 1' });
+      expect(await loadWithDigest(native, folder)).toEqual({ layerCount: 2n, weightsDigest: 'reading 1' });
     writeFileSync(join(folder, 'README.md'), 'other words');
     expect(await loadWithDigest(native, folder)).toMatchObject({ weightsDigest: 'reading 1' });
   });

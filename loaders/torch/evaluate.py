@@ -6,7 +6,7 @@
 
 Prints one JSON object: the mean negative log-likelihood over windows of token ids; one that is not finite is written as
 its name ("NaN", "Infinity"). Folders that bring a class of their own
-(`modeling_espalier.py`) are run by it; others by the stock semantics of LLaMA, Mistral, Qwen2, Qwen3, SmolLM3, Granite, Phi3, Gemma 3 and OLMo 2, written here.
+(`modeling_espalier.py`) are run by it; others by the stock semantics of the architectures below, written here.
 Ends with status 3 where there is no PyTorch.
 """
 
@@ -23,6 +23,40 @@ try:
     from torch.nn import functional as F
 except ImportError:
     sys.exit(3)
+
+# How each architecture computes in transformers. A fact that a row lacks has the value of USUAL.
+USUAL = {
+    "head_dim": None,  # where config.json has none; None: hidden_size / num_attention_heads
+    "theta": 10000.0,
+    "tied": False,
+    "fused": False,  # q, k and v lie in one tensor, and gate and up in another
+    "head_norms": False,
+    "whole_norms": False,  # of all heads together
+    "pre_norms": True,
+    "post_norms": False,
+    "norm_offset": 0,
+    "gelu": False,
+    "scaled_embeddings": False,
+    "score_divisor": False,
+    "rotary_by_layer": False,
+    "multipliers": False,
+    "window": None,  # "number", "switched" (use_sliding_window) or "listed" (layer_types)
+    "absent_window": None,
+}
+ARCHITECTURES = {
+    "LlamaForCausalLM": {},
+    "MistralForCausalLM": {"window": "number", "absent_window": 4096},
+    "Qwen2ForCausalLM": {"window": "switched"},
+    "Qwen3ForCausalLM": {"window": "switched", "head_dim": 128, "head_norms": True},
+    "SmolLM3ForCausalLM": {"theta": 2000000.0, "tied": True, "rotary_by_layer": True},
+    "GraniteForCausalLM": {"multipliers": True},
+    "Phi3ForCausalLM": {"window": "number", "fused": True},
+    "Gemma3ForCausalLM": {
+        "window": "listed", "head_dim": 256, "theta": 1000000.0, "tied": True, "head_norms": True, "post_norms": True, "norm_offset": 1,
+        "gelu": True, "scaled_embeddings": True, "score_divisor": True,
+    },
+    "Olmo2ForCausalLM": {"head_norms": True, "whole_norms": True, "pre_norms": False, "post_norms": True},
+}
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -52,7 +86,7 @@ def read_weights(folder):
 
 
 class StockModel:
-    """What transformers computes for LLaMA, Mistral, Qwen2, Qwen3, SmolLM3, Granite, Phi3, Gemma 3 and OLMo 2 (their ForCausalLM)."""
+    """What transformers computes for the ForCausalLM of an architecture."""
 
     def __init__(self, config, weights):
         self.config, self.weights = config, weights
@@ -60,15 +94,15 @@ class StockModel:
         if config["architectures"] == ["LlamaForCausalLM"] and hidden % heads != 0:
             raise ValueError(f"transformers refuses a hidden size of {hidden} with {heads} heads")
         self.kind = config["architectures"][0]
-        self.gemma, self.olmo = self.kind == "Gemma3ForCausalLM", self.kind == "Olmo2ForCausalLM"
-        self.d = config.get("head_dim") or {"Qwen3ForCausalLM": 128, "Gemma3ForCausalLM": 256}.get(self.kind, hidden // heads)
+        self.facts = SimpleNamespace(**USUAL | ARCHITECTURES[self.kind])
+        self.d = config.get("head_dim") or self.facts.head_dim or hidden // heads
         self.heads, self.kv = heads, config.get("num_key_value_heads") or heads
 
     def linear(self, x, name):
         return F.linear(x, self.weights[name + ".weight"], self.weights.get(name + ".bias"))
 
     def norm(self, x, name):
-        weight = 1 + self.weights[name] if self.gemma else self.weights[name]
+        weight = self.facts.norm_offset + self.weights[name]
         return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
 
     def scaling(self):
@@ -107,13 +141,13 @@ class StockModel:
         return get(mscale) / get(all_dim) if mscale and all_dim else get(1)
 
     def turns(self, layer):
-        if self.kind != "SmolLM3ForCausalLM":
+        if not self.facts.rotary_by_layer:
             return True
         listed = self.config.get("no_rope_layers")
         return bool(listed[layer]) if listed else (layer + 1) % self.config.get("no_rope_layer_interval", 4) != 0
 
     def slides(self, layer):
-        """Whether a layer of Gemma's has the sliding window."""
+        """Whether a layer has the sliding window, where config.json lists these."""
         kinds = self.config.get("layer_types")
         if kinds:
             return kinds[layer] == "sliding_attention"
@@ -124,8 +158,7 @@ class StockModel:
 
     def frequencies(self):
         scaling = self.scaling()
-        usual = {"SmolLM3ForCausalLM": 2000000.0, "Gemma3ForCausalLM": 1000000.0}.get(self.kind, 10000.0)
-        theta = scaling.get("rope_theta", self.config.get("rope_theta", usual))
+        theta = scaling.get("rope_theta", self.config.get("rope_theta", self.facts.theta))
         frequency = 1.0 / theta ** (torch.arange(0, self.d, 2).double() / self.d)
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind == "linear":
@@ -151,20 +184,20 @@ class StockModel:
     def mask(self, tokens, layer):
         config = self.config
         mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-        window = config.get("sliding_window", 4096 if self.kind == "MistralForCausalLM" else None)
-        qwen = self.kind in ("Qwen2ForCausalLM", "Qwen3ForCausalLM")
-        slides = self.kind in ("MistralForCausalLM", "Phi3ForCausalLM") or (self.gemma and self.slides(layer)) or (
-            qwen and config.get("use_sliding_window") and config.get("max_window_layers", 28) == 0
+        window, said = config.get("sliding_window", self.facts.absent_window), self.facts.window
+        slides = said == "number" or (said == "listed" and self.slides(layer)) or (
+            said == "switched" and config.get("use_sliding_window") and config.get("max_window_layers", 28) == 0
         )
         return mask & ~mask.tril(-window) if slides and window else mask
 
     def __call__(self, ids):
         hidden = self.config["hidden_size"]
-        granite = self.kind == "GraniteForCausalLM"
-        by = {key: self.config.get(key, 1.0) if granite else 1.0 for key in ("embedding_multiplier", "residual_multiplier", "logits_scaling")}
-        score_scale = self.config.get("attention_multiplier", 1.0) if granite else 1 / math.sqrt(self.d)
-        if self.gemma:
+        facts, scaled = self.facts, self.facts.multipliers
+        by = {key: self.config.get(key, 1.0) if scaled else 1.0 for key in ("embedding_multiplier", "residual_multiplier", "logits_scaling")}
+        score_scale = self.config.get("attention_multiplier", 1.0) if scaled else 1 / math.sqrt(self.d)
+        if facts.score_divisor:
             score_scale = self.config.get("query_pre_attn_scalar", 256) ** -0.5
+        if facts.scaled_embeddings:
             by["embedding_multiplier"] = math.sqrt(hidden)
         x = self.weights["model.embed_tokens.weight"][ids] * by["embedding_multiplier"]
         tokens = len(ids)
@@ -174,31 +207,30 @@ class StockModel:
             return tuple(torch.cat([of] * 2, -1).mul(factor).float() for of in (angles.cos(), angles.sin()))
 
         usual = table(self.frequencies(), self.attention_factor())
-        local = table(self.local_frequencies(), 1.0) if self.gemma else usual
+        local = table(self.local_frequencies(), 1.0) if facts.window == "listed" else usual
 
         def split(y, heads):
             return y.view(tokens, heads, self.d).transpose(0, 1)
 
         def position(y, layer, norm):
-            if self.kind == "Qwen3ForCausalLM" or self.gemma:
+            if facts.head_norms and not facts.whole_norms:
                 y = self.norm(y, f"model.layers.{layer}.self_attn.{norm}.weight")
             if not self.turns(layer):
                 return y
             half = self.d // 2
-            cos, sin = local if self.gemma and self.slides(layer) else usual
+            cos, sin = local if facts.window == "listed" and self.slides(layer) else usual
             return y * cos + torch.cat((-y[..., half:], y[..., :half]), -1) * sin
 
-        fused = self.kind == "Phi3ForCausalLM"
         for layer in range(self.config["num_hidden_layers"]):
             prefix = f"model.layers.{layer}."
             mask = self.mask(tokens, layer)
-            h = x if self.olmo else self.norm(x, prefix + "input_layernorm.weight")
-            if fused:
+            h = self.norm(x, prefix + "input_layernorm.weight") if facts.pre_norms else x
+            if facts.fused:
                 sizes = [heads * self.d for heads in (self.heads, self.kv, self.kv)]
                 q, k, v = self.linear(h, prefix + "self_attn.qkv_proj").split(sizes, -1)
             else:
                 q, k, v = (self.linear(h, f"{prefix}self_attn.{part}_proj") for part in "qkv")
-            if self.olmo:
+            if facts.whole_norms:
                 q, k = self.norm(q, prefix + "self_attn.q_norm.weight"), self.norm(k, prefix + "self_attn.k_norm.weight")
             q = position(split(q, self.heads), layer, "q_norm")
             k = position(split(k, self.kv), layer, "k_norm").repeat_interleave(self.heads // self.kv, 0)
@@ -206,23 +238,23 @@ class StockModel:
             scores = (q @ k.transpose(-1, -2) * score_scale).masked_fill(~mask, float("-inf"))
             h = (scores.softmax(-1) @ v).transpose(0, 1).reshape(tokens, -1)
             h = self.linear(h, prefix + "self_attn.o_proj")
-            if self.gemma or self.olmo:
+            if facts.post_norms:
                 x = x + self.norm(h, prefix + "post_attention_layernorm.weight")
-                h = self.norm(x, prefix + "pre_feedforward_layernorm.weight") if self.gemma else x
+                h = self.norm(x, prefix + "pre_feedforward_layernorm.weight") if facts.pre_norms else x
             else:
                 x = x + h * by["residual_multiplier"]
                 h = self.norm(x, prefix + "post_attention_layernorm.weight")
-            if fused:
+            if facts.fused:
                 gate, up = self.linear(h, prefix + "mlp.gate_up_proj").chunk(2, -1)
             else:
                 gate, up = self.linear(h, prefix + "mlp.gate_proj"), self.linear(h, prefix + "mlp.up_proj")
-            h = self.linear((F.gelu(gate, approximate="tanh") if self.gemma else F.silu(gate)) * up, prefix + "mlp.down_proj")
-            if self.gemma or self.olmo:
+            h = self.linear((F.gelu(gate, approximate="tanh") if facts.gelu else F.silu(gate)) * up, prefix + "mlp.down_proj")
+            if facts.post_norms:
                 x = x + self.norm(h, prefix + "post_feedforward_layernorm.weight")
             else:
                 x = x + h * by["residual_multiplier"]
         x = self.norm(x, "model.norm.weight")
-        tied = self.config.get("tie_word_embeddings", self.gemma or self.kind == "SmolLM3ForCausalLM")
+        tied = self.config.get("tie_word_embeddings", facts.tied)
         return F.linear(x, self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"]) / by["logits_scaling"]
 
 

@@ -28,8 +28,8 @@ Napi::Value device_to_js(Napi::Env env, const DeviceDescription& device) {
   out.Set("model", device.model);
   out.Set("instructionSet", device.kernels_in_use + (device.products.empty() ? "" : ", " + device.products));
   out.Set("threads", device.threads);
-  out.Set("memoryBytes", static_cast<double>(device.memory_bytes));
-  out.Set("memoryAvailableBytes", static_cast<double>(device.memory_available_bytes));
+  out.Set("memoryBytes", Napi::BigInt::New(env, device.memory_bytes));
+  out.Set("memoryAvailableBytes", Napi::BigInt::New(env, device.memory_available_bytes));
   out.Set("problem", device.problem);
   return out;
 }

@@ -6,7 +6,7 @@ import { evaluate } from './calls/evaluate.js';
 import { exportModel } from './calls/export-model.js';
 import { generate, measureSpeed, measureTable } from './calls/generate.js';
 import { bidirectional, clientStreaming, serverStreaming, unary } from './calls/stream-handlers.js';
-import { deviceMessage, memoryMessage, modelMessage, sessionOptions, stateMessage } from './calls/protocol-messages.js';
+import { sessionOptions } from './calls/protocol-messages.js';
 import { KeptTrainings } from './training/kept-trainings.js';
 import type { EngineServiceParts } from './service-parts.js';
 import { withArrivingState } from './states/arriving-state.js';
@@ -46,15 +46,15 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest, signal) => {
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       const folder = models.folderOf(modelPath);
-      return { model: modelMessage(await inspections.take(() => inspectModel(folder, !skipWeights, signal), signal)) };
+      return { model: await inspections.take(() => inspectModel(folder, !skipWeights, signal), signal) };
     }),
     describeState: unary(async ({ modelPath, stateFile }: engineV1.DescribeStateRequest, signal) => {
-      const state = await describeState(modelPath, stateFile, signal);
-      return { state: stateMessage(state), openUnits: Buffer.from(state.openUnits) };
+      return { state: await describeState(modelPath, stateFile, signal) };
     }),
     planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest, signal) => {
       const session = sessionOptions(options, parts);
-      return memoryMessage(await inspections.take(() => holder.plan(session, signal), signal), numericsFingerprint(session));
+      const plan = await inspections.take(() => holder.plan(session, signal), signal);
+      return { ...plan, numericsFingerprint: numericsFingerprint(session) };
     }),
     offerModel: unary((request: engineV1.OfferModelRequest, signal) => models.offer(request, signal)),
     sendModelFile: bidirectional(
@@ -72,7 +72,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     ...uploadHandlers(parts),
     initialiseState: unary(async ({ sessionId, seed, shape, closed }: engineV1.InitialiseStateRequest, signal) => {
       const { session } = holder.require(sessionId);
-      return { state: stateMessage(await holder.exclusive('InitialiseState', () => session.initialise(seed, shape, closed), signal)) };
+      return { state: await holder.exclusive('InitialiseState', () => session.initialise(seed, shape, closed), signal) };
     }),
     train: serverStreaming((request: engineV1.TrainRequest, signal) => {
       const begin = (stop: AbortSignal) => trainSegments(parts, training, request, stop);
@@ -149,8 +149,8 @@ function describe({ holder, lease, version, device, threads }: EngineServicePart
     device: severalWords(device, chosen.model),
     instructionSet: chosen.instructionSet,
     threads: threads || chosen.threads,
-    memoryAvailableBytes: BigInt(chosen.memoryAvailableBytes),
-    devices: devices.map(deviceMessage),
+    memoryAvailableBytes: chosen.memoryAvailableBytes,
+    devices,
     sessionId: holder.sessionId,
     residentBytes: BigInt(process.memoryUsage.rss()),
     holder: lease.holder,
@@ -179,13 +179,13 @@ function bootId(): string {
 async function openSession(parts: EngineServiceParts, request: engineV1.OpenSessionRequest): Promise<engineV1.OpenSessionResponse> {
   const options = sessionOptions(request.options, parts);
   const { id, session, memory } = await parts.holder.open(options, request.owner, request.replace);
-  const fingerprint = session.numericsFingerprint;
+  const { numericsFingerprint } = session;
   parts.models.keepOnly(request.options?.modelPath ?? '');
   return {
     sessionId: id,
-    model: modelMessage(session.model),
-    numericsFingerprint: fingerprint,
-    memory: memoryMessage(memory, fingerprint),
+    model: session.model,
+    numericsFingerprint,
+    memory: { ...memory, numericsFingerprint },
     teachersKept: session.teachersKept,
   };
 }
@@ -215,7 +215,7 @@ function importState(
     const { session } = holder.require(sessionId);
     // The digest of bytes that were received has been compared already, and a file's has not.
     const work = () => session.importState(path, stateFile === '' ? '' : digest);
-    return { state: stateMessage(await holder.exclusive('ImportState', work, signal)) };
+    return { state: await holder.exclusive('ImportState', work, signal) };
   });
 }
 

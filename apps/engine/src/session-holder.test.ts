@@ -46,7 +46,7 @@ test('work whose client has gone, or that was told to stop, is waited for; of tw
 test('a session whose memory can not be planned is closed again, and the next one can be opened', async () => {
   let [closed, plans] = [0, 0];
   const session = { close: () => Promise.resolve(void (closed += 1)) } as never;
-  const plan = { totalBytes: 0, availableBytes: 1, hostBytes: 0 } as never;
+  const plan = { totalBytes: 0n, availableBytes: 1n, hostBytes: 0n } as never;
   const holder = new SessionHolder(
     () => Promise.resolve(session),
     () => ((plans += 1) === 1 ? Promise.reject(new Error('the model is gone')) : Promise.resolve(plan)),

@@ -1,13 +1,10 @@
 // The one session of this engine. One piece of heavy work runs at a time.
 import { randomUUID } from 'node:crypto';
-import { EspalierError } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import { chosenDevice, planMemory, Session, type MemoryPlan, type SessionOptions } from '#native-engine';
 
 /** The memory plan of the whole process. */
-export interface ProcessMemoryPlan extends MemoryPlan {
-  /** The memory of the process without a session: Node and the server. */
-  processBytes: number;
-}
+export type ProcessMemoryPlan = MemoryPlan & Pick<engineV1.PlanMemoryResponse, 'processBytes'>;
 
 export interface OpenSession {
   readonly id: string;
@@ -23,7 +20,7 @@ export class SessionHolder {
   private work: { name: string; abort: AbortController; stopping: AbortSignal; mayGoOn: boolean; done: Promise<unknown> } | undefined;
   private shuttingDown = false;
   private workEndedAtMs = performance.now();
-  private readonly processBytes = process.memoryUsage.rss();
+  private readonly processBytes = BigInt(process.memoryUsage.rss());
 
   /** @param openSession opens a session of the core; tests replace it, and the plan of its memory */
   constructor(
@@ -60,9 +57,11 @@ export class SessionHolder {
     const { processBytes } = this;
     const plan = await this.planOf(options, signal);
     const { memory } = this.current ?? {};
-    if (plan.hostBytes > 0) {
+    if (plan.hostBytes > 0n) {
       // The process takes the machine's memory. A card whose free memory is not known counts as free: the sum is never above all it has.
-      const availableBytes = Math.min(plan.availableBytes + (memory?.totalBytes ?? 0), chosenDevice(options.device ?? 'auto').memoryBytes);
+      const most = chosenDevice(options.device ?? 'auto').memoryBytes;
+      const free = plan.availableBytes + (memory?.totalBytes ?? 0n);
+      const availableBytes = free < most ? free : most;
       const held = memory?.hostBytes ?? processBytes;
       const hostBytes = plan.hostBytes + processBytes;
       return { ...plan, processBytes, availableBytes, hostBytes, hostAvailableBytes: plan.hostAvailableBytes + held };
@@ -70,9 +69,9 @@ export class SessionHolder {
     const held = memory === undefined ? processBytes : memory.totalBytes - memory.weightsBytes;
     const totalBytes = plan.totalBytes + processBytes;
     const availableBytes = plan.availableBytes + held;
-    if (totalBytes <= availableBytes) return { ...plan, processBytes, totalBytes, availableBytes, change: null };
-    const { change } = await this.planOf({ ...options, memoryLimitBytes: Math.max(1, availableBytes - processBytes) }, signal);
-    const changed = change === null ? null : { ...change, totalBytes: change.totalBytes + processBytes };
+    if (totalBytes <= availableBytes) return { ...plan, processBytes, totalBytes, availableBytes, change: undefined };
+    const { change } = await this.planOf({ ...options, memoryLimitBytes: Math.max(1, Number(availableBytes - processBytes)) }, signal);
+    const changed = change && { ...change, totalBytes: change.totalBytes + processBytes };
     return { ...plan, processBytes, totalBytes, availableBytes, change: changed };
   }
 

@@ -57,7 +57,7 @@ function optionsOf(firstStep: number, segmentSteps: number): TrainingOptions {
     steps: {
       firstStep,
       settings: trainingSettings(),
-      losses: { layer: 0.9, kl: 0.1, lm: 0, temperature: 2 / 3 },
+      losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
       trainMasks: true,
       returnState: true,
       loraLearningRate: Array<number>(segmentSteps).fill(1e-4),

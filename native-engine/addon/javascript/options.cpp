@@ -61,9 +61,7 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   SegmentPlan out;
   read_training_settings(options, out);
   const JsObject losses = options.object("losses");
-  out.losses.layer = losses.number("layer");
-  out.losses.kl = losses.number("kl");
-  out.losses.lm = losses.number("lm");
+  for_each_loss([&](const std::string& name, auto weight, auto) { out.losses.*weight = losses.number((name + "Weight").c_str()); });
   out.losses.temperature = losses.number("temperature");
   if (out.losses.temperature <= 0) losses.fail("temperature", "above 0");
   out.train_masks = options.boolean("trainMasks");

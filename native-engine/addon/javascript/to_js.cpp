@@ -12,12 +12,11 @@ class ObjectBuilder {
  public:
   explicit ObjectBuilder(Napi::Env env) : env_(env), object_(Napi::Object::New(env)) {}
   ObjectBuilder& number(const char* key, double value) { return set(key, Napi::Number::New(env_, value)); }
-  ObjectBuilder& count(const char* key, int64_t value) { return number(key, static_cast<double>(value)); }
-  ObjectBuilder& bytes(const char* key, uint64_t value) { return number(key, static_cast<double>(value)); }
+  ObjectBuilder& count(const char* key, int64_t value) { return number(key, static_cast<double>(value)); }  // a uint32 of the protocol
   ObjectBuilder& text(const char* key, const std::string& value) { return set(key, Napi::String::New(env_, value)); }
   ObjectBuilder& flag(const char* key, bool value) { return set(key, Napi::Boolean::New(env_, value)); }
-  // The type of an int64 in the messages of the engine's protocol.
   ObjectBuilder& int64(const char* key, int64_t value) { return set(key, Napi::BigInt::New(env_, value)); }
+  ObjectBuilder& uint64(const char* key, uint64_t value) { return set(key, Napi::BigInt::New(env_, value)); }
   // A loss that has no part in a step is NaN in the core, and an optional field that is not set in the protocol.
   ObjectBuilder& loss(const char* key, double value) { return std::isnan(value) ? set(key, env_.Undefined()) : number(key, value); }
   ObjectBuilder& set(const char* key, const Napi::Value& value) {
@@ -35,7 +34,7 @@ Napi::Array widths(Napi::Env env, const std::vector<LayerShape>& layers) {
   Napi::Array out = Napi::Array::New(env, layers.size());
   for (uint32_t i = 0; i < layers.size(); ++i) {
     const LayerShape& l = layers[i];
-    out.Set(i, ObjectBuilder(env).count("heads", l.heads).count("kvHeads", l.kv_heads).count("intermediate", l.intermediate).done());
+    out.Set(i, ObjectBuilder(env).int64("heads", l.heads).int64("kvHeads", l.kv_heads).int64("intermediate", l.intermediate).done());
   }
   return out;
 }
@@ -48,7 +47,7 @@ Napi::Array counts(Napi::Env env, const std::vector<TensorCount>& tensors) {
     const TensorCount& count = tensors[i];
     ObjectBuilder built(env);
     built.text("kind", kinds[static_cast<size_t>(count.kind)]).text("part", parts[static_cast<size_t>(count.part)]);
-    built.bytes("parameters", count.parameters).bytes("bytes", count.bytes);
+    built.uint64("parameters", count.parameters).uint64("bytes", count.bytes);
     out.Set(i, built.done());
   }
   return out;
@@ -60,19 +59,19 @@ Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
   const ModelConfig& c = m.config;
   return ObjectBuilder(env)
       .text("architecture", c.architecture)
-      .count("hiddenSize", c.hidden_size)
-      .count("layerCount", c.layer_count)
-      .count("headCount", c.head_count)
-      .count("kvHeadCount", c.kv_head_count)
-      .count("headDim", c.head_dim)
-      .count("intermediateSize", c.intermediate_size)
-      .count("vocabSize", c.vocab_size)
-      .count("maxPositions", c.max_positions)
-      .count("bosTokenId", c.bos_token_id)
+      .int64("hiddenSize", c.hidden_size)
+      .int64("layerCount", c.layer_count)
+      .int64("headCount", c.head_count)
+      .int64("kvHeadCount", c.kv_head_count)
+      .int64("headDim", c.head_dim)
+      .int64("intermediateSize", c.intermediate_size)
+      .int64("vocabSize", c.vocab_size)
+      .int64("maxPositions", c.max_positions)
+      .int64("bosTokenId", c.bos_token_id)
       .flag("tiedEmbeddings", c.tied_embeddings)
-      .bytes("parameterCount", m.parameter_count)
-      .bytes("prunableParameterCount", m.body_parameter_count)
-      .bytes("weightBytes", m.weight_bytes)
+      .uint64("parameterCount", m.parameter_count)
+      .uint64("prunableParameterCount", m.body_parameter_count)
+      .uint64("weightBytes", m.weight_bytes)
       .text("weightsDigest", m.digest)
       .text("dtype", m.dtype == "F32"   ? "f32"
                      : m.dtype == "F16" ? "f16"
@@ -88,46 +87,44 @@ static Napi::Value to_js(Napi::Env env, const MemoryChange& change) {
       .count("sequenceLength", change.sequence_length)
       .flag("checkpointActivations", change.checkpoint_activations)
       .flag("streamWeights", change.stream_weights)
-      .bytes("totalBytes", change.total)
+      .uint64("totalBytes", change.total)
       .done();
 }
 
 Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
   return ObjectBuilder(env)
-      .bytes("weightsBytes", plan.weights)
-      .bytes("loraBytes", plan.lora)
-      .bytes("stateBytes", plan.state)
-      .bytes("ownStateBytes", plan.own_state)
-      .bytes("optimizerBytes", plan.optimizer)
-      .bytes("activationsBytes", plan.activations)
-      .bytes("teachersBytes", plan.teachers)
-      .bytes("scratchBytes", plan.scratch)
-      .bytes("totalBytes", plan.total)
-      .bytes("availableBytes", plan.available)
-      .bytes("hostBytes", plan.host)
-      .bytes("hostAvailableBytes", plan.host_available)
+      .uint64("weightsBytes", plan.weights)
+      .uint64("loraBytes", plan.lora)
+      .uint64("stateBytes", plan.state)
+      .uint64("ownStateBytes", plan.own_state)
+      .uint64("optimizerBytes", plan.optimizer)
+      .uint64("activationsBytes", plan.activations)
+      .uint64("teachersBytes", plan.teachers)
+      .uint64("scratchBytes", plan.scratch)
+      .uint64("totalBytes", plan.total)
+      .uint64("availableBytes", plan.available)
+      .uint64("hostBytes", plan.host)
+      .uint64("hostAvailableBytes", plan.host_available)
       .count("devices", plan.devices)
       .count("devicesThere", plan.devices_there)
-      .set("change", plan.change ? to_js(env, *plan.change) : env.Null())
+      .set("change", plan.change ? to_js(env, *plan.change) : env.Undefined())
       .done();
 }
 
 static Napi::Value copied_bytes(Napi::Env env, const std::vector<uint8_t>& bytes) {
-  Napi::Uint8Array out = Napi::Uint8Array::New(env, bytes.size());
-  std::copy(bytes.begin(), bytes.end(), out.Data());
-  return out;
+  return Napi::Buffer<uint8_t>::Copy(env, bytes.data(), bytes.size());
 }
 
 static Napi::Value to_js(Napi::Env env, const ExportSize& size) {
   return ObjectBuilder(env)
-      .bytes("parameterCount", size.parameters)
-      .bytes("multiplications", size.multiplications)
-      .bytes("bytes", size.bytes)
+      .uint64("parameterCount", size.parameters)
+      .uint64("multiplications", size.multiplications)
+      .uint64("bytes", size.bytes)
       .done();
 }
 
 static Napi::Value to_js(Napi::Env env, const std::optional<RefitReport>& refit) {
-  if (!refit) return env.Null();
+  if (!refit) return env.Undefined();
   return ObjectBuilder(env)
       .flag("kept", refit->kept)
       .number("lossBefore", refit->loss_before)
@@ -139,15 +136,15 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
   const HardSparsity& s = state.sparsity;
   Napi::Array open = Napi::Array::New(env, s.heads_open.size());
   for (uint32_t l = 0; l < s.heads_open.size(); ++l) {
-    open.Set(l, ObjectBuilder(env).count("heads", s.heads_open[l]).count("intermediate", s.units_open[l]).done());
+    open.Set(l, ObjectBuilder(env).int64("heads", s.heads_open[l]).int64("kvHeads", 0).int64("intermediate", s.units_open[l]).done());
   }
   return ObjectBuilder(env)
-      .count("step", state.step)
+      .int64("step", state.step)
       .text("digest", state.digest)
       .number("expectedSparsity", s.expected_sparsity)
       .number("hardSparsity", s.sparsity)
       .set("open", open)
-      .count("hiddenOpen", s.hidden_open)
+      .int64("hiddenOpen", s.hidden_open)
       .text("masksDigest", state.masks_digest)
       .set("openUnits", copied_bytes(env, state.open_units))
       .set("size", to_js(env, state.size))
@@ -157,12 +154,10 @@ Napi::Value to_js(Napi::Env env, const StateSummary& state) {
 // Makes the message StepReport of espalier.engine.v1, with one more field for the time at which the step ended.
 Napi::Value to_js(Napi::Env env, const TimedStep& step) {
   const StepReport& r = step.report;
-  return ObjectBuilder(env)
-      .int64("step", r.step)
+  ObjectBuilder out(env);
+  for_each_loss([&](const std::string& name, auto, auto value) { out.loss((name + "Loss").c_str(), r.*value); });
+  return out.int64("step", r.step)
       .number("loss", r.loss)
-      .loss("layerLoss", r.layer_loss)
-      .loss("klLoss", r.kl_loss)
-      .loss("lmLoss", r.lm_loss)
       .number("lagrangian", r.lagrangian)
       .number("scheduledSparsity", r.scheduled_sparsity)
       .number("expectedSparsity", r.expected_sparsity)
@@ -189,11 +184,11 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
       .set("state", to_js(env, result.state))
       .set("stateBytes", result.state_bytes ? to_js_bytes(env, result.state_bytes) : env.Null())
       .text("stateFolder", result.state_folder)
-      .bytes("stateSize", result.state_size)
+      .number("stateSize", static_cast<double>(result.state_size))
       .number("stateSeconds", result.state_seconds)
       .set("teachers", to_js(env, result.teachers))
       .text("keptAs", result.kept_as)
-      .count("stepsDone", result.steps_done)
+      .int64("stepsDone", result.steps_done)
       .flag("stopped", result.cancelled)
       .number("seconds", result.seconds)
       .set("openUnitsBefore", copied_bytes(env, result.open_units_before))
@@ -205,9 +200,9 @@ Napi::Value to_js(Napi::Env env, const EvaluationResult& result) {
   return ObjectBuilder(env)
       .number("negativeLogLikelihood", result.negative_log_likelihood)
       .number("perplexity", result.perplexity)
-      .count("predictions", result.predictions)
+      .uint64("predictions", result.predictions)
       .number("zeroShare", result.zero_share)
-      .count("closedGates", result.closed_gates)
+      .uint64("closedGates", result.closed_gates)
       .done();
 }
 
@@ -228,13 +223,13 @@ Napi::Value to_js(Napi::Env env, const GeneratedToken& token) {
 
 Napi::Value to_js(Napi::Env env, const GenerationResult& result) {
   return ObjectBuilder(env)
-      .count("promptTokens", result.prompt_tokens)
-      .count("generatedTokens", result.generated_tokens)
-      .count("decodePasses", result.decode_passes)
+      .uint64("promptTokens", result.prompt_tokens)
+      .uint64("generatedTokens", result.generated_tokens)
+      .uint64("decodePasses", result.decode_passes)
       .number("prefillSeconds", result.prefill_seconds)
       .number("decodeSeconds", result.decode_seconds)
-      .bytes("weightBytes", result.weight_bytes)
-      .bytes("cacheBytes", result.cache_bytes)
+      .uint64("weightBytes", result.weight_bytes)
+      .uint64("cacheBytes", result.cache_bytes)
       .done();
 }
 
@@ -243,20 +238,20 @@ static Napi::Value to_js(Napi::Env env, const MedianInterval& ratio) {
 }
 
 Napi::Value to_js(Napi::Env env, const MeasureResult& result) {
-  Napi::Array models = Napi::Array::New(env, result.speed.models.size());
-  for (uint32_t i = 0; i < result.speed.models.size(); ++i) {
+  const auto model = [&](size_t i) {
     const Speed& s = result.speed.models[i];
-    models.Set(i, ObjectBuilder(env)
-                      .number("prefillSeconds", s.prefill_seconds)
-                      .number("passSeconds", s.pass_seconds)
-                      .set("prefillRatio", to_js(env, s.prefill_ratio))
-                      .set("passRatio", to_js(env, s.pass_ratio))
-                      .bytes("weightBytes", s.weight_bytes)
-                      .set("size", to_js(env, result.sizes[i]))
-                      .done());
-  }
+    return ObjectBuilder(env)
+        .number("prefillSeconds", s.prefill_seconds)
+        .number("passSeconds", s.pass_seconds)
+        .set("prefillRatio", to_js(env, s.prefill_ratio))
+        .set("passRatio", to_js(env, s.pass_ratio))
+        .uint64("weightBytes", s.weight_bytes)
+        .set("size", to_js(env, result.sizes[i]))
+        .done();
+  };
   return ObjectBuilder(env)
-      .set("models", models)
+      .set("dense", model(0))
+      .set("compact", model(1))
       .count("rounds", result.speed.rounds)
       .number("copyBytesPerSecond", result.speed.copy_bytes_per_second)
       .done();
@@ -268,8 +263,8 @@ Napi::Value to_js(Napi::Env env, const SpeedTable& table) {
     const PartTime& t = table.times[i];
     times.Set(i, ObjectBuilder(env)
                      .text("part", t.part)
-                     .count("width", t.width)
-                     .count("hidden", t.hidden)
+                     .int64("width", t.width)
+                     .int64("hidden", t.hidden)
                      .number("seconds", t.seconds)
                      .number("spread", t.spread)
                      .done());
@@ -286,7 +281,8 @@ Napi::Value to_js(Napi::Env env, const ExportResult& result) {
   Napi::Array files = Napi::Array::New(env, result.files.size());
   for (uint32_t i = 0; i < result.files.size(); ++i) {
     const ExportedFile& f = result.files[i];
-    files.Set(i, ObjectBuilder(env).text("name", f.name).bytes("sizeBytes", f.size_bytes).text("sha256", f.sha256).done());
+    files.Set(
+        i, ObjectBuilder(env).text("name", f.name).number("sizeBytes", static_cast<double>(f.size_bytes)).text("sha256", f.sha256).done());
   }
   Napi::Array notes = Napi::Array::New(env, result.notes.size());
   for (uint32_t i = 0; i < result.notes.size(); ++i) notes.Set(i, Napi::String::New(env, result.notes[i]));
@@ -294,11 +290,11 @@ Napi::Value to_js(Napi::Env env, const ExportResult& result) {
       .set("files", files)
       .set("notes", notes)
       .text("architecture", result.architecture)
-      .count("contextLength", result.context_length)
-      .bytes("parameterCount", result.parameter_count)
-      .bytes("tensorBytes", result.tensor_bytes)
-      .bytes("totalBytes", result.total_bytes)
-      .count("hiddenSize", result.config.hidden_size)
+      .int64("contextLength", result.context_length)
+      .uint64("parameterCount", result.parameter_count)
+      .uint64("tensorBytes", result.tensor_bytes)
+      .uint64("totalBytes", result.total_bytes)
+      .int64("hiddenSize", result.config.hidden_size)
       .set("layers", widths(env, result.config.layers))
       .done();
 }

@@ -1,4 +1,5 @@
-// Turns results of the core into JavaScript objects, in the shapes that native.ts declares.
+// Turns results of the core into JavaScript objects. Where the engine's protocol has a message for a result, the object is that message,
+// with its names and types (a 64-bit integer is a bigint), so that the engine passes it on as it is. native.ts says which message.
 #pragma once
 #include <napi.h>
 

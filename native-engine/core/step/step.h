@@ -27,9 +27,8 @@ struct StepInput {
   bool timed = false;  // true: waits after each part, to measure its time
 };
 
-struct StepOutput {
-  double loss = 0;  // the weighted sum, without the Lagrangian
-  double layer_loss = 0, kl_loss = 0, lm_loss = 0;
+struct StepOutput : StepLosses {
+  double loss = 0;              // the weighted sum, without the Lagrangian
   double gradient_squares = 0;  // summed over LoRA's gradient
   Masks grad_z;                 // 0 where a gate is closed
   StepTimes times;

@@ -153,7 +153,8 @@ std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan
 std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const auto begin = std::chrono::steady_clock::now();
   StepReport report;
-  report.loss = report.layer_loss = report.kl_loss = report.lm_loss = kNotANumber;
+  report.loss = kNotANumber;
+  for_each_loss([&](const char*, auto, auto value) { report.*value = kNotANumber; });
   std::optional<GateImportance> ratings;
   switch (plan.one_shot->importance) {
     case Importance::kMagnitude:

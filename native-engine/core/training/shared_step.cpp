@@ -34,7 +34,7 @@ StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeigh
   if (own) take_own_vectors(model_.config(), layout(), state_.own_vectors(), r.student);
   r.dropping = dropping;
   r.losses = losses;
-  r.taught = losses.layer != 0 || losses.kl != 0;
+  r.taught = losses.need_teacher();
   r.ids = tokens.ids;
   if (losses.lm != 0) r.targets = tokens.targets;
   r.predictions = std::count_if(r.targets.begin(), r.targets.end(), [](int32_t t) { return t >= 0; });

@@ -195,9 +195,7 @@ StepReport TrainerImpl::one_step(const SegmentPlan& plan, int64_t index, const M
   const UpdateResult update = apply_update(*backend_, model_.config(), state_, {plan, index, gates, out, workspace_.gradients[0]});
   state_.step++;
   report.loss = out.loss + update.lagrangian;
-  report.layer_loss = out.layer_loss;
-  report.kl_loss = out.kl_loss;
-  report.lm_loss = out.lm_loss;
+  static_cast<StepLosses&>(report) = out;
   report.lagrangian = update.lagrangian;
   report.gradient_norm = update.gradient_norm;
   report.skipped = update.skipped;
@@ -289,8 +287,7 @@ void TrainerImpl::probe(StepProbe& probe, const LossWeights& losses) {
   teacher_on_host_ = kept_lora;
   teacher_version_++;
   probe.loss = out.loss;
-  probe.layer_loss = out.layer_loss;
-  probe.kl_loss = out.kl_loss;
+  static_cast<StepLosses&>(probe) = out;
   probe.grad_z = out.grad_z;
   probe.grad_log_alpha = log_alpha_gradient(probe.student, out.grad_z);
   probe.grad_lora = download<float>(*backend_, workspace_.gradients[0], layout().lora_size());

@@ -3,7 +3,7 @@ import { isAbsolute } from 'node:path';
 import { exportModel as writeExport } from '#native-engine';
 import { engineV1, invalidField } from '#protocol';
 import { Batches } from './batches.js';
-import { exportedMessage, exportKind } from './protocol-messages.js';
+import { exportKind } from './protocol-messages.js';
 
 export async function* exportModel(
   request: engineV1.ExportModelRequest,
@@ -18,5 +18,5 @@ export async function* exportModel(
   const running = writeExport(options, { signal, onReports: (batch) => shares.push(batch) }).finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
-  yield { doneShare: 1, outcome: exportedMessage(await running) };
+  yield { doneShare: 1, outcome: await running };
 }

@@ -9,11 +9,10 @@ import {
   measureSpeedTable,
   type GeneratedToken,
   type GenerationResult,
-  type Speed,
   type SpeedResult,
 } from '#native-engine';
 import { Batches } from './batches.js';
-import { computeDtypeOf, exportKind, modelMessage, sizeMessage } from './protocol-messages.js';
+import { computeDtypeOf, exportKind } from './protocol-messages.js';
 import type { EngineServiceParts } from '../service-parts.js';
 import type { SessionHolder } from '../session-holder.js';
 
@@ -60,7 +59,7 @@ export async function* generate(
   const running = holder.exclusive('Generate', written, signal).finally(() => pieces.end());
   running.catch(() => undefined); // awaited below, after the last piece
   for await (const batch of pieces) yield { pieces: joined(batch), outcome: undefined };
-  yield { pieces: [], outcome: outcomeMessage(await running, cutPrompts) };
+  yield { pieces: [], outcome: { ...(await running), cutPrompts } };
 }
 
 function refuseEmpty(prompts: readonly number[][]): void {
@@ -135,19 +134,6 @@ function joined(pieces: readonly engineV1.TextPiece[]): engineV1.TextPiece[] {
   return [...byPrompt.values()];
 }
 
-function outcomeMessage(result: GenerationResult, cutPrompts: number): engineV1.GenerationOutcome {
-  return {
-    promptTokens: BigInt(result.promptTokens),
-    generatedTokens: BigInt(result.generatedTokens),
-    decodePasses: BigInt(result.decodePasses),
-    prefillSeconds: result.prefillSeconds,
-    decodeSeconds: result.decodeSeconds,
-    weightBytes: BigInt(result.weightBytes),
-    cacheBytes: BigInt(result.cacheBytes),
-    cutPrompts,
-  };
-}
-
 export async function* measureSpeed(
   holder: SessionHolder,
   request: engineV1.MeasureSpeedRequest,
@@ -170,9 +156,7 @@ export async function* measureSpeed(
   const running = holder.exclusive('MeasureSpeed', measured, signal).finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };
-  const { models, ...rest } = await running;
-  const [dense, compact] = models.map(speedMessage);
-  yield { doneShare: 1, outcome: { dense, compact, ...rest, computeDtype } };
+  yield { doneShare: 1, outcome: { ...(await running), computeDtype } };
 }
 
 export async function measureTable(
@@ -189,21 +173,15 @@ export async function measureTable(
       const dtype = computeDtypeOf(computeDtype, model.dtype === 'f32' ? 'f32' : 'bf16');
       const chosen = chosenDevice(device);
       const options = { folder, decode, context, sequences, rounds, computeDtype: dtype, device, threads };
-      const { times, ...measured } = await measureSpeedTable(options, stop);
       return {
-        ...measured,
-        times: times.map((time) => ({ ...time, width: BigInt(time.width), hidden: BigInt(time.hidden) })),
+        ...(await measureSpeedTable(options, stop)),
         computeDtype: dtype,
         device: chosen.model,
         instructionSet: chosen.instructionSet,
         threads: threads || chosen.threads,
-        model: modelMessage(model),
+        model,
       };
     },
     signal,
   );
-}
-
-function speedMessage(speed: Speed): engineV1.ModelSpeed {
-  return { ...speed, weightBytes: BigInt(speed.weightBytes), size: sizeMessage(speed.size) };
 }

@@ -8,7 +8,7 @@ const ended = (step: number, keptAs: string): SegmentResult =>
     stateBytes: new Uint8Array(16).fill(step),
     teachers: [keptAs],
     keptAs,
-    stepsDone: 1,
+    stepsDone: 1n,
     stopped: false,
   }) as unknown as SegmentResult;
 

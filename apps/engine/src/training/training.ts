@@ -111,7 +111,7 @@ export async function train(
     );
     await Promise.race([before, aborted]); // the bytes of two states are in memory at most
     const reached = marks.filter(({ expectedSparsity }) => result.state.expectedSparsity >= expectedSparsity);
-    if (result.stepsDone > 0) {
+    if (result.stepsDone > 0n) {
       const began = performance.now();
       const { ended, gone } = handOut(result, options.stateFile);
       const digest = result.keptAs === '' ? ended.digest : nameWhenKnown(session, result.keptAs, ended.digest);
@@ -128,7 +128,7 @@ export async function train(
       });
       onProgress([{ segment: ended }]);
     }
-    firstStep += result.stepsDone;
+    firstStep += Number(result.stepsDone);
     marks = marks.slice(reached.length);
     const last = reached.at(-1);
     const goesOn =

@@ -140,7 +140,7 @@ export class ScriptedEngine {
     const digest = scriptedState(step);
     const sparsity = { expectedSparsity, hardSparsity: expectedSparsity };
     const size = { parameterCount: 200_000n, multiplications: 180_000n, bytes: 400_000n };
-    const state = { step: BigInt(step), digest, ...sparsity, open, hiddenOpen: 64n, masksDigest: digest, size };
+    const state = { step: BigInt(step), digest, ...sparsity, open, hiddenOpen: 64n, masksDigest: digest, size, openUnits: ALL_OPEN };
     this.states.set(digest, state);
     return structuredClone(state);
   }
@@ -154,7 +154,7 @@ export class ScriptedEngine {
     let marks = request.marks;
     let begin = first;
     let segments = 0;
-    const masks = { openUnits: ALL_OPEN, openUnitsBefore: ALL_OPEN };
+    const masks = { openUnitsBefore: ALL_OPEN };
     for (let step = first; step < endStep; step += 1) {
       await this.beforeStep(step);
       signal.throwIfAborted();

@@ -30,7 +30,7 @@ const own = {
       describeState: ({ stateFile }) => {
         const digest = stateFile.slice('/states/'.length);
         const state = hostile.states.get(digest) ?? good.states.get(digest);
-        return Promise.resolve({ state, openUnits: ALL_OPEN });
+        return Promise.resolve({ state });
       },
     }),
   stop: () => Promise.resolve(),
@@ -79,7 +79,7 @@ const changes: [what: string, alter: (outcome: engineV1.SegmentOutcome) => void]
   ['the open units', ({ state }) => (state!.open[0]!.intermediate = 1n)],
   ['the open hidden units', ({ state }) => (state!.hiddenOpen = 1n)],
   ['the count of parameters', ({ state }) => (state!.size!.parameterCount = 1n)],
-  ['the gates', (outcome) => (outcome.openUnits = Buffer.alloc(ALL_OPEN.length))],
+  ['the gates', ({ state }) => (state!.openUnits = Buffer.alloc(ALL_OPEN.length))],
 ];
 
 test.each(changes)(

@@ -110,11 +110,45 @@ OrderedJson layer_widths(const ModelConfig& pruned) {
   return layers;
 }
 
+const char* window_word(Window window) {
+  switch (window) {
+    case Window::kNone:
+      return "none";
+    case Window::kNumber:
+      return "number";
+    case Window::kSwitched:
+      return "switched";
+    case Window::kListed:
+      return "listed";
+  }
+  return "none";
+}
+
+// The facts of the architecture's row by which modeling_espalier.py computes.
+OrderedJson computation(const std::string& architecture) {
+  const Architecture& a = *find_architecture(architecture);
+  return {{"absent_rope_theta", a.absent_rope_theta},
+          {"qkv_bias", a.qkv_bias},
+          {"head_norms", a.head_norms},
+          {"whole_norms", a.whole_norms},
+          {"pre_norms", a.pre_norms},
+          {"post_norms", a.post_norms},
+          {"norm_offset", a.norm_offset},
+          {"gelu", a.activation == Activation::kGeluTanh},
+          {"scaled_embeddings", a.scaled_embeddings},
+          {"score_divisor", a.score_divisor},
+          {"rotary_by_layer", a.rotary_by_layer},
+          {"multipliers", a.multipliers},
+          {"window", window_word(a.window)},
+          {"absent_window", a.absent_window}};
+}
+
 // The object from which our own reader takes the widths of each layer.
 OrderedJson espalier_object(const char* form, const std::string& architecture, const ModelConfig& dense, const ModelConfig& pruned) {
   return {{"format_version", kEspalierFormatVersion},
           {"form", form},
           {"base_architecture", architecture},
+          {"computation", computation(architecture)},
           {"dense",
            {{"hidden_size", dense.hidden_size},
             {"num_attention_heads", dense.head_count},
@@ -156,6 +190,7 @@ void set_compacted(OrderedJson& config, const ModelConfig& source, const ExportP
   // A source that is already compacted keeps its own object, with the sizes of the first dense model.
   if (!has_dense_layers(source) && config.contains("espalier")) {
     config["espalier"]["layers"] = layer_widths(plan.config);
+    config["espalier"]["computation"] = computation(source.architecture);
   } else {
     config["espalier"] = espalier_object("compacted", source.architecture, source, plan.config);
   }

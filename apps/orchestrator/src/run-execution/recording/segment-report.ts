@@ -46,6 +46,7 @@ export function trainedSegment(
 ): TrainedSegment {
   const stepsDone = Number(outcome.stepsDone);
   const fact = stateFact(run.model, outcome, plan.firstStep + stepsDone);
+  const { openUnits } = required(outcome.state, 'SegmentOutcome.state');
   if (steps.length !== stepsDone || steps.some((one, index) => one.step !== plan.firstStep + index)) {
     throw new EspalierError('ENGINE_FAILED', `the engine did ${stepsDone} steps from ${plan.firstStep} on and reported ${steps.length}`);
   }
@@ -54,7 +55,7 @@ export function trainedSegment(
   return {
     state,
     steps,
-    masks: masksOf(run, outcome),
+    masks: masksOf(run, openUnits, outcome.openUnitsBefore),
     report: {
       kind: 'recordSegment',
       attempt,
@@ -65,14 +66,14 @@ export function trainedSegment(
       skippedSteps: steps.filter((one) => one.skipped).map((one) => one.step),
       trainingSeconds: outcome.seconds,
       tokens: stepsDone * batchSize * sequenceLength,
-      openDigest: gatesDigest(outcome.openUnits),
+      openDigest: gatesDigest(openUnits),
       refit: outcome.refit,
     },
   };
 }
 
 /** The masks for the record: the gates that changed, and all closed gates where the record does not tell the gates before the segment. */
-function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsBefore }: engineV1.SegmentOutcome): SegmentMasks {
+function masksOf({ model, openDigest }: PruningRunState, openUnits: Buffer, openUnitsBefore: Buffer): SegmentMasks {
   const gates = model.layers.reduce((sum, { heads, units }) => sum + heads + units, model.hiddenSize);
   if (openUnits.length !== gateBytes(gates) || openUnitsBefore.length !== gateBytes(gates)) {
     throw new EspalierError('ENGINE_FAILED', `the engine sent masks of ${openUnits.length} bytes for ${gates} heads and units`);
@@ -85,7 +86,7 @@ function masksOf({ model, openDigest }: PruningRunState, { openUnits, openUnitsB
 /** @param outcome the report of an engine, or what an engine of this installation says of a state */
 export function stateFact(
   model: ModelIdentity,
-  { state, stateBytes, openUnits }: Pick<engineV1.SegmentOutcome, 'state' | 'stateBytes' | 'openUnits'>,
+  { state, stateBytes }: Pick<engineV1.SegmentOutcome, 'state' | 'stateBytes'>,
   step: number,
 ): StateFact {
   if (state === undefined || Number(state.step) !== step) {
@@ -101,7 +102,7 @@ export function stateFact(
     headsOpen: state.open.map((layer) => Number(layer.heads)),
     unitsOpen: state.open.map((layer) => Number(layer.intermediate)),
     hiddenOpen: Number(state.hiddenOpen),
-    ...(model.kvHeads === undefined ? {} : { kvHeadsOpen: kvHeadsOpen(model.layers, model.kvHeads, openUnits) }),
+    ...(model.kvHeads === undefined ? {} : { kvHeadsOpen: kvHeadsOpen(model.layers, model.kvHeads, state.openUnits) }),
     size: exportSize(required(state.size, 'SegmentOutcome.state.size')),
   };
 }
@@ -130,9 +131,6 @@ function segmentLoss(steps: StepMeasurement[]): SegmentLoss {
   return {
     mean: mean(trained.map((one) => one.loss)),
     last: trained[trained.length - 1]?.loss ?? null,
-    layerMean: mean(trained.map((one) => one.layerLoss)),
-    klMean: mean(trained.map((one) => one.klLoss)),
-    lmMean: mean(trained.map((one) => one.lmLoss)),
   };
 }
 

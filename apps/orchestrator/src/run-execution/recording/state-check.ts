@@ -10,6 +10,7 @@ import type { EnginePool } from '../../engine-pool/engine-pool.js';
 import { newExportFolder } from '../../measurements/artifact-files.js';
 import type { ModelIdentity, StateFact } from '../../pruning-run/record/pruning-run.events.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
+import { required } from '../../engines/wire/received-answers.js';
 import { stateFact } from './segment-report.js';
 import type { TrainedSegment } from './segment-recorder.js';
 
@@ -34,7 +35,7 @@ export class StateCheck {
   async require(run: PruningRunState, { report, masks }: TrainedSegment): Promise<void> {
     const { state, openDigest } = report;
     const own = await this.describe(run.model, state.stateDigest);
-    const computed = stateFact(run.model, { state: own.state, stateBytes: BigInt(state.stateBytes), openUnits: own.openUnits }, state.step);
+    const computed = stateFact(run.model, { state: own, stateBytes: BigInt(state.stateBytes) }, state.step);
     for (const [name, value] of Object.entries(computed))
       if (name !== 'stateDigest' && !isSame(state[name as keyof StateFact], value)) throw contradiction(state, name, value);
     if (openDigest !== gatesDigest(own.openUnits)) throw contradiction(state, 'openUnits', 'other gates');
@@ -42,9 +43,11 @@ export class StateCheck {
       throw contradiction(state, 'openUnitsBefore', 'those of the state before');
   }
 
-  private async describe(model: ModelIdentity, digest: string): Promise<engineV1.DescribeStateResponse> {
-    const ask = (stateFile: string): Promise<engineV1.DescribeStateResponse> =>
-      this.pool.question((client) => client.describeState({ modelPath: model.path, stateFile }));
+  private async describe(model: ModelIdentity, digest: string): Promise<engineV1.StateSummary> {
+    const ask = async (stateFile: string): Promise<engineV1.StateSummary> => {
+      const described = await this.pool.question((client) => client.describeState({ modelPath: model.path, stateFile }));
+      return required(described.state, 'DescribeStateResponse.state');
+    };
     const stored = this.artifacts.fileOf(digest);
     if (stored !== null) return ask(stored);
     const folder = await newExportFolder();

@@ -1,6 +1,6 @@
-"""A LLaMA, Mistral, Qwen, SmolLM, Granite, Phi, Gemma or OLMo whose layers differ in width, as Espalier writes it.
+"""A model whose layers differ in width, as Espalier writes it.
 
-config.json's `espalier` object holds the widths of each layer. Attention heads, MLP units and hidden units that were pruned are
+config.json's `espalier` object holds the widths of each layer, and in `computation` how the layers of its architecture compute. Attention heads, MLP units and hidden units that were pruned are
 gone; a layer may have no attention or no MLP at all.
 
 `EspalierDecoder` needs nothing but torch. `EspalierCompactedForCausalLM` around it is for transformers (`trust_remote_code=True`).
@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 
-def base_of(config):
-    return config.espalier["base_architecture"].removesuffix("ForCausalLM")
+def fact(config, name):
+    """How the architecture computes, as config.json says it."""
+    return config.espalier["computation"][name]
 
 
 class RMSNorm(nn.Module):
@@ -22,7 +23,7 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = config.rms_norm_eps
-        self.offset = 1.0 if base_of(config) == "Gemma3" else 0.0
+        self.offset = fact(config, "norm_offset")
 
     def forward(self, x):
         h = x.float()
@@ -39,8 +40,7 @@ def rope_scaling_of(config):
 def rotary_frequencies(config):
     """The angle of each pair of a head's dimensions per position; plain, linear, llama3 and yarn scaling."""
     parameters, scaling = rope_scaling_of(config)
-    usual = {"SmolLM3": 2000000.0, "Gemma3": 1000000.0}.get(base_of(config), 10000.0)
-    theta = parameters.get("rope_theta") or getattr(config, "rope_theta", None) or usual
+    theta = parameters.get("rope_theta") or getattr(config, "rope_theta", None) or fact(config, "absent_rope_theta")
     d = config.head_dim
     frequency = 1.0 / theta ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
@@ -64,7 +64,7 @@ def rotary_frequencies(config):
 
 
 def local_frequencies(config):
-    """The same for Gemma's layers with a sliding window."""
+    """The same for the layers that config.json lists as those with a sliding window."""
     parameters = (getattr(config, "rope_parameters", None) or {}).get("sliding_attention") or {}
     theta = parameters.get("rope_theta") or getattr(config, "rope_local_base_freq", None) or 10000.0
     return 1.0 / theta ** (torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim)
@@ -97,18 +97,18 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         self.rotary, self.factor = rotary, attention_factor(config)
         self.score_scale = multiplier(config, "attention_multiplier", None)
-        if base_of(config) == "Gemma3":
+        if fact(config, "score_divisor"):
             self.score_scale = getattr(config, "query_pre_attn_scalar", 256) ** -0.5
         self.cache_index = cache_index
         self.kv_of_query = list(widths["query_to_kv"])
         queries, kv = widths["num_attention_heads"] * self.head_dim, widths["num_key_value_heads"] * self.head_dim
-        bias = base_of(config) == "Qwen2"
+        bias = fact(config, "qkv_bias")
         self.q_proj = nn.Linear(config.hidden_size, queries, bias=bias)
         self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
-        self.whole_norms = base_of(config) == "Olmo2"  # of all heads together
-        if base_of(config) in ("Qwen3", "Gemma3", "Olmo2"):
+        self.whole_norms = fact(config, "whole_norms")  # of all heads together
+        if fact(config, "head_norms"):
             self.q_norm = RMSNorm(queries if self.whole_norms else self.head_dim, config)
             self.k_norm = RMSNorm(kv if self.whole_norms else self.head_dim, config)
         else:
@@ -135,7 +135,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, config, width):
         super().__init__()
-        self.gelu = base_of(config) == "Gemma3"
+        self.gelu = fact(config, "gelu")
         self.gate_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, width, bias=False)
         self.down_proj = nn.Linear(width, config.hidden_size, bias=False)
@@ -150,7 +150,7 @@ class Layer(nn.Module):
         super().__init__()
         self.residual_multiplier = multiplier(config, "residual_multiplier")
         # In front of attention and MLP, and behind them; the names are those of each architecture's files.
-        before, behind = base_of(config) != "Olmo2", base_of(config) in ("Gemma3", "Olmo2")
+        before, behind = fact(config, "pre_norms"), fact(config, "post_norms")
         mlp_norm = "pre_feedforward_layernorm" if behind else "post_attention_layernorm"
         names = [*(["input_layernorm", mlp_norm] if before else []), *(["post_attention_layernorm", "post_feedforward_layernorm"] if behind else [])]
         for name in names:
@@ -187,14 +187,14 @@ class EspalierDecoder(nn.Module):
 
     def forward(self, input_ids=None, inputs_embeds=None, padding_mask=None, positions=None, past=0, cache=None):
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        x = x * (math.sqrt(self.config.hidden_size) if base_of(self.config) == "Gemma3" else multiplier(self.config, "embedding_multiplier"))
+        x = x * (math.sqrt(self.config.hidden_size) if fact(self.config, "scaled_embeddings") else multiplier(self.config, "embedding_multiplier"))
         tokens = x.shape[1]
         here = torch.arange(past, past + tokens, device=x.device)
         if positions is None:
             positions = here[None]
         places = positions[:, None, :, None].double()
         angles = local = places * rotary_frequencies(self.config).to(x.device)
-        if base_of(self.config) == "Gemma3":
+        if fact(self.config, "window") == "listed":
             local = places * local_frequencies(self.config).to(x.device)
         there = torch.arange(past + tokens, device=x.device)
         full = there[None] <= here[:, None]
@@ -214,14 +214,14 @@ class EspalierDecoder(nn.Module):
 
 
 def multiplier(config, key, other=1.0):
-    """A constant of Granite's; `other` in all other models."""
-    return getattr(config, key, 1.0) if base_of(config) == "Granite" else other
+    """A constant of an architecture that has multipliers; `other` in all other models."""
+    return getattr(config, key, 1.0) if fact(config, "multipliers") else other
 
 
 def rotary_layers(config):
     """For each layer whether it turns queries and keys."""
     count = len(config.espalier["layers"])
-    if base_of(config) != "SmolLM3":
+    if not fact(config, "rotary_by_layer"):
         return [True] * count
     interval = getattr(config, "no_rope_layer_interval", 4) or 4
     listed = getattr(config, "no_rope_layers", None)
@@ -231,27 +231,26 @@ def rotary_layers(config):
 def sliding_layers(config):
     """For each layer whether its queries read back no further than the window."""
     count = len(config.espalier["layers"])
-    if base_of(config) != "Gemma3":
+    if fact(config, "window") != "listed":
         return [True] * count
     return [kind == "sliding_attention" for kind in config.layer_types]
 
 
 def window_of(config):
     """Tokens that a query reads back; 0: all."""
-    base = base_of(config)
-    if base not in ("Mistral", "Qwen2", "Qwen3", "Phi3", "Gemma3"):
+    said, absent = fact(config, "window"), fact(config, "absent_window")
+    if said == "none":
         return 0
-    absent = {"Mistral": 4096, "Gemma3": 4096}.get(base, 0)
-    if base == "Gemma3":
+    if said == "listed":
         return getattr(config, "sliding_window", absent) or 0
-    qwen = base in ("Qwen2", "Qwen3")
-    if qwen and not getattr(config, "use_sliding_window", False):
+    switched = said == "switched"
+    if switched and not getattr(config, "use_sliding_window", False):
         return 0
     kinds = getattr(config, "layer_types", None)
     if kinds:
         slides = kinds[0] == "sliding_attention"
     else:
-        slides = not qwen or getattr(config, "max_window_layers", 28) == 0
+        slides = not switched or getattr(config, "max_window_layers", 28) == 0
     return (getattr(config, "sliding_window", absent) or 0) if slides else 0
 
 

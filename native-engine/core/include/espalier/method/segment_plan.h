@@ -6,20 +6,9 @@
 #include <optional>
 #include <vector>
 
+#include "espalier/method/losses.h"
+
 namespace espalier {
-
-// How the layers' outputs of student and teacher are compared. kRelative: each token's squared difference over the teacher's squares, the
-// mean over tokens and layers; so no token or unit of large values decides alone. kSquared: the mean squared difference over tokens and
-// units, summed over layers, as published.
-enum class LayerLossScale { kRelative, kSquared };
-
-struct LossWeights {
-  double layer = 1;
-  double kl = 1;    // the divergence of the predictions, the mean over tokens
-  double lm = 0.0;  // next-token cross-entropy, the mean over the predictions
-  double temperature = 1;
-  LayerLossScale layer_scale = LayerLossScale::kRelative;
-};
 
 // How the expected sparsity follows the scheduled one. kMultipliers: by Lagrange multipliers that learn, as published. kTracking: by the
 // tracker (core/method/sparsity/tracking.h), under which every step ends at its scheduled sparsity.

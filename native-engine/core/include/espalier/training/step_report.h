@@ -3,13 +3,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "espalier/method/losses.h"
 #include "espalier/model/model_weights.h"
 
 namespace espalier {
 
-struct StepReport {
-  int64_t step = 0;                                                           // the number of this step, from 0
-  double loss = 0, layer_loss = 0, kl_loss = 0, lm_loss = 0, lagrangian = 0;  // NaN where a loss has no part in the step
+struct StepReport : StepLosses {
+  int64_t step = 0;                 // the number of this step, from 0
+  double loss = 0, lagrangian = 0;  // the loss is the weighted sum, with the Lagrangian
   double scheduled_sparsity = 0;
   double expected_sparsity = 0;  // by the log-alphas after the update
   double gradient_norm = 0;      // the norm of LoRA's or the own weights' gradient, before clipping

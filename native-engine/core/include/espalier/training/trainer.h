@@ -18,12 +18,12 @@
 namespace espalier {
 
 // The explicit inputs and the results of one step without sampling or update, for reference vectors (f32 masters in, f32 out).
-struct StepProbe {
+struct StepProbe : StepLosses {
   std::vector<int64_t> input_ids;  // [B, T]
   Masks student, teacher;
   Masks log_alpha;
   // The results.
-  double loss = 0, layer_loss = 0, kl_loss = 0;
+  double loss = 0;
   Masks grad_z, grad_log_alpha;
   std::vector<float> grad_lora;  // the LoRA part in the layout of TrainState::params()
 };
