@@ -8,7 +8,7 @@ const folders = [...readFileSync(join(__dirname, orchestrator, 'README.md'), 'ut
 const inFolder = (folder) => `^${orchestrator}/${folder}/[^/]+$`;
 const oneWay = folders.slice(0, -1).map((folder, place) => ({
   name: `one-way-${folder.replaceAll('/', '-')}`,
-  comment: 'the folders of the orchestrator know each other one way (ARCHITECTURE.md)',
+  comment: 'the folders of the orchestrator know each other one way (apps/orchestrator/src/README.md)',
   severity: 'error',
   from: { path: inFolder(folder), pathNot: '(\\.test|/testing)\\.ts$' },
   to: { path: folders.slice(place + 1).map(inFolder) },

@@ -19,7 +19,7 @@ const long = [];
 const paths = files.map((file) => `/${file}`);
 const namedFolders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
 
-// For each folder of native-engine, the other folders whose headers it may include, as ARCHITECTURE.md says. A public header
+// For each folder of native-engine, the other folders whose headers it may include, as native-engine/README.md says. A public header
 // (core/include/espalier) belongs to the folder of the core that its own folder is named after. A folder that may not include the other
 // headers of that folder may not include the public ones either.
 const nativeImports = {
