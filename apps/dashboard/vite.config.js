@@ -1,5 +1,7 @@
 import { fileURLToPath } from 'node:url';
+import { readdirSync } from 'node:fs';
 import { defineConfig } from 'vite';
+import { addressOf } from './src/ui/page.ts';
 
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
@@ -24,5 +26,15 @@ export default defineConfig({
       },
     },
   },
+  plugins: [
+    {
+      name: 'addresses of the pages, for the server',
+      generateBundle() {
+        const files = readdirSync(new URL('src', import.meta.url), { recursive: true, encoding: 'utf8' });
+        const pages = files.filter((file) => file.endsWith('.page.tsx'));
+        this.emitFile({ type: 'asset', fileName: 'pages.json', source: JSON.stringify(pages.map(addressOf)) });
+      },
+    },
+  ],
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
 });

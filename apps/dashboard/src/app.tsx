@@ -1,23 +1,24 @@
 // The frame around every view: the links to the views, whether the server answers, and the choice of light or dark.
-import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { isViewPath, viewOfOne, VIEWS, type ViewPath } from '../../../libs/comparison/src/index.js';
+import { viewOfOne } from '../../../libs/comparison/src/index.js';
 import { CallerProvider, May } from './api/caller.js';
 import { startLive, useLink, type Link } from './api/live.js';
 import { LaunchForm } from './forms/run/launch-form.js';
 import { CallerMenu } from './login/caller-menu.js';
 import { LoggedOut } from './login/logged-out.js';
 import { RunService } from './generated/espalier/v1/run_service_pb.js';
-import { CompareView } from './runs/compare/compare.js';
-import { RunsView } from './runs/runs.js';
 import { RunView } from './run/run.js';
 import { Alerts } from './server/alerts.js';
-import { ServerView } from './server/server.js';
-import { StudiesView, StudyView } from './studies/studies.js';
+import { StudyView } from './studies/studies.page.js';
+import { addressOf, type Page } from './ui/page.js';
 import { Anchor, useLocation, type PageLocation } from './ui/router.js';
 import { toggleTheme, useTheme } from './ui/theme.js';
 
 startLive();
+
+const PAGES = Object.entries(import.meta.glob<Page>('./**/*.page.tsx', { import: 'page', eager: true }))
+  .map(([file, page]): [address: string, page: Page] => [addressOf(file), page])
+  .sort(([, one], [, other]) => one.place - other.place);
 
 const LINK_WORDS: Record<Link, [tone: string, words: string]> = {
   connecting: ['quiet', 'connecting'],
@@ -44,7 +45,7 @@ export function App() {
             <span>Espalier</span>
           </Anchor>
           <nav aria-label="Views">
-            {Object.entries(VIEWS).map(([path, name]) => (
+            {PAGES.map(([path, { name }]) => (
               <Anchor key={path} to={path} aria-current={place.path === path || partOf(place.path) === path ? 'page' : undefined}>
                 {name}
               </Anchor>
@@ -79,27 +80,18 @@ export function App() {
 }
 
 /** The address of the view that lists runs, or studies, where the path is that of one. */
-function partOf(path: string): ViewPath | undefined {
+function partOf(path: string): string | undefined {
   const one = viewOfOne(path);
   return one && (one.of === 'run' ? '/' : '/studies');
 }
 
-const views: Record<ViewPath, (props: { query: PageLocation['query']; launch: () => void }) => JSX.Element> = {
-  '/': RunsView,
-  '/studies': StudiesView,
-  '/compare': CompareView,
-  '/server': ServerView,
-};
-
 function View({ place, launch }: { place: PageLocation; launch: () => void }) {
   const { path, query } = place;
+  const [, page] = PAGES.find(([address]) => address === path) ?? [];
   useEffect(() => {
-    if (isViewPath(path)) document.title = `${VIEWS[path]} · Espalier`;
-  }, [path]);
-  if (isViewPath(path)) {
-    const Shown = views[path];
-    return <Shown query={query} launch={launch} />;
-  }
+    if (page !== undefined) document.title = `${page.name} · Espalier`;
+  }, [page]);
+  if (page !== undefined) return <page.View query={query} launch={launch} />;
   const one = viewOfOne(path);
   if (one?.of === 'study') return <StudyView key={one.id} studyId={decodeURIComponent(one.id)} query={query} />;
   if (one?.of === 'run') return <RunView key={one.id} runId={decodeURIComponent(one.id)} tab={one.tab} query={query} />;

@@ -45,7 +45,7 @@ function longRun(runId: string, segments: number, stepsEach: number, ends = fals
         attempt: 1,
         firstStep: index * stepsEach,
         state,
-        loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null },
+        loss: { mean: 1, last: 1 },
         trainingSeconds: 1,
         tokens: 1000,
         metricsRevision: 0,

@@ -149,9 +149,6 @@ export type DiscardedArtifact = z.infer<typeof discarded>;
 const segmentLoss = z.strictObject({
   mean: maybe, // null: every step of the segment was skipped
   last: maybe,
-  layerMean: maybe, // null: this loss has no part in the phase; so for the next two
-  klMean: maybe,
-  lmMean: maybe,
 });
 export type SegmentLoss = z.infer<typeof segmentLoss>;
 /** The losses of the phase, summed over the refit's batches, before and after the refit. The refit is kept if it lowers the sum. */

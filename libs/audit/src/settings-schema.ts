@@ -1,5 +1,6 @@
 // The schemas of a run's settings, made from the table of settings, and of its budget.
 import { z } from 'zod';
+import { BUDGET_NAMES } from '#comparison';
 import { settingsTable, type Setting, type SettingValues } from '#protocol';
 
 export const count = z.number().int().nonnegative();
@@ -24,7 +25,7 @@ export const settings = z.strictObject(settingShapes) as unknown as z.ZodType<Se
 
 /** A target in another unit than sparsity. Together with the settings it holds everything that the engine gets to know about the target. */
 export const budget = z.strictObject({
-  setting: z.enum(['targetParams', 'targetBytes', 'targetMacs', 'targetSpeedup']),
+  setting: z.enum(BUDGET_NAMES),
   intact: z.number(), // the cost of the intact model, in the budget's unit
   least: z.number(), // the least cost that the run can reach, since it can't close everything
   kvHeads: count, // in one layer

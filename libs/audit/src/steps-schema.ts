@@ -1,5 +1,6 @@
 // The schema of the steps that are stored beside a run's events, and the types that follow from it.
 import { z } from 'zod';
+import { ofEachLoss } from '#comparison';
 import { count, maybe, NEWEST_VERSION, text } from './event-schemas.js';
 
 /**
@@ -9,9 +10,7 @@ import { count, maybe, NEWEST_VERSION, text } from './event-schemas.js';
 export const STEP_FIGURES = {
   step: 'count', // the number of this step, from 0
   loss: 'finite',
-  layerLoss: 'finite',
-  klLoss: 'finite',
-  lmLoss: 'finite',
+  ...ofEachLoss(() => 'finite' as const),
   lagrangian: 'finite',
   scheduledSparsity: 'number',
   expectedSparsity: 'number',

@@ -1,6 +1,6 @@
 // Describes a run's budget in words: the amounts asked for, predicted and measured.
 import { byteWords } from './byte-words.js';
-import type { Targets } from './target-settings.js';
+import { BUDGET_NAMES, BUDGETS, type Targets } from './target-settings.js';
 import { BINARY_UNITS, DECIMAL_BYTES, DECIMAL_PREFIXES } from './units.js';
 
 export interface BudgetFigures {
@@ -52,12 +52,14 @@ export function budgetPlanWords(budget: BudgetFigures): string {
 
 /** Returns a run's target: "50%", or its budget, as in "1.5M parameters". */
 export function targetWords(targets: Targets, digits = 0): string {
-  const { targetSparsity, targetParams = 0, targetBytes = 0, targetMacs = 0, targetSpeedup = 0 } = targets;
-  if (targetSpeedup > 0) return `${Number(targetSpeedup.toPrecision(3))}x as fast`;
-  if (targetParams > 0) return `${amountAsTyped(targetParams, PARAMETERS)} parameters`;
-  if (targetBytes > 0) return amountAsTyped(targetBytes, BYTES);
-  if (targetMacs > 0) return `${share(targetMacs, digits)} of the multiply-adds`;
-  return targetSparsity === undefined ? '-' : share(targetSparsity, digits);
+  const name = BUDGET_NAMES.find((one) => (targets[one] ?? 0) > 0);
+  const asked = name === undefined ? targets.targetSparsity : targets[name];
+  if (asked === undefined) return '-';
+  if (name === undefined) return share(asked, digits);
+  const { unit, given } = BUDGETS[name];
+  if (given === 'factor') return `${Number(asked.toPrecision(3))}x as fast`;
+  if (given === 'share') return `${share(asked, digits)} of the ${unit}`;
+  return unit === BYTES ? amountAsTyped(asked, unit) : `${amountAsTyped(asked, unit)} ${unit}`;
 }
 
 /** "50%"; with a budget the share of its cost that goes, and what was asked: "46% (2MB)". */
@@ -68,13 +70,11 @@ export function targetWithBudget(targets: Targets, digits = 0): string {
   return goes === words ? words : `${goes} (${words})`;
 }
 
-type Unit = typeof BYTES | typeof PARAMETERS;
-const PARAMETERS = 'parameters';
 const BYTE_UNITS = [...BINARY_UNITS, ...DECIMAL_BYTES];
 const DIGITS = 4;
 
 /** Returns an amount as a user types it, in the unit in which it has the fewest digits: "2.5GiB", "800MB", "2.1M". */
-export function amountAsTyped(value: number, unit: Unit): string {
+export function amountAsTyped(value: number, unit: string): string {
   const exact = (unit === BYTES ? BYTE_UNITS : DECIMAL_PREFIXES).flatMap(([scale, name]) => {
     const short = Number((value / scale).toPrecision(DIGITS));
     return short >= 1 && Math.round(short * scale) === value ? [{ text: `${short}${name}`, digits: digitsIn(short) }] : [];
@@ -86,7 +86,7 @@ export function amountAsTyped(value: number, unit: Unit): string {
 const digitsIn = (short: number): number => short.toString().replace('.', '').replace(/0+$/, '').length;
 
 /** Returns the least and the most that may be asked in the form of what was asked: "1.001MiB to 13.2MiB". Both are within the limits. */
-export function limitsAsTyped(limits: { least: number; most: number; asked: number }, unit: Unit): string {
+export function limitsAsTyped(limits: { least: number; most: number; asked: number }, unit: string): string {
   const { least, most, asked } = limits;
   const bytes = amountAsTyped(asked, unit).endsWith('iB') ? BYTE_UNITS : DECIMAL_BYTES;
   const units = unit === BYTES ? bytes : DECIMAL_PREFIXES;

@@ -1,9 +1,4 @@
-// The addresses of the dashboard's views: the page shows them, and the server answers them with the page.
-
-/** The views that the page's head links to, by their addresses. */
-export const VIEWS = { '/': 'Runs', '/studies': 'Studies', '/compare': 'Compare', '/server': 'Server' };
-export type ViewPath = keyof typeof VIEWS;
-export const isViewPath = (path: string): path is ViewPath => Object.hasOwn(VIEWS, path);
+// The addresses of single runs and studies: the dashboard shows them, and the server answers them with the dashboard.
 
 /** Returns the view of one run or of one study that has this address, or undefined where the address is that of another page. */
 export function viewOfOne(path: string): { of: 'run' | 'study'; id: string; tab: string } | undefined {

@@ -1,4 +1,5 @@
 // How much of a model is gone: in one measure for all runs, and in the measure of a run's own target.
+import { BUDGETS } from './target-settings.js';
 
 interface Sizes {
   parameterCount: bigint;
@@ -9,15 +10,13 @@ interface Sizes {
 export const shareGone = ({ parameterCount, result }: Sizes): number =>
   result === undefined || parameterCount === 0n ? Number.NaN : 1 - Number(result.parameterCount) / Number(parameterCount);
 
-/** By the setting of the budget; '': the target is a sparsity. */
-const COUNTED: Record<string, string> = {
-  '': 'prunable',
-  target_params: 'parameters',
-  target_bytes: 'bytes',
-  target_macs: 'multiply-adds',
-  target_speedup: 'time',
-};
+/** Names the unit that a target counts. A target without a budget is a sparsity. */
+function counted(budget: { setting: string } | undefined): string {
+  if (budget === undefined) return 'prunable';
+  const unit: string = Object.values(BUDGETS).find(({ field }) => field === budget.setting)?.unit ?? budget.setting;
+  return unit === 'seconds' ? 'time' : unit;
+}
 
 /** The share that a run has taken away of what its target counts, by name: "50.1% of prunable", "46.2% of bytes". */
 export const reachedWords = (hardSparsity: number, budget: { setting: string } | undefined, digits = 1): string =>
-  `${(hardSparsity * 100).toFixed(digits)}% of ${COUNTED[budget?.setting ?? ''] ?? budget!.setting}`;
+  `${(hardSparsity * 100).toFixed(digits)}% of ${counted(budget)}`;

@@ -1,6 +1,6 @@
 // Checks rules that hold for every request, whatever its method: required fields are set, numbers are finite, enums are known, budgets are
 // not 0, and no field is too long. The check follows the descriptors and comes before a handler gets the message.
-import { BUDGETS, hasSuffixes } from '#comparison';
+import { BUDGET_FIELDS, hasSuffixes } from '#comparison';
 import { ScalarType, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { ServerInterceptingCall, type Metadata, type ServerInterceptor } from '@grpc/grpc-js';
 import { methodAt } from './descriptors.js';
@@ -62,7 +62,7 @@ const MOST_VIOLATIONS = 10;
  * The budgets of a run. Inside the server 0 stands for a budget that a run does not have. A client that sends 0 may have failed to compute
  * its budget, and would get a run with another target.
  */
-const NOT_ZERO = new Set<string>(Object.values(BUDGETS));
+const NOT_ZERO = new Set(BUDGET_FIELDS);
 
 /** The fields with texts that people read. Nothing in them may act upon a terminal, or be invisible. */
 const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags', 'variant']);

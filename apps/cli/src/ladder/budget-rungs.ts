@@ -15,7 +15,7 @@ export interface Sizes {
 }
 
 export const aimWords = ({ setting, amount }: Aim): string => targetWords({ [setting]: amount });
-export const aimOption = ({ setting }: Pick<Aim, 'setting'>): string => `--${BUDGETS[setting].replaceAll('_', '-')}`;
+export const aimOption = ({ setting }: Pick<Aim, 'setting'>): string => `--${BUDGETS[setting].field.replaceAll('_', '-')}`;
 
 /** "1M,1.5M,2M", each as the setting of that name takes it. @throws RangeError with what is allowed */
 export function amountsOf(setting: BudgetName, text: string): Aim[] {
@@ -28,7 +28,7 @@ export function amountsOf(setting: BudgetName, text: string): Aim[] {
 }
 
 type RunBudget = Pick<v1.Budget, 'setting' | 'intact'> | undefined;
-const isOfBytes = (budget: RunBudget): budget is v1.Budget => budget?.setting === BUDGETS.targetBytes;
+const isOfBytes = (budget: RunBudget): budget is v1.Budget => budget?.setting === BUDGETS.targetBytes.field;
 
 /**
  * Returns the bytes of a state as the run's own budget counts them. The budget says which type of numbers counts, and whether the cache
@@ -71,7 +71,7 @@ export function sizeWords(model: Sizes, aim: Aim): string {
   const words = aimWords({ setting: aim.setting, amount });
   if (words !== aimWords(aim)) return words;
   if (aim.setting === 'targetMacs') return `${100 * amount}% of the multiplications`;
-  return `${amount.toLocaleString('en')} ${aim.setting === 'targetBytes' ? 'bytes' : 'parameters'}`;
+  return `${amount.toLocaleString('en')} ${BUDGETS[aim.setting].unit}`;
 }
 
 /** A budget that no model of the run keeps. */

@@ -1,5 +1,5 @@
 // One line that says how a run is going. In a narrow terminal the least important parts are left out.
-import { targetWithBudget, timeWords } from '#comparison';
+import { LOSS_NAMES, LOSSES, targetWithBudget, timeWords } from '#comparison';
 import { v1 } from '#protocol';
 import { bar, decimal, duration, learningLoss, percent, shortCount, teacherWord } from '../output/format.js';
 import { statusStyle, statusText, stepsInAll } from '../output/run-status.js';
@@ -72,12 +72,10 @@ function preparationParts(run: v1.Run, { doing, doneShare }: v1.Preparation, ter
 }
 
 function losses(metrics: v1.StepMetrics): Part[] {
-  const single: [string, number | undefined, string][] = [
-    ['layer', metrics.layerLoss, ''], // a mean square has no unit
-    ['kl', metrics.klLoss, ' nats'],
-    ['lm', metrics.lmLoss, ' nats'],
-  ];
-  const detail = single.flatMap(([name, value, unit]) => (value === undefined ? [] : [`${name} ${decimal(value, 3)}${unit}`]));
+  const detail = LOSS_NAMES.flatMap((name) => {
+    const { short, unit } = LOSSES[name];
+    return metrics[name] === undefined ? [] : [`${short} ${decimal(metrics[name], 3)} ${unit}`.trimEnd()];
+  });
   return [
     { text: `loss ${decimal(learningLoss(metrics), 3)}`, expendable: 2 },
     ...(detail.length > 1 ? [{ text: `(${detail.join(', ')})`, expendable: 5 }] : []),

@@ -1,8 +1,7 @@
 // The kinds of exports. Users name a format. Behind it are a container and a form, which the engine takes separately.
-import { EXPORT_FORMAT_NAMES, type ExportFormat } from '#comparison';
+import { architectureFacts, EXPORT_FORMAT_NAMES, type ExportFormat } from '#comparison';
 import { engineV1, invalidField, type v1 } from '#protocol';
 import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
-import { ALIKE_IN_GGUF } from '../pruning-run/method/gguf-types.js';
 
 export type { ExportFormat };
 export type ExportForm = 'masked' | 'compacted' | 'padded' | 'blocks';
@@ -51,7 +50,7 @@ export function chooseExport(
 ): ExportChoice {
   const format = formatOf(request);
   const { container, forms, dtypes } = formats[format];
-  const usual = format === 'gguf' && ALIKE_IN_GGUF.includes(architecture) ? 'padded' : forms[0];
+  const usual = format === 'gguf' && architectureFacts(architecture).alikeInGguf ? 'padded' : forms[0];
   const form = request.form === '' ? usual : forms.find((one) => one === request.form);
   if (form === undefined) {
     throw invalidField('FIELD_UNKNOWN_VALUE', 'form', `must be ${alternatives(forms)} in the format ${format}, is "${request.form}"`);

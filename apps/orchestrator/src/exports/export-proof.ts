@@ -1,6 +1,7 @@
 // Proves that an export is the masked student: compares the mean negative log-likelihood that each loader at hand computes with the
 // student's in F32.
 import type { ArtifactStore, ExportManifestFile } from '#artifact-store';
+import { architectureFacts } from '#comparison';
 import { idOf } from '#model-files';
 import { engineV1, EspalierError, toEspalierError, visibleText } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
@@ -21,8 +22,6 @@ const WINDOW_MAX = 256;
  * 8 bits of a weight and usually differ by some thousandths, so their bound only finds broken exports.
  */
 const BOUNDS: Record<string, number> = { f32: 1e-5, f16: 1e-3, bf16: 0.05, q8_0: 0.05 };
-/** The architectures for which llama.cpp looks GELU up in a table of F16, whatever the type of the weights is. */
-const GELU_IN_F16 = ['Gemma3ForCausalLM'];
 /** llama.cpp's own types keep 3 to 6 bits of a weight, which shows in a small model. */
 const QUANTIZED_BOUND = 0.25;
 
@@ -98,7 +97,7 @@ export async function proveExport(
     for (const loader of [own, ...loadersOf[format]]) {
       const answer = await loader({ folder, modelBytes, hidden: dataFolder, window, ids: [...ids], threads: bench.threads }, signal);
       signal.throwIfAborted();
-      const inF16 = loader === evaluateWithLlamaCpp && GELU_IN_F16.includes(run.model.architecture);
+      const inF16 = loader === evaluateWithLlamaCpp && architectureFacts(run.model.architecture).geluInF16 === true;
       const bound = Math.max(boundOf(request.dtype), inF16 ? BOUNDS['f16']! : 0);
       loaders.push(checked(request, student.negativeLogLikelihood, bound, answer));
     }

@@ -139,7 +139,7 @@ export function segment(firstStep: number, state: StateFact, attempt = 1, skippe
     skippedSteps,
     trainingSeconds: 1,
     tokens: 100,
-    loss: { mean, last: mean, layerMean: mean, klMean: mean, lmMean: null },
+    loss: { mean, last: mean },
     metricsRevision: 0,
     metricsDigest: digest('metrics'),
   };

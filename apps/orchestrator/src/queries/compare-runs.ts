@@ -1,5 +1,6 @@
 // Answers CompareRuns: the differences of two runs in settings, results, and open heads and units.
 import { allGates } from '#audit';
+import { LOSS_NAMES, LOSSES } from '#comparison';
 import type { v1 } from '#protocol';
 import { comparableOf, otherMeasuresOf } from '../pruning-run/aggregate/headline.js';
 import { commonAncestor } from './lineage.js';
@@ -53,9 +54,7 @@ function outcomeOf(views: RunViews, summary: RunSummary): Record<string, unknown
     tokens_per_second: run.tokensPerSecond || null, // 0: no segment has ended since the last start
     state_digest: run.stateDigest,
     loss: lastStep?.loss,
-    layer_loss: lastStep?.layerLoss,
-    kl_loss: lastStep?.klLoss,
-    lm_loss: lastStep?.lmLoss,
+    ...Object.fromEntries(LOSS_NAMES.map((name) => [LOSSES[name].field, lastStep?.[name]])),
     numerics_fingerprint: run.numericsFingerprint,
     perplexity_intact: intact?.value,
     perplexity_masked: masked?.value,

@@ -1,6 +1,6 @@
 // Turns a RunSummary into the Run of the public protocol.
 import { replaySummary, type ReplayedSteps } from '#audit';
-import { hasMissedTarget } from '#comparison';
+import { hasMissedTarget, ofEachLoss } from '#comparison';
 import { counted, settingsMessageOfRun, v1 } from '#protocol';
 import { isPerplexity, windowOf } from '../pruning-run/record/measures.js';
 import type { DataIdentity, RunSettings, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
@@ -205,9 +205,7 @@ export function stepMessage(step: StepMeasurement, settings: RunSettings): v1.St
   return {
     step: BigInt(step.step),
     loss: step.loss ?? NaN,
-    layerLoss: step.layerLoss ?? undefined,
-    klLoss: step.klLoss ?? undefined,
-    lmLoss: step.lmLoss ?? undefined,
+    ...ofEachLoss((name) => step[name] ?? undefined),
     lagrangian: step.lagrangian ?? NaN,
     scheduledSparsity: step.scheduledSparsity,
     expectedSparsity: step.expectedSparsity,

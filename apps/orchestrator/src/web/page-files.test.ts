@@ -10,6 +10,7 @@ beforeEach(() => {
   mkdirSync(join(folder, 'assets'));
   writeFileSync(join(folder, 'index.html'), 'the page');
   writeFileSync(join(folder, 'assets/main-1.js'), 'a program');
+  writeFileSync(join(folder, 'pages.json'), JSON.stringify(['/', '/compare', '/server', '/studies']));
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 

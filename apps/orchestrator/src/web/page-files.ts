@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join, relative, sep } from 'node:path';
-import { isViewPath, viewOfOne } from '#comparison';
+import { viewOfOne } from '#comparison';
 import { compressedPage, type Encoding } from './compression.js';
 
 const TYPES: Record<string, string> = {
@@ -13,6 +13,8 @@ const TYPES: Record<string, string> = {
   '.svg': 'image/svg+xml',
 };
 const PAGE = '/index.html';
+/** The addresses of the dashboard's pages, which its build lists. */
+const ADDRESSES = 'pages.json';
 const FOR_EVER = 'public, max-age=31536000, immutable';
 const ASK_AGAIN = 'no-cache';
 
@@ -34,6 +36,7 @@ class PageFile {
 
 export class PageFiles {
   private files: Map<string, PageFile> | undefined;
+  private addresses: readonly string[] = [];
 
   constructor(private readonly folder: string) {}
 
@@ -42,8 +45,11 @@ export class PageFiles {
    * built.
    */
   at(path: string): PageFile | undefined {
-    this.files ??= existsSync(this.folder) ? read(this.folder) : undefined;
-    return this.files?.get(path) ?? (isViewPath(path) || viewOfOne(path) !== undefined ? this.files?.get(PAGE) : undefined);
+    if (this.files === undefined && existsSync(this.folder)) {
+      this.files = read(this.folder);
+      this.addresses = JSON.parse(readFileSync(join(this.folder, ADDRESSES), 'utf8')) as string[];
+    }
+    return this.files?.get(path) ?? (this.addresses.includes(path) || viewOfOne(path) !== undefined ? this.files?.get(PAGE) : undefined);
   }
 
   get areBuilt(): boolean {

@@ -73,7 +73,7 @@ function factsOf(runId: string, name: string, steps: number, target: number, lau
         phase: 'prune',
         firstStep: first,
         state,
-        loss: { mean: 1, last: 1, layerMean: 1, klMean: 1, lmMean: null },
+        loss: { mean: 1, last: 1 },
         trainingSeconds: (end - first) * 0.06,
         tokens: (end - first) * 1024,
         metricsRevision: 0, // the recorder sets it

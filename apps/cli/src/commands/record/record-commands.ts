@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { BUDGET_NAMES, BUDGETS, targetWithBudget, type Targets } from '#comparison';
+import { BUDGET_NAMES, BUDGETS, givenForBudget, targetWithBudget, type Targets } from '#comparison';
 import { foreignInDataFolder, VIEWS_FILE } from '#files';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
@@ -235,10 +235,9 @@ function registerLineage(program: Command): void {
 
 /** The amount of a budget as its setting takes it: a share of the multiply-adds, a factor of speed. */
 function targetsOf({ targetSparsity, budget }: v1.LineageNode): Targets {
-  const name = BUDGET_NAMES.find((one) => BUDGETS[one] === budget?.setting);
+  const name = BUDGET_NAMES.find((one) => BUDGETS[one].field === budget?.setting);
   if (budget === undefined || name === undefined) return { targetSparsity };
-  const { asked, intact } = budget;
-  return { targetSparsity, [name]: name === 'targetSpeedup' ? intact / asked : name === 'targetMacs' ? asked / intact : asked };
+  return { targetSparsity, [name]: givenForBudget(name, budget.asked, budget.intact) };
 }
 
 /** Returns the text in front of each node of a tree in depth-first order. Only a last child ends the line of its parent. */

@@ -1,7 +1,7 @@
 // The command export, which writes a run as a model for other programs.
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { EXPORT_FORMATS } from '#comparison';
+import { architecturesWith, EXPORT_FORMATS } from '#comparison';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -50,7 +50,7 @@ export function registerExport(program: Command): void {
     .option('--format <format>', 'one of these formats (default: hf-remote, or gguf for a file)', exportFormat)
     .option(
       '--form <form>',
-      'of gguf: compacted, padded (all layers alike) or masked (default: compacted; padded for Qwen3, SmolLM3, Gemma 3 and OLMo 2)',
+      'of gguf: compacted, padded (all layers alike) or masked ' + `(default: compacted; padded for ${architecturesWith('alikeInGguf')})`,
     )
     .option(
       '--dtype <type>',

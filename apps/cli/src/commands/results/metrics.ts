@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { LOSS_NAMES, LOSSES } from '#comparison';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -97,10 +98,10 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
     output.line('no steps are recorded there yet');
     return;
   }
-  const losses = (['layerLoss', 'klLoss', 'lmLoss'] as const).filter((name) => response.steps.some((step) => step[name] !== undefined));
-  const titles = { layerLoss: 'LAYER', klLoss: 'KL', lmLoss: 'LM' };
+  const losses = LOSS_NAMES.filter((name) => response.steps.some((step) => step[name] !== undefined));
+  const titles = losses.map((name) => LOSSES[name].short.toUpperCase());
   output.table(
-    ['STEP', 'LOSS', ...losses.map((name) => titles[name]), 'LAGRANGIAN', 'SCHEDULED', 'EXPECTED', 'GRADIENT', 'TEACHER', 'SECONDS', ''],
+    ['STEP', 'LOSS', ...titles, 'LAGRANGIAN', 'SCHEDULED', 'EXPECTED', 'GRADIENT', 'TEACHER', 'SECONDS', ''],
     response.steps.map((step) => [
       String(step.step),
       decimal(learningLoss(step)),
@@ -114,7 +115,7 @@ function printMetrics({ output }: Context, response: v1.QueryMetricsResponse): v
       step.skipped ? 'skipped' : '',
     ]),
     Array.from({ length: losses.length + 6 }, (_, index) => index),
-    { SECONDS: 7, GRADIENT: 6, LAGRANGIAN: 5, LM: 4, KL: 3, LAYER: 2, SCHEDULED: 1 },
+    { SECONDS: 7, GRADIENT: 6, LAGRANGIAN: 5, ...Object.fromEntries(titles.map((title, index) => [title, 2 + index])), SCHEDULED: 1 },
   );
   if (response.downsampled)
     output.line(output.style('dim', `${response.steps.length} of ${howMany(response.totalSteps, 'step')}; all of them with --export csv`));

@@ -1,6 +1,7 @@
 // Loads the curves of runs, which the server reduces to about one point for each pixel of a chart.
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
+import { LOSSES } from '../../../../../libs/comparison/src/index.js';
 import { historyService } from '../../api/client.js';
 import type { Picture } from '../../ui/charts/charts.js';
 import { smoothed, type Curve, type Smoothing } from '../../ui/charts/curve.js';
@@ -93,20 +94,20 @@ interface PictureOfCurves extends Picture {
   quantities: [quantity: string, label: string, isPlanned?: boolean][];
 }
 
+const LOSSES_APART = Object.values(LOSSES).filter(({ hasOwnChart }) => hasOwnChart);
+const LOSSES_OF_CHART = Object.values(LOSSES).filter(({ hasOwnChart }) => !hasOwnChart);
+
 export const PICTURES: PictureOfCurves[] = [
   {
     title: 'Loss',
     yName: 'loss, nats',
-    quantities: [
-      ['loss', 'total'],
-      ['layer_loss', 'layers'],
-      ['lm_loss', 'next token'],
-    ],
+    quantities: [['loss', 'total'], ...LOSSES_OF_CHART.map(({ field, label }): [string, string] => [field, label])],
     log: true,
     isNoisy: true,
   },
-  // The KL divergence before its weight is many times the total loss. In the same chart it would flatten the other curves.
-  { title: 'KL to the teacher, before its weight', yName: 'KL, nats', quantities: [['kl_loss', 'KL']], log: true, isNoisy: true },
+  ...LOSSES_APART.map(({ field, label, title }): PictureOfCurves => {
+    return { title, yName: `${label}, nats`, quantities: [[field, label]], log: true, isNoisy: true };
+  }),
   {
     title: 'Sparsity',
     yName: 'closed share',

@@ -2,7 +2,7 @@
 // of the open parts (model-cost.ts). The engine makes the share of the cost that is gone follow the schedule, as it otherwise does with the
 // share of the prunable parameters. So the target_sparsity of a run with a budget is the share of the cost that has to go, and the rules of
 // the schedule read this share. Defaults that follow from a sparsity follow from the share of the prunable cost (run-settings.ts).
-import { amountAsTyped, BUDGET_NAMES, BUDGETS, limitsAsTyped } from '#comparison';
+import { amountAsTyped, amountOfBudget, BUDGET_NAMES, BUDGETS, limitsAsTyped } from '#comparison';
 import { NO_TABLE, settingOfName, valueOfText, type FieldViolation } from '#protocol';
 import type { Budget, ModelIdentity, RunSettings } from '../record/pruning-run.events.js';
 import { blockGatesOf, LOG_ALPHA_MIN, openProbability } from './gates.js';
@@ -28,13 +28,6 @@ import { secondsCost, type SpeedTable } from './speed-table.js';
 type BudgetSetting = Budget['setting'];
 type Amounts = { [K in BudgetSetting]?: number | undefined };
 
-const UNITS: Record<BudgetSetting, string> = {
-  targetParams: 'parameters',
-  targetBytes: 'bytes',
-  targetMacs: 'multiply-adds',
-  targetSpeedup: 'seconds',
-};
-
 /** The largest share of a cost that a run may be asked to remove. It equals the upper limit of target_sparsity. */
 const SPARSITY_MAX = 0.95;
 /** The tolerance for a share that a client computed itself, since its last digits may differ. */
@@ -42,10 +35,7 @@ const SHARE_TOLERANCE = 1e-6;
 
 const given = (amounts: Amounts): BudgetSetting[] => BUDGET_NAMES.filter((name) => (amounts[name] ?? 0) !== 0);
 export const budgetSettingOf = (amounts: Amounts): BudgetSetting | null => given(amounts)[0] ?? null;
-export const aboutBudget = ({ setting }: Pick<Budget, 'setting'>): { field: string; unit: string } => ({
-  field: BUDGETS[setting],
-  unit: UNITS[setting],
-});
+export const aboutBudget = ({ setting }: Pick<Budget, 'setting'>): { field: string; unit: string } => BUDGETS[setting];
 
 const conflict = (setting: string, other: string): FieldViolation => ({
   field: `settings.${setting}`,
@@ -76,12 +66,12 @@ type BudgetSettings = Pick<RunSettings, BudgetSetting | CountSetting | 'recipe' 
 /** Reports requests with more than one budget, and settings that no budget of the request uses. This check needs no model. */
 export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | CountSetting>): FieldViolation[] {
   const [first, ...more] = given(settings);
-  if (more.length > 0) return more.map((name) => conflict(BUDGETS[name], BUDGETS[first!]));
+  if (more.length > 0) return more.map((name) => conflict(BUDGETS[name].field, BUDGETS[first!].field));
   return COUNT_SETTINGS.flatMap((name) => {
     const goBy: readonly BudgetSetting[] = COUNTED_BY[name];
     const setting = settingOfName(name);
     if (settings[name] === valueOfText(setting, setting.default) || (first !== undefined && goBy.includes(first))) return [];
-    const which = goBy.map((budget) => BUDGETS[budget]).join(' or ');
+    const which = goBy.map((budget) => BUDGETS[budget].field).join(' or ');
     return [{ field: `settings.${setting.field}`, description: `is given without ${which}, which uses it`, code: 'BUDGETS_CONFLICT' }];
   });
 }
@@ -150,9 +140,7 @@ export interface ReadTable {
 
 /** The amount that the settings ask for, in the budget's unit. */
 export function amountAsked({ setting, intact }: Pick<Budget, 'setting' | 'intact'>, amounts: Amounts): number {
-  const amount = amounts[setting] ?? 0;
-  if (setting === 'targetSpeedup') return intact / amount;
-  return amount * (setting === 'targetMacs' ? intact : 1);
+  return amountOfBudget(setting, amounts[setting] ?? 0, intact);
 }
 
 /** The share of the cost that has to go. */
@@ -176,8 +164,8 @@ const roundedUp = (share: number): number => Math.ceil(share * (1 - ROUNDING) * 
 /** The limits of a budget, and what was asked, in the form that people type. */
 function asTyped(setting: Budget['setting'], limits: { least: number; most: number; asked: number }): [limits: string, asked: string] {
   const { least, most, asked } = limits;
-  if (setting === 'targetMacs') return [`${percent(least)} to ${percent(most)}`, percent(asked)];
-  const unit = setting === 'targetBytes' ? 'bytes' : 'parameters';
+  const { given, unit } = BUDGETS[setting];
+  if (given === 'share') return [`${percent(least)} to ${percent(most)}`, percent(asked)];
   return [limitsAsTyped(limits, unit), amountAsTyped(asked, unit)];
 }
 
@@ -199,7 +187,7 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
   }
   if (asked > budget.intact || asked < budget.least * (1 - ROUNDING)) {
-    const unit = budget.setting === 'targetMacs' ? budget.intact : 1;
+    const unit = BUDGETS[budget.setting].given === 'share' ? budget.intact : 1;
     const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [roundedUp(budget.least / unit), 1];
     const why =
       asked > budget.intact ? 'is more than the intact model has' : 'is less than the masks can leave: not all of a model is prunable';
@@ -220,7 +208,7 @@ export function budgetOfForkViolations(parent: Budget | undefined, overrides: Pa
     code: 'FORK_FIELD_FIXED',
   });
   const own = parent === undefined ? 'target_sparsity' : aboutBudget(parent).field;
-  const others = BUDGET_NAMES.filter((name) => name !== parent?.setting && (overrides[name] ?? 0) !== 0).map((name) => BUDGETS[name]);
+  const others = BUDGET_NAMES.filter((name) => name !== parent?.setting && (overrides[name] ?? 0) !== 0).map((name) => BUDGETS[name].field);
   const violations = others.map((field) => fixed(field, `can't be the target of a fork whose parent counts by ${own}`));
   if (parent === undefined) return violations;
   if (overrides[parent.setting] !== undefined) violations.push(...amountViolations(parent, overrides, overrides.targetSparsity));

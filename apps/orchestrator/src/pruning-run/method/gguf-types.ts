@@ -1,5 +1,6 @@
 // The types of GGUF files in blocks, and how many bytes each tensor takes in them: as the engine stores Q8_0, and as llama.cpp's quantizer
 // chooses the others (llama_tensor_get_type).
+import { architectureFacts } from '#comparison';
 import type { FieldViolation } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 
@@ -110,11 +111,6 @@ interface Shape {
 }
 type TypeRequest = TypeSettings & Pick<RunSettings, 'recipe' | 'shapeTarget' | 'gates'>;
 
-/** llama.cpp has a special architecture for each of these, in which all layers have one width. */
-export const ALIKE_IN_GGUF = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
-/** In these, the width of all heads together must equal the number of hidden units, so zeros fill up the smaller of the two. */
-const FILLED_UP = ['Olmo2ForCausalLM'];
-
 /** The reason why a file of this type can't be planned: its size would not follow from the masks alone. */
 export function typeViolations(settings: TypeRequest, model: Shape, prunesAtOnce: boolean): FieldViolation[] {
   const type = typeInBlocks(settings);
@@ -133,9 +129,10 @@ export function typeViolations(settings: TypeRequest, model: Shape, prunesAtOnce
   const { shapeTarget } = settings;
   if (shapeTarget === 'free')
     return refused('shape_target', `must be gguf, uniform or vllm with budget_dtype ${type}, whose rows are whole blocks: --for gguf`);
-  if (FILLED_UP.includes(model.architecture))
+  const { alikeInGguf, filledUpInGguf } = architectureFacts(model.architecture);
+  if (filledUpInGguf)
     return refused('budget_dtype', `can't be planned as ${type} for ${model.architecture}: zeros fill its heads up in GGUF`);
-  if (ALIKE_IN_GGUF.includes(model.architecture) && shapeTarget !== 'uniform')
+  if (alikeInGguf && shapeTarget !== 'uniform')
     return refused('shape_target', `must be uniform with budget_dtype ${type}: layers of ${model.architecture} are alike in GGUF`);
   const isUneven = shapeTarget === 'gguf' || (shapeTarget === 'uniform' && !settings.gates.includes('kv-group'));
   if (model.heads !== model.kvHeads && isUneven)

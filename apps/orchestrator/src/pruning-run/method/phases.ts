@@ -1,4 +1,5 @@
 // The phases of a run follow from its settings, one after the other. Steps count through all phases. All functions are pure.
+import type { engineV1 } from '#protocol';
 import type { PhaseKind, RunSettings } from '../record/pruning-run.events.js';
 
 /** The baselines: recipes that prune in one step and train nothing while they prune. */
@@ -34,12 +35,7 @@ export function phaseAt(settings: PhaseSettings, step: number): Phase {
 /** The phase of the last done step, where `step` is the number of done steps. */
 export const phaseOfDone = (settings: PhaseSettings, step: number): Phase => phaseAt(settings, Math.max(0, step - 1));
 
-export interface LossWeights {
-  layerWeight: number;
-  klWeight: number;
-  lmWeight: number;
-  temperature: number;
-}
+export type LossWeights = engineV1.Losses;
 
 type LossSettings = PhaseSettings &
   Pick<

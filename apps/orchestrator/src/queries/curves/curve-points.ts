@@ -1,5 +1,6 @@
 // The steps of a run summed up in points. For each quantity, a point has the lowest value, the sum, the number of values, and the highest
 // value.
+import { LOSS_NAMES, LOSSES } from '#comparison';
 import { loraLearningRate } from '../../pruning-run/method/sparsity-schedule.js';
 import type { SegmentRows } from '../../views/projection/metrics-reader.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
@@ -24,9 +25,7 @@ const SECONDS = column('seconds');
 
 export const QUANTITIES: readonly Quantity[] = [
   stored('loss', 'loss'),
-  stored('layer_loss', 'layerLoss'),
-  stored('kl_loss', 'klLoss'),
-  stored('lm_loss', 'lmLoss'),
+  ...LOSS_NAMES.map((name) => stored(LOSSES[name].field, name)),
   stored('lagrangian', 'lagrangian'),
   stored('scheduled_sparsity', 'scheduledSparsity', 'share'),
   stored('expected_sparsity', 'expectedSparsity', 'share'),

@@ -1,12 +1,13 @@
 // Reduces a curve to fewer points without losing anything remarkable: the first and last step, the highest and lowest value of every
 // quantity, skipped steps, and in each stretch the highest and lowest loss.
+import { LOSS_NAMES } from '#comparison';
 import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../../views/projection/metrics-codec.js';
 
 const LOSS = METRIC_COLUMNS.indexOf('loss');
 const SKIPPED = METRIC_COLUMNS.indexOf('skipped');
 /** The quantities in the order in which their extremes get a place when there are few. */
 const EXTREME_COLUMNS = (
-  ['loss', 'gradientNorm', 'klLoss', 'layerLoss', 'lmLoss', 'expectedSparsity', 'lagrangian', 'lambda1', 'lambda2', 'seconds'] as const
+  ['loss', 'gradientNorm', ...LOSS_NAMES, 'expectedSparsity', 'lagrangian', 'lambda1', 'lambda2', 'seconds'] as const
 ).map((name) => METRIC_COLUMNS.indexOf(name));
 
 /** The indices of the rows to show, in rising order. All rows are shown if there are at most `maxPoints`, which is at least 2. */

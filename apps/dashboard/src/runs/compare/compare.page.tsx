@@ -1,5 +1,6 @@
 // Compares any number of runs: their curves in the same charts, and their figures with the differences from the first run, which is the
 // baseline.
+import { LOSSES } from '../../../../../libs/comparison/src/index.js';
 import { useMemo, useState } from 'preact/hooks';
 import { runService } from '../../api/client.js';
 import { useChanges } from '../../api/live.js';
@@ -9,6 +10,7 @@ import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { placesOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
 import { Charts, type Picture } from '../../ui/charts/charts.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
+import type { Page } from '../../ui/page.js';
 import { clock, clockName, counted, countTick } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { Smoothing } from '../../ui/charts/smoothing.js';
@@ -27,12 +29,15 @@ import { MaskDifferences } from './mask-differences.js';
 const PICTURES: (Picture & { quantity: string })[] = [
   { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true, isNoisy: true },
   { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
-  { quantity: 'layer_loss', title: 'Layer loss', yName: 'loss', log: true, isNoisy: true },
-  { quantity: 'kl_loss', title: 'KL to the teacher, before its weight', yName: 'KL, nats', log: true, isNoisy: true },
+  ...Object.values(LOSSES).map(({ field: quantity, title, unit }) => {
+    return { quantity, title, yName: unit === '' ? 'loss' : `loss, ${unit}`, log: true, isNoisy: true };
+  }),
   { quantity: 'tokens_per_second', title: 'Speed', yName: 'tokens a second' },
 ];
 
-export function CompareView({ query }: { query: URLSearchParams }) {
+export const page: Page = { name: 'Compare', place: 3, View: CompareView };
+
+function CompareView({ query }: { query: URLSearchParams }) {
   const ids = [...new Set((query.get('runs') ?? '').split(',').filter(Boolean))].slice(0, MOST_COMPARED);
   const zoomed = xAxisOf(query.get('x')) === 'step' ? rangeOf(query.get('range')) : null;
   const range = zoomed && { from: Math.max(0, Math.floor(zoomed.from)), to: Math.ceil(zoomed.to) };

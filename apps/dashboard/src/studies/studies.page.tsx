@@ -6,6 +6,7 @@ import { studyService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded } from '../api/loaded-data.js';
 import { StudyService, StudyStatus, type GetStudyResponse, type Study } from '../generated/espalier/v1/study_service_pb.js';
+import type { Page } from '../ui/page.js';
 import { count, decimal, NONE, percent, plainNumber, time } from '../ui/format.js';
 import { Meter } from '../ui/meter.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
@@ -43,7 +44,9 @@ function useStudies<T>(key: string, load: (signal: AbortSignal) => Promise<T>) {
   return loaded;
 }
 
-export function StudiesView() {
+export const page: Page = { name: 'Studies', place: 2, View: StudiesView };
+
+function StudiesView() {
   const loaded = useStudies('studies', async (signal) => (await studyService.listStudies({}, { signal })).studies);
   const { data: studies, trouble } = loaded;
   const [isLaunching, setLaunching] = useState(false);

@@ -4,6 +4,7 @@ import { May } from '../api/caller.js';
 import { troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
+import type { Page } from '../ui/page.js';
 import { count, statusWord, statusWords } from '../ui/format.js';
 import { LabelledSelect } from '../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
@@ -24,7 +25,9 @@ const NO_FILTER = { q: '', tags: '', status: '', where: '' };
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
 const GROUPINGS = { '': 'nothing', ...groupingChoices() };
 
-export function RunsView({ query, launch }: { query: URLSearchParams; launch: () => void }) {
+export const page: Page = { name: 'Runs', place: 1, View: RunsView };
+
+function RunsView({ query, launch }: { query: URLSearchParams; launch: () => void }) {
   const text = query.get('q') ?? '';
   const statuses = STATUSES.filter((one) => query.get('status')?.split(',').includes(statusWord(one)));
   const tags = (query.get('tags') ?? '').split(',').filter(Boolean);

@@ -6,6 +6,7 @@ import { useLoaded, useRepeated, useTrouble } from '../api/loaded-data.js';
 import { AccessService } from '../generated/espalier/v1/access_service_pb.js';
 import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '../generated/espalier/v1/artifact_service_pb.js';
 import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
+import type { Page } from '../ui/page.js';
 import { ago, bytes, count, NONE, statusWordsOf } from '../ui/format.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
@@ -17,7 +18,9 @@ import { engineNotes, engineTone, engineWord, isDiskLow } from './server-words.j
 
 const LOOK_AGAIN_MS = 2_000;
 
-export function ServerView() {
+export const page: Page = { name: 'Server', place: 4, View: ServerView };
+
+function ServerView() {
   const condition = useLoaded('condition', (signal) => historyService.getStoreCondition({}, { signal }));
   return (
     <>
