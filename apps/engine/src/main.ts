@@ -1,7 +1,7 @@
 // The engine process: one device behind a gRPC server. Logs are JSON lines on standard error.
 import { keepForOwner, ownVersion } from '#files';
 import { openLog, outlivePipes } from '#log';
-import { onHandlerError, toEspalierError } from '#protocol';
+import { engineV1, onHandlerError, toEspalierError } from '#protocol';
 import { chosenDevice, describeEngine, type DeviceDescription } from '#native-engine';
 import { LIST_DEVICES, parseArguments, UsageError, type EngineArguments } from './arguments.js';
 import { EngineServer } from './engine-server.js';
@@ -32,7 +32,7 @@ const log = openLog({ base: { process: 'engine', pid: process.pid } });
 async function main(): Promise<void> {
   keepForOwner();
   if (listsDevices) {
-    process.stdout.write(`${JSON.stringify(describeEngine().devices)}\n`);
+    process.stdout.write(`${JSON.stringify(describeEngine().devices.map((device) => engineV1.Device.toJSON(device)))}\n`);
     return;
   }
   const args = parsedArguments();

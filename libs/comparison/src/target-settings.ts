@@ -36,6 +36,7 @@ export const TARGET_NAMES = ['targetSparsity', ...BUDGET_NAMES] as const;
 export interface Targets extends Partial<Record<BudgetName, number | undefined>> {
   targetSparsity?: number | undefined;
   recoverSteps?: number | undefined;
+  time?: number | undefined;
 }
 
 /**
@@ -50,7 +51,7 @@ export function otherTargets(targets: Targets): string[] {
     ...(unasked.length < BUDGET_NAMES.length ? ['target_sparsity'] : []),
     ...unasked,
     ...(isAsked('targetSpeedup') ? [] : ['speed_table']),
-    targets.recoverSteps === undefined ? 'total_steps' : 'time',
+    (targets.time ?? 0) > 0 && targets.recoverSteps === undefined ? 'total_steps' : 'time',
   ];
 }
 

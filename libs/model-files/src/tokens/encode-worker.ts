@@ -12,6 +12,11 @@ export interface EncodeWorkerData {
   tokenizerJson: string;
   configJson: string;
   vocabularySize: number;
+  /**
+   * The documents lie one after the other in a text. Where the tokenizer puts no special token around a text, its end token follows each
+   * document. A model would learn otherwise to go on from one document into the next.
+   */
+  isContinuous: boolean;
 }
 interface EncodeRequest {
   batch: number;
@@ -28,26 +33,20 @@ interface Encoder {
   tokenizer: Tokenizer;
   /** The token that ends a text; null: the tokenizer has none. */
   endToken: number | null;
-  /** The tokenizer puts special tokens around a text, so that a document shows by itself where it begins or ends. */
-  marksTexts: boolean;
+  endsDocuments: boolean;
 }
 
 function makeEncoder(data: EncodeWorkerData): Encoder {
   const tokenizer = loadTokenizer(data);
   const marksTexts = tokenizer.encode('', { add_special_tokens: true }).ids.length > 0;
-  return { tokenizer, endToken: SpecialTokens.of(data).eos?.id ?? null, marksTexts };
+  return { tokenizer, endToken: SpecialTokens.of(data).eos?.id ?? null, endsDocuments: data.isContinuous && !marksTexts };
 }
 
-/**
- * Tells whether the end token must follow a document. Documents lie one after the other in a sequence. Where no special token stood between
- * them, a model would learn to go on from one document into the next.
- */
-function needsEnd(document: SourceDocument, { marksTexts }: Encoder): boolean {
-  return document.endsWithToken === true || (document.hasSpecialTokens !== true && !marksTexts);
-}
-
-function encodeAll(encoder: Encoder, { batch, documents }: EncodeRequest, vocabularySize: number): EncodedDocuments {
-  const { tokenizer, endToken } = encoder;
+function encodeAll(
+  { tokenizer, endToken, endsDocuments }: Encoder,
+  { batch, documents }: EncodeRequest,
+  vocabularySize: number,
+): EncodedDocuments {
   let ids = new Uint32Array(1 << 16);
   const lengths = new Uint32Array(documents.length);
   let count = 0;
@@ -56,8 +55,8 @@ function encodeAll(encoder: Encoder, { batch, documents }: EncodeRequest, vocabu
     const encoding = withinTokenLimit(document, () =>
       tokenizer.encode(document.text, { add_special_tokens: document.hasSpecialTokens !== true }),
     );
-    const ends = endToken !== null && encoding.ids.at(-1) !== endToken && needsEnd(document, encoder);
-    const all = ends ? [...encoding.ids, endToken] : encoding.ids;
+    const needsEnd = document.endsWithToken === true || (endsDocuments && document.hasSpecialTokens !== true);
+    const all = needsEnd && endToken !== null && encoding.ids.at(-1) !== endToken ? [...encoding.ids, endToken] : encoding.ids;
     lengths[index] = all.length;
     if (count + all.length > ids.length) {
       const grown = new Uint32Array(Math.max(ids.length * 2, count + all.length));

@@ -19,7 +19,7 @@ const DOCUMENT_TIME_LIMIT_MS = 10_000;
 export async function openTextEncoder(modelPath: string, vocabularySize: number, signal?: AbortSignal): Promise<TextEncoder> {
   const files = await readTokenizerFiles(modelPath, signal);
   const special = SpecialTokens.of(files);
-  const pool = new EncoderPool({ ...files, vocabularySize, documentTimeLimitMs: DOCUMENT_TIME_LIMIT_MS });
+  const pool = new EncoderPool({ ...files, vocabularySize, isContinuous: false, documentTimeLimitMs: DOCUMENT_TIME_LIMIT_MS });
   return {
     tokenizerDigest: files.tokenizerDigest,
     prefixId: special.bos?.id ?? special.eos?.id ?? null,

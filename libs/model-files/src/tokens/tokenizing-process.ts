@@ -11,7 +11,7 @@ import { readingProcess, type ReadingProcess } from '../reading-process.js';
 import { isTokenShard, readTokenShard, TOKENS } from './token-shards.js';
 import { UnpackBudget } from '../rows/unpack-budget.js';
 
-export interface TokenizeTask extends EncoderPoolOptions {
+export interface TokenizeTask extends Omit<EncoderPoolOptions, 'isContinuous'> {
   files: DataFile[];
   /**
    * The place at which to begin: the files before it are skipped, and the first items of the next file. Items are documents, or tokens of a
@@ -44,7 +44,7 @@ interface Batch {
 }
 
 async function tokenize({ files, from, reading, chatTemplate, ...encoderData }: TokenizeTask, reader: Reader): Promise<void> {
-  const pool = new EncoderPool(encoderData);
+  const pool = new EncoderPool({ ...encoderData, isContinuous: true });
   const inFlight: Batch[] = [];
   let bytesRead = 0;
   const sendOldest = async () => {
