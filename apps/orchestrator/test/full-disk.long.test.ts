@@ -187,6 +187,25 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     }
   });
 
+  it('also while an engine writes a state in slices: the run tries again until there is room', async () => {
+    const states = smallDisk(4)!;
+    const own = TestServer.inNewFolder({ ESPALIER_ARTIFACTS: states, ESPALIER_SLICE_BYTES: '32768' });
+    try {
+      await own.start();
+      const { runId } = await own.launch(SETTINGS);
+      await own.until(runId, ({ restarts }) => restarts > 0);
+      const lost = (await own.events(runId)).find(({ type }) => type === 'EngineLost')!;
+      expect(lost.dataJson).toContain('ENGINE_DISK_FULL');
+      spawnSync('mount', ['-o', 'remount,size=64m', states]);
+      const { stateDigest } = await own.completed(runId);
+      expect((await own.completed((await own.launch(SETTINGS)).runId)).stateDigest).toBe(stateDigest);
+      expect(recordProblems(await own.events(runId))).toEqual([]);
+    } finally {
+      await own.dispose();
+      unmount(states);
+    }
+  });
+
   it('and the death of engine and event store meanwhile', async () => {
     const { runId, seen } = await fullOnTheWay();
     server.signal('engine', 'SIGKILL');

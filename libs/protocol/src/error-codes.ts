@@ -122,6 +122,7 @@ const errorStatuses = {
   BUCKET_ADDRESS_REFUSED: precondition, // the bucket refuses an address that was signed for the engine: it has expired, for example
   TEACHER_NOT_LOADED: precondition, // the session has not loaded the teacher: load it, then train
   IO_ERROR: precondition, // the operating system refused a read or a write
+  ENGINE_DISK_FULL: status.RESOURCE_EXHAUSTED, // the engine's disk has no room for a state
   STATE_CORRUPT: status.DATA_LOSS,
   OUT_OF_MEMORY: status.RESOURCE_EXHAUSTED,
   BACKEND_UNSUPPORTED: status.UNIMPLEMENTED,

@@ -26,6 +26,8 @@ const char* error_code_name(ErrorCode code) {
       return "CANCELLED";
     case ErrorCode::kIo:
       return "IO_ERROR";
+    case ErrorCode::kDiskFull:
+      return "ENGINE_DISK_FULL";
     case ErrorCode::kNotSupported:
       return "NOT_SUPPORTED";
     case ErrorCode::kSessionNotFound:

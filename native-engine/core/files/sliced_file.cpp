@@ -27,6 +27,9 @@ bool is_digest(std::string_view text) {
   return text.size() == kDigestLength && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
+// The code of a write that failed with this errno.
+ErrorCode write_error(int error) { return error == ENOSPC || error == EDQUOT ? ErrorCode::kDiskFull : ErrorCode::kIo; }
+
 std::vector<StateSlice> read_list(std::string_view text, const std::string& field) {
   const auto corrupt = [&](const std::string& what) { throw Error(ErrorCode::kStateCorrupt, field, "the list of slices " + what); };
   if (!text.starts_with(kFirstLine)) corrupt("does not begin with its format");
@@ -61,8 +64,9 @@ std::string slice_list(const std::vector<StateSlice>& slices) {
 
 SliceWriter::SliceWriter(std::string folder, uint64_t slice_bytes) : folder_(std::move(folder)), slice_bytes_(slice_bytes) {
   if (!folder_.empty() && ::mkdir(folder_.c_str(), 0700) != 0) {
+    const int error = errno;
     const std::string path = std::exchange(folder_, "");  // the folder is not ours to remove
-    throw Error(ErrorCode::kIo, "state_file", "cannot make the folder " + path + ": " + std::strerror(errno));
+    throw Error(write_error(error), "state_file", "cannot make the folder " + path + ": " + std::strerror(error));
   }
 }
 
@@ -73,7 +77,8 @@ SliceWriter::~SliceWriter() {
 }
 
 void SliceWriter::fail(const std::string& what) const {
-  throw Error(ErrorCode::kIo, "state_file", "cannot " + what + " in " + folder_ + ": " + std::strerror(errno));
+  const int error = errno;
+  throw Error(write_error(error), "state_file", "cannot " + what + " in " + folder_ + ": " + std::strerror(error));
 }
 
 void SliceWriter::write(std::span<const uint8_t> bytes) {

@@ -32,14 +32,15 @@ std::string slice_list(const std::vector<StateSlice>& slices);
 // Writes a folder of slices, piece by piece.
 class SliceWriter {
  public:
-  // An empty folder writes nothing: only the digests are made. Otherwise the folder must not exist yet. Throws Error(kIo).
+  // An empty folder writes nothing: only the digests are made. Otherwise the folder must not exist yet. Each call throws Error(kDiskFull)
+  // where no room is left, and Error(kIo) where the operating system refuses a write for another reason.
   SliceWriter(std::string folder, uint64_t slice_bytes);
   ~SliceWriter();  // removes what it wrote, unless it was finished
   SliceWriter(const SliceWriter&) = delete;
   SliceWriter& operator=(const SliceWriter&) = delete;
 
-  void write(std::span<const uint8_t> bytes);  // throws Error(kIo)
-  std::string finish();                        // returns the digest of the list; throws Error(kIo)
+  void write(std::span<const uint8_t> bytes);
+  std::string finish();  // returns the digest of the list
 
  private:
   void end_slice();

@@ -10,9 +10,9 @@ const after = (losses: number, code: string): number => {
   return attempts;
 };
 
-test('a run whose model finds no room in an engine waits, with long pauses, however often it was tried', () => {
+test.each(['MODEL_CACHE_FULL', 'ENGINE_DISK_FULL'])('a run that finds no room (%s) waits, with long pauses, however often it was tried', (code) => {
   expect(after(100, 'ENGINE_LOST')).toBeGreaterThanOrEqual(ATTEMPTS_WITHOUT_PROGRESS_MAX);
-  expect(after(3, 'MODEL_CACHE_FULL')).toBe(3);
-  expect(after(100, 'MODEL_CACHE_FULL')).toBe(ATTEMPTS_WITHOUT_PROGRESS_MAX - 1);
-  expect(restartDelayMs(after(100, 'MODEL_CACHE_FULL') - 1)).toBe(30_000);
+  expect(after(3, code)).toBe(3);
+  expect(after(100, code)).toBe(ATTEMPTS_WITHOUT_PROGRESS_MAX - 1);
+  expect(restartDelayMs(after(100, code) - 1)).toBe(30_000);
 });

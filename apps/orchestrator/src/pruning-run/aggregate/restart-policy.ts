@@ -10,7 +10,7 @@ export const ATTEMPTS_WITHOUT_PROGRESS_MAX = 8;
 const SET_ASIDE_BY = new Set(['RESULT_CONTRADICTS_STATE']);
 
 /** After these losses the run waits, with the longest pauses between its attempts: what it lacks comes free by itself. */
-const WAITED_FOR = new Set(['MODEL_CACHE_FULL']);
+const WAITED_FOR = new Set(['MODEL_CACHE_FULL', 'ENGINE_DISK_FULL']);
 
 export function restartDelayMs(attemptsWithoutProgress: number): number {
   return Math.min(FIRST_DELAY_MS * 2 ** attemptsWithoutProgress, LONGEST_DELAY_MS);

@@ -18,6 +18,7 @@ enum class ErrorCode {
   kOutOfMemory,       // OUT_OF_MEMORY            the planned bytes exceed the limit
   kCancelled,         // CANCELLED                stopped at a step boundary on request
   kIo,                // IO_ERROR                 the operating system refused a read or a write
+  kDiskFull,          // ENGINE_DISK_FULL         no room is left for a file that the engine writes
   kNotSupported,      // NOT_SUPPORTED            a backend or dtype that this build or device lacks
   kSessionNotFound,   // SESSION_NOT_FOUND        a session that is not open, or has no model
   kTeacherNotLoaded,  // TEACHER_NOT_LOADED       a teacher that is not in memory
