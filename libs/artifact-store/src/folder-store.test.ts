@@ -109,3 +109,30 @@ test('an artifact of more than 4 GiB is measured and read by ranges; holes stand
   for await (const chunk of store.open(digest, 6 * 2 ** 30 - 3)) chunks.push(chunk);
   expect(Buffer.concat(chunks).toString()).toBe('ere');
 });
+
+test('an artifact in slices is whole or not there, also while it is stored again and removed', async () => {
+  const content = Buffer.alloc(40 * 4_096, 'content of a state');
+  const slices = Array.from({ length: 40 }, (_, index) => ({
+    digest: digestOf(content.subarray(index * 4_096, (index + 1) * 4_096)),
+    bytes: 4_096,
+  }));
+  const digest = digestOfSlices(slices);
+  const put = () => store.put(content, { expectedDigest: digest, slices });
+  const seen = new Set<string>();
+  let isOver = false;
+  const looking = async (): Promise<void> => {
+    while (!isOver) seen.add(await store.verify(digest));
+  };
+  await put();
+  const looks = [looking(), looking()];
+  for (let round = 0; round < 20; round++) await put();
+  expect(seen).toEqual(new Set(['ok']));
+  for (let round = 0; round < 20; round++) {
+    await store.delete(digest);
+    await put();
+  }
+  isOver = true;
+  await Promise.all(looks);
+  expect(seen).not.toContain('corrupt');
+  expect(await readdir(join(folder, 'incoming'))).toEqual([]);
+});

@@ -139,9 +139,11 @@ class FolderStore implements ArtifactStore {
       () => false,
       async (error: unknown) => {
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
-        // A folder is not replaced by a rename.
-        if ((await bytesAt(path).catch(() => null)) === null) throw error;
-        await rm(path, { recursive: true });
+        // A folder is not replaced by a rename. A whole one stays, so that its readers never miss it.
+        const condition = await this.verify(digest);
+        if (condition === 'missing') throw error;
+        if (condition === 'ok') return rm(incoming, { recursive: true }).then(() => false);
+        await this.removeAtOnce(path);
         await rename(incoming, path);
         return false;
       },
@@ -153,6 +155,18 @@ class FolderStore implements ArtifactStore {
     }
     await syncPath(shard);
     if (isNew) await syncPath(dirname(shard));
+  }
+
+  /** Removes a file or a folder of slices. A folder first gets another name: one that is half removed would look damaged. */
+  private async removeAtOnce(path: string): Promise<void> {
+    if (!(await stat(path)).isDirectory()) return rm(path);
+    this.makeIncoming();
+    const aside = this.incoming.newPath();
+    try {
+      await rename(path, aside);
+    } finally {
+      await this.incoming.end(aside);
+    }
   }
 
   async get(digest: string): Promise<Uint8Array> {
@@ -171,8 +185,9 @@ class FolderStore implements ArtifactStore {
       const found = await stat(folder).catch(() => null);
       if (found === null) continue;
       if (!found.isDirectory()) return null;
-      const slices = await slicesIn(folder);
+      const slices = await slicesIn(folder).catch(() => null);
       if (slices !== null && digestOfSlices(slices) === digest) return { folder, slices };
+      if ((await stat(folder).catch(() => null)) === null) continue; // it was moved or removed meanwhile
       throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} has no list of its slices, or another one`, digest);
     }
     return null;
@@ -188,7 +203,7 @@ class FolderStore implements ArtifactStore {
       );
     let file: FileHandle | undefined;
     try {
-      file = await this.openFile(digest);
+      file = await this.openAt(digest);
       const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, offset);
       return buffer.subarray(0, bytesRead);
     } catch (error) {
@@ -202,24 +217,21 @@ class FolderStore implements ArtifactStore {
     const found = await this.inSlices(digest);
     if (found === null) yield* this.openPlain(digest, offset, chunkBytes);
     else
-      yield* openSlices(digest, found.slices, offset, (slice, from) =>
-        this.sliceFrom(digest, join(found.folder, slice.digest), from, chunkBytes),
-      );
+      yield* openSlices(digest, found.slices, offset, (slice, from) => this.sliceFrom(digest, slice.digest, from, chunkBytes));
   }
 
-  async *openSlice(digest: string, slice: string): AsyncIterable<Uint8Array> {
-    const found = await this.inSlices(digest);
-    yield* this.sliceFrom(digest, join(found?.folder ?? this.pathOf(digest), slice), 0, CHUNK_BYTES);
+  openSlice(digest: string, slice: string): AsyncIterable<Uint8Array> {
+    return this.sliceFrom(digest, slice, 0, CHUNK_BYTES);
   }
 
-  private async *sliceFrom(digest: string, path: string, offset: number, chunkBytes: number): AsyncIterable<Uint8Array> {
+  private async *sliceFrom(digest: string, slice: string, offset: number, chunkBytes: number): AsyncIterable<Uint8Array> {
     let file: FileHandle | undefined;
     try {
-      file = await open(path, 'r');
+      file = await this.openAt(digest, slice);
       yield* readChunks(file, offset, chunkBytes);
     } catch (error) {
-      if (isMissing(error)) throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} lacks a slice, ${path}`, digest, error);
-      throw toArtifactError(error, 'read', digest);
+      if (!isMissing(error) || (await this.inSlices(digest)) === null) throw toArtifactError(error, 'read', digest);
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} lacks the slice ${slice}`, digest, error);
     } finally {
       await file?.close();
     }
@@ -229,12 +241,14 @@ class FolderStore implements ArtifactStore {
     const hash = offset === 0 ? createHash('sha256') : null;
     let file: FileHandle | undefined;
     try {
-      file = await this.openFile(digest);
+      file = await this.openAt(digest);
       for await (const chunk of readChunks(file, offset, chunkBytes)) {
         hash?.update(chunk);
         yield chunk;
       }
     } catch (error) {
+      const cameInSlices = (error as NodeJS.ErrnoException).code === 'EISDIR'; // since the store was asked for its slices
+      if (cameInSlices) return yield* this.open(digest, offset, chunkBytes);
       throw toArtifactError(error, 'read', digest);
     } finally {
       await file?.close();
@@ -245,15 +259,15 @@ class FolderStore implements ArtifactStore {
     }
   }
 
-  /** Opens the artifact's file, even if it is in quarantine. */
-  private async openFile(digest: string): Promise<FileHandle> {
+  /** Opens the artifact's file, or one of its slices, even if it is in quarantine. */
+  private async openAt(digest: string, slice = ''): Promise<FileHandle> {
     try {
-      return await open(this.pathOf(digest), 'r');
+      return await open(join(this.pathOf(digest), slice), 'r');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
-    const aside = await open(this.quarantine.pathOf(digest), 'r').catch(() => null);
-    return aside ?? open(this.pathOf(digest), 'r'); // the artifact may have been put back in between
+    const aside = await open(join(this.quarantine.pathOf(digest), slice), 'r').catch(() => null);
+    return aside ?? open(join(this.pathOf(digest), slice), 'r'); // the artifact may have been put back in between
   }
 
   async stat(digest: string): Promise<ArtifactStat | null> {
@@ -261,7 +275,7 @@ class FolderStore implements ArtifactStore {
     if (slices !== null) return { bytes: bytesOfSlices(slices), mediaType: MEDIA_TYPE_SAFETENSORS };
     let file: FileHandle | undefined;
     try {
-      file = await this.openFile(digest);
+      file = await this.openAt(digest);
       const bytes = (await file.stat()).size;
       const head = await file.read(Buffer.alloc(MEDIA_TYPE_PROBE_BYTES), 0, MEDIA_TYPE_PROBE_BYTES, 0);
       return { bytes, mediaType: mediaTypeOf(head.buffer.subarray(0, head.bytesRead), bytes) };
@@ -280,7 +294,7 @@ class FolderStore implements ArtifactStore {
   async delete(digest: string): Promise<boolean> {
     const path = this.pathOf(digest);
     try {
-      await rm(path, { recursive: true }); // a power cut may undo the removal; the next listing then finds the whole artifact again
+      await this.removeAtOnce(path); // a power cut may undo the removal; the next listing then finds the whole artifact again
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
