@@ -160,7 +160,10 @@ if (disk === null) console.warn('skipped: a small file system can only be mounte
     const plan = await unary<v1.PlanRunResponse>((done) => server.runs.planRun(planned, done));
     for (const told of [warnings, plan.warnings])
       expect(told).toMatchObject([
-        { code: 'DISK_TOO_SMALL', message: expect.stringMatching(/^up to \d+ snapshots take at most [\d.]+ [KMG]iB, and the disk/) as string },
+        {
+          code: 'DISK_TOO_SMALL',
+          message: expect.stringMatching(/^up to \d+ snapshots take at most [\d.]+ [KMG]iB, and the disk/) as string,
+        },
       ]);
   });
 

@@ -216,8 +216,7 @@ class FolderStore implements ArtifactStore {
   async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
     const found = await this.inSlices(digest);
     if (found === null) yield* this.openPlain(digest, offset, chunkBytes);
-    else
-      yield* openSlices(digest, found.slices, offset, (slice, from) => this.sliceFrom(digest, slice.digest, from, chunkBytes));
+    else yield* openSlices(digest, found.slices, offset, (slice, from) => this.sliceFrom(digest, slice.digest, from, chunkBytes));
   }
 
   openSlice(digest: string, slice: string): AsyncIterable<Uint8Array> {
@@ -248,8 +247,9 @@ class FolderStore implements ArtifactStore {
       }
     } catch (error) {
       const cameInSlices = (error as NodeJS.ErrnoException).code === 'EISDIR'; // since the store was asked for its slices
-      if (cameInSlices) return yield* this.open(digest, offset, chunkBytes);
-      throw toArtifactError(error, 'read', digest);
+      if (!cameInSlices) throw toArtifactError(error, 'read', digest);
+      yield* this.open(digest, offset, chunkBytes);
+      return;
     } finally {
       await file?.close();
     }

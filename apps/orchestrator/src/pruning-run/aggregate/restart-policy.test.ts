@@ -10,7 +10,7 @@ const after = (losses: number, code: string): number => {
   return attempts;
 };
 
-test.each(['MODEL_CACHE_FULL', 'ENGINE_DISK_FULL'])('a run that finds no room (%s) waits, with long pauses, however often it was tried', (code) => {
+test.each(['MODEL_CACHE_FULL', 'ENGINE_DISK_FULL'])('a run that finds no room (%s) waits, however often it was tried', (code) => {
   expect(after(100, 'ENGINE_LOST')).toBeGreaterThanOrEqual(ATTEMPTS_WITHOUT_PROGRESS_MAX);
   expect(after(3, code)).toBe(3);
   expect(after(100, code)).toBe(ATTEMPTS_WITHOUT_PROGRESS_MAX - 1);
