@@ -1,6 +1,6 @@
 // The quarantine of a folder store: a folder beside the artifacts, in which each file is named by its digest. A file's time of change is
 // the time when it was set aside.
-import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { readdir, rename, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { bytesAt, makeFolder } from '#files';
 import type { ArtifactEntry, Quarantine } from './artifact-store.js';
@@ -12,6 +12,7 @@ export class FolderQuarantine implements Quarantine {
   constructor(
     private readonly folder: string,
     private readonly pathOfArtifact: (digest: string) => string,
+    private readonly removeAtOnce: (path: string) => Promise<void>,
   ) {}
 
   pathOf(digest: string): string {
@@ -55,7 +56,7 @@ export class FolderQuarantine implements Quarantine {
 
   async remove(digest: string): Promise<boolean> {
     try {
-      await rm(this.pathOf(digest), { recursive: true });
+      await this.removeAtOnce(this.pathOf(digest));
       return true;
     } catch (error) {
       return absent(error, 'delete', digest);

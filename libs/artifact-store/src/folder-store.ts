@@ -45,7 +45,11 @@ class FolderStore implements ArtifactStore {
     this.sideFolder = root;
     this.owner = new FolderOwner(root);
     this.incoming = new FolderIncoming(join(root, 'incoming'));
-    this.quarantine = new FolderQuarantine(join(root, 'quarantine'), (digest) => this.pathOf(digest));
+    this.quarantine = new FolderQuarantine(
+      join(root, 'quarantine'),
+      (digest) => this.pathOf(digest),
+      (path) => this.removeAtOnce(path),
+    );
   }
 
   pathOf(digest: string): string {
