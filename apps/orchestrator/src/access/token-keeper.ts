@@ -27,7 +27,6 @@ const definition: Aggregate<TokensState, TokenChange, NewTokenFact> = {
   decide,
   notFound: () => new EspalierError('TOKEN_NOT_FOUND', 'there are no tokens'),
   damaged: (_id, problems) => tokensDamaged(problems),
-  onAppend: () => undefined,
 };
 
 @Injectable()

@@ -42,7 +42,7 @@ export interface Aggregate<State extends AggregateState, Change, F extends Fact>
   notFound(id: string): Error;
   damaged(id: string, problems: string[]): Error;
   /** Called for each event before it is appended. */
-  onAppend(sent: NewEvent, event: F & Envelope): void;
+  onAppend?(sent: NewEvent, event: F & Envelope): void;
 }
 
 export interface ChangeOptions extends Patience {
@@ -157,7 +157,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
   /** Returns the state with the facts, or null where another writer appended first. */
   private async tryAppend(id: string, state: State | null, { facts, ids }: Decided<F>, options: ChangeOptions): Promise<State | null> {
     const { stored, events } = encodeFacts(this.aggregate.types, facts, state?.chain ?? CHAIN_START, (index) => ids[index]!);
-    stored.forEach((one, index) => this.aggregate.onAppend(one, events[index]!));
+    stored.forEach((one, index) => this.aggregate.onAppend?.(one, events[index]!));
     try {
       await patiently(() => this.append(id, stored, state), options);
     } catch (error) {

@@ -32,5 +32,4 @@ export const shelf: Aggregate<Shelf, { title: string }, BookPlaced> = {
   },
   notFound: (id) => new EspalierError('RUN_NOT_FOUND', `no shelf ${id}`),
   damaged: (id) => new EspalierError('RUN_DAMAGED', `shelf ${id}`),
-  onAppend: () => undefined,
 };

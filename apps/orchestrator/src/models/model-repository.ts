@@ -18,7 +18,6 @@ const model: Aggregate<ModelState, ModelChange, NewModelFact> = {
   notFound: (digest) => new EspalierError('MODEL_NOT_MEASURED', `nothing is recorded of the model with the weights ${digest}`),
   damaged: (digest, problems) =>
     new EspalierError('MODEL_DAMAGED', `the record of the model with the weights ${digest} is damaged: ${problems.join('; ')}`),
-  onAppend: () => undefined,
 };
 
 @Injectable()

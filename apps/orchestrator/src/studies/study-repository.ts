@@ -21,7 +21,6 @@ const study: Aggregate<StudyState, StudyChange, NewStudyFact> = {
   notFound: studyNotFound,
   damaged: (studyId, problems) =>
     new EspalierError('STUDY_DAMAGED', `the record of study ${studyId} is damaged, so it can't go on: ${problems.join('; ')}`),
-  onAppend: () => undefined,
 };
 
 @Injectable()
