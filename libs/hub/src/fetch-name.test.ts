@@ -56,7 +56,7 @@ test("a model lies in the cache in the layout of the hub's own programs, without
   expect(readFileSync(join(paths[0]!, 'model.safetensors'))).toEqual(WEIGHTS);
 });
 
-test('of several files of weights those are fetched that the index names', async () => {
+test('the index names which files of weights are fetched', async () => {
   const index = JSON.stringify({ weight_map: { a: 'model-1.safetensors', b: 'model-2.safetensors' } });
   hub.put('models/org/sharded', {
     ...MODEL,

@@ -17,7 +17,7 @@ export interface Request {
 }
 
 export interface Behaviour {
-  /** Requests for bytes end after so many of them, as often as the list says. */
+  /** The hub cuts its first answers with bytes, each after the number of bytes in this list. */
   cutAfter?: number[];
   /** Answers with these statuses come first, each once. */
   first?: { status: number; headers?: Record<string, string> }[];
