@@ -495,10 +495,13 @@ function childrenOf(parent: number): { pid: number; command: string }[] {
     });
 }
 
+/** Whether a thread of the process lives. The main thread of a killed process may be a zombie while another one still writes to a file. */
 function isAlive(pid: number): boolean {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return !stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z');
+    return readdirSync(`/proc/${pid}/task`).some((thread) => {
+      const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
+      return !stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z');
+    });
   } catch {
     return false;
   }
