@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { Session, type ExportOptions } from './index.js';
+import { folderOfGguf } from '#gguf';
+import { evaluateModel, Session, type ExportOptions } from './index.js';
 import { exportSession, sessionSettings, smallKinds, trainingSettings, writeSmallModel, type SmallKind } from './testing.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -313,6 +314,19 @@ withLlamaCpp.each(small)('llama.cpp computes from a %s what the masked student c
   }
 });
 
+test.each(small)('a GGUF export of a %s is a model again, which computes what the masked student computes', async (kind) => {
+  const forms = alike(kind) ? (['padded'] as const) : (['compacted', 'padded'] as const);
+  const [folders, expected] = await exportSmall(
+    kind,
+    forms.map((form) => ({ container: 'gguf', form })),
+  );
+  for (const outFolder of folders) {
+    const modelFolder = await folderOfGguf(join(outFolder, 'model.gguf'), { env: { XDG_CACHE_HOME: folder } });
+    const { negativeLogLikelihood } = await evaluateModel(modelFolder, { ids, window: WINDOW });
+    expect(Math.abs(negativeLogLikelihood - expected)).toBeLessThan(1e-5);
+  }
+});
+
 withPyTorch.each(small)('PyTorch computes from folders of a %s what the masked student computes', async (kind) => {
   const [folders, expected] = await exportSmall(kind, [{ form: 'padded' }, { form: 'compacted' }]);
   for (const outFolder of folders) {
@@ -546,7 +560,7 @@ withLlamaCpp.each([
   ['SentencePiece with Metaspace', withMetaspace(false)],
   ['SentencePiece cut into words', withMetaspace(true)],
   ['Tekken', tekken()],
-])('llama.cpp cuts text as the %s tokenizer does', async (name, tokenizer) => {
+])('llama.cpp cuts text as the %s tokenizer does, and so does the model that the export becomes', async (name, tokenizer) => {
   const file = await exportWith(tokenizer, name);
   const json = tokenizer ?? (JSON.parse(readFileSync(join(tinyModel, 'tokenizer.json'), 'utf8')) as object);
   const ours = new Tokenizer(json, {});
@@ -554,6 +568,11 @@ withLlamaCpp.each([
   const cut = /Metaspace|words/.test(name) ? texts.filter((text) => !text.startsWith(' ')) : texts;
   const expected = cut.map((text) => ours.encode(text, { add_special_tokens: false }).ids);
   expect((await askLlamaCpp(file, { texts: cut }))['tokens']).toEqual(expected);
+  const again = JSON.parse(
+    readFileSync(join(await folderOfGguf(file, { env: { XDG_CACHE_HOME: folder } }), 'tokenizer.json'), 'utf8'),
+  ) as object;
+  const theirs = new Tokenizer(again, {});
+  expect(cut.map((text) => theirs.encode(text, { add_special_tokens: false }).ids)).toEqual(expected);
 });
 
 withLlamaCpp('a tokenizer that composes characters is taken, and the export says that llama.cpp does not', async () => {

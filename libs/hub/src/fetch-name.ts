@@ -7,7 +7,7 @@ import { filesOfSplit } from './data-splits.js';
 import { fetchBlobs, linkSnapshot, writeRevision, type Fetching } from './fetch-files.js';
 import { hubAccess, type AccessOptions } from './hub-access.js';
 import { HubError } from './hub-error.js';
-import { cachedPath, commitOf, hubCache, isFolder, isOffline, MAIN, repositoryFolder, type HubName } from './hub-names.js';
+import { cachedPath, commitOf, GGUF_FILE, hubCache, isFolder, isOffline, MAIN, repositoryFolder, type HubName } from './hub-names.js';
 import { readRevision, repositoryOf, type HubFile } from './hub-repository.js';
 
 const README = 'README.md';
@@ -57,8 +57,11 @@ export async function fetchName(name: HubName, options: FetchOptions = {}): Prom
     ...(options.pauseMs === undefined ? {} : { pauseMs: options.pauseMs }),
   };
   const fetch = progressing(fetching, options);
-  const wanted =
-    name.kind === 'model' ? await fetchModel(fetch, fetching, repository, files) : await fetchData(fetch, fetching, name, files, inside);
+  const wanted = await (name.kind === 'dataset'
+    ? fetchData(fetch, fetching, name, files, inside)
+    : GGUF_FILE.test(inside)
+      ? fetchOne(fetch, repository, files, inside)
+      : fetchModel(fetch, fetching, repository, files));
   const snapshot = await linkSnapshot(fetching, wanted.all);
   await writeRevision(fetching, revision);
   return { paths: wanted.paths.map((path) => join(snapshot, path)), commit };
@@ -86,11 +89,27 @@ function progressing(fetching: Fetching, { onProgress }: FetchOptions): Fetch {
   };
 }
 
+async function fetchOne(fetch: Fetch, repository: string, files: HubFile[], inside: string): Promise<Wanted> {
+  const all = files.filter(({ path }) => path === inside);
+  if (all.length === 0) throw new HubError('HUB_NOT_FOUND', `${repository} has no file ${inside}; it has ${ggufWords(files)}`);
+  await fetch(all);
+  return { all, paths: [inside] };
+}
+
+function ggufWords(files: readonly HubFile[]): string {
+  const names = files.map(({ path }) => path).filter((path) => GGUF_FILE.test(path));
+  return names.length === 0 ? 'no GGUF file' : `${names.slice(0, 30).join(', ')}${names.length > 30 ? ' and more' : ''}`;
+}
+
 /** Fetches the small files first: one of them names the files of the weights. */
 async function fetchModel(fetch: Fetch, { folder }: Fetching, repository: string, files: HubFile[]): Promise<Wanted> {
   const small = files.filter(({ path, size }) => BESIDE_WEIGHTS.test(path) && size <= SMALL_BYTES_MAX);
   if (!small.some(({ path }) => path === 'config.json'))
-    throw new HubError('HUB_NOT_FOUND', `${repository} has no config.json at its top, so it is no model that Espalier reads`);
+    throw new HubError(
+      'HUB_NOT_FOUND',
+      `${repository} has no config.json at its top, so it is no folder of a model; a file is named ${repository}/FILE.gguf, ` +
+        `and it has ${ggufWords(files)}`,
+    );
   await fetch(small);
   const weights = await weightFiles(folder, small, files);
   if (weights.length === 0)

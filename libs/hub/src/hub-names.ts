@@ -26,6 +26,7 @@ export interface HubName {
 const NAME = /^([\w][\w.-]*)\/([\w][\w.-]*)(?:@([^@:]+)|\/([^@:]+))?((?::[\w.-]+){0,2})$/;
 const COMMIT = /^[0-9a-f]{40}$/;
 const DATA_FILE = /\.(jsonl?|[ct]sv|txt|parquet|zst|gz|bin|npy|ya?ml|safetensors|gguf)$/i;
+export const GGUF_FILE = /\.gguf$/i;
 export const MAIN = 'main';
 const TO_FETCH = 'hub://';
 
@@ -55,7 +56,9 @@ export function hubPath(text: string, kind: HubKind, path: string, env: NodeJS.P
   if (name.parts.length > 0) return `${TO_FETCH}${kind}s/${text}`; // its files are found by the data set's own description
   try {
     const found = cachedPath(name, env);
-    if (found !== null) return found;
+    // A snapshot of which one file was fetched is not the folder of a model.
+    const lacksModel = found !== null && kind === 'model' && isFolder(found) && !existsSync(join(found, 'config.json'));
+    if (found !== null && !(lacksModel && mayFetch)) return found;
     if (!mayFetch) return null; // the text may be a path that does not exist, which the server then reports
   } catch (error) {
     if (!mayFetch) throw error;
@@ -63,9 +66,10 @@ export function hubPath(text: string, kind: HubKind, path: string, env: NodeJS.P
   return name.revised === undefined && isMistypedPath(name, text, path) ? null : `${TO_FETCH}${kind}s/${text}`;
 }
 
-function isMistypedPath({ organization, name, plain }: HubName, text: string, path: string): boolean {
+function isMistypedPath({ kind, organization, name, plain }: HubName, text: string, path: string): boolean {
   const above = path.endsWith(`${sep}${text}`) ? path.slice(0, -text.length) : '';
-  return DATA_FILE.test(plain ?? name) || (above !== '' && existsSync(join(above, organization)));
+  const isModelFile = kind === 'model' && plain !== undefined && GGUF_FILE.test(plain);
+  return (!isModelFile && DATA_FILE.test(plain ?? name)) || (above !== '' && existsSync(join(above, organization)));
 }
 
 /**

@@ -1,12 +1,14 @@
 // Fetches the models and texts that options and files name on the Hugging Face hub. The user's own machine fetches them, with the user's
-// own token, into the hub's cache. So a server never asks another one for a caller.
+// own token, into the hub's cache. So a server never asks another one for a caller. A model in a GGUF file becomes a folder here, too.
 import { isLoopbackAddress } from '#local-access';
+import { isGgufFile } from '#gguf';
 import { fetchName, HubError, nameToFetch, textOf, type Fetched, type HubName, type HubProblem } from '#hub';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../command-context.js';
 import { bytes } from '../output/format.js';
 import { ShareLine } from '../progress/share-line.js';
+import { folderOfGgufShown } from './gguf-files.js';
 
 const EXIT_CODES: Record<HubProblem, number> = {
   HUB_UNREACHABLE: ExitCode.unavailable,
@@ -43,11 +45,20 @@ export async function fetchShown({ output, signal }: Context, name: HubName, fie
 /** Turns the names in the requests of one command into paths. Each name is fetched once. */
 export class HubFiles {
   private readonly fetched = new Map<string, Promise<string[]>>();
+  private readonly folders = new Map<string, Promise<string>>();
 
   constructor(private readonly context: Context) {}
 
   async model(path: string): Promise<string> {
-    return (await this.paths(path, '--model'))[0]!;
+    const [found] = await this.paths(path, '--model');
+    if (!isGgufFile(found!)) return found!;
+    let folder = this.folders.get(found!);
+    if (folder === undefined) {
+      this.requireNearServer('GGUF_ELSEWHERE', '--model', found!);
+      folder = folderOfGgufShown(this.context, found!, '--model');
+      this.folders.set(found!, folder);
+    }
+    return folder;
   }
 
   /** @throws CliError where the name stands for several files, but only one text is possible */
@@ -85,14 +96,17 @@ export class HubFiles {
   }
 
   private async fetch(name: HubName, field: string): Promise<string[]> {
-    const { address } = this.context.findServer();
-    const option = name.kind === 'dataset' ? '--dataset ' : '';
-    if (!isLoopbackAddress(address))
-      throw new CliError('HUB_NAME_ELSEWHERE', `the server ${address} is on another machine, and reads the files of its own`, {
-        field,
-        exitCode: ExitCode.usage,
-        hint: `fetch them there and name the path that this prints: espalier pull ${option}${textOf(name)}`,
-      });
+    this.requireNearServer('HUB_NAME_ELSEWHERE', field, `${name.kind === 'dataset' ? '--dataset ' : ''}${textOf(name)}`);
     return (await fetchShown(this.context, name, field)).paths;
+  }
+
+  private requireNearServer(code: string, field: string, pulled: string): void {
+    const { address } = this.context.findServer();
+    if (isLoopbackAddress(address)) return;
+    throw new CliError(code, `the server ${address} is on another machine, and reads the files of its own`, {
+      field,
+      exitCode: ExitCode.usage,
+      hint: `pull this there and name the path that is printed: espalier pull ${pulled}`,
+    });
   }
 }

@@ -3,7 +3,7 @@ import { modelFolder } from './parse.js';
 
 export const MODEL_OPTION = [
   '--model <folder>',
-  'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files); or org/name, org/name@revision ' +
-    'of the Hugging Face hub',
+  'Hugging Face folder: config.json, *.safetensors, tokenizer.json (or one of these files); a GGUF file; or org/name, ' +
+    'org/name@revision, org/name/FILE.gguf of the Hugging Face hub',
   modelFolder,
 ] as const;
