@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
-import { isLoopbackAddress, isOwnUser, openGrpcDoor, watchSessions, widen, type Door } from '#local-access';
+import { hostAndPort, isLoopbackAddress, isOwnUser, openGrpcDoor, watchSessions, widen, type Door } from '#local-access';
 import { engineV1, TUNNEL_WINDOW_BYTES } from '#protocol';
 import { claimCheck, type EngineLease } from './engine-lease.js';
 
@@ -59,14 +59,12 @@ export class EngineServer {
 
   /** Serves only processes of its own user, because a client of an engine can read any model folder of that user. */
   private async listenForUser(address: string): Promise<string> {
-    const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
     this.listener = await openGrpcDoor(this.server, ServerCredentials.createInsecure(), {
-      host: host!.replace(/^\[|\]$/g, ''),
-      port: Number(port),
+      ...hostAndPort(address),
       admits: isOwnUser,
       otherMachines: false,
     });
-    return `${host}:${this.listener.port}`;
+    return address.replace(/\d+$/, String(this.listener.port));
   }
 
   /**

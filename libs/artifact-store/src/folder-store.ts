@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, type Dirent } from 'node:fs';
 import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { bytesAt, bytesOfSlices, digestOfSlices, makeFolder, readPart, SLICE_LIST, slicesIn, type Slice } from '#files';
+import { bytesAt, bytesOfSlices, digestOfSlices, joinedBytes, makeFolder, readPart, SLICE_LIST, slicesIn, type Slice } from '#files';
 import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
 import { ArtifactStoreError, subjectOf, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
@@ -176,7 +176,7 @@ class FolderStore implements ArtifactStore {
   async get(digest: string): Promise<Uint8Array> {
     const chunks: Uint8Array[] = [];
     for await (const chunk of this.open(digest)) chunks.push(chunk);
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    return joinedBytes(chunks);
   }
 
   async slicesOf(digest: string): Promise<Slice[] | null> {

@@ -1,6 +1,6 @@
 // The bytes of an artifact in slices, read as one.
 import { createHash } from 'node:crypto';
-import { slicesWithin, type Slice } from '#files';
+import { joinedBytes, slicesWithin, type Slice } from '#files';
 import { ArtifactStoreError } from './artifact-store.errors.js';
 
 /**
@@ -34,7 +34,7 @@ export async function rangeOfSlices(
 ): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   for (const { slice, from, to } of slicesWithin(slices, offset, offset + bytes)) parts.push(await read(slice, from, to - from));
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+  return joinedBytes(parts);
 }
 
 /** Yields the next bytes of the source, as many as are asked for. */

@@ -21,9 +21,7 @@ export function allGates(count: number): Gates {
  * set.
  */
 export function gatesApart(left: Gates, right: Gates): Gates {
-  const apart = new Uint8Array(left.length);
-  for (let index = 0; index < apart.length; index += 1) apart[index] = left[index]! ^ right[index]!;
-  return apart;
+  return left.map((bits, index) => bits ^ (right[index] ?? 0));
 }
 
 export function gatesDigest(gates: Gates): string {
@@ -51,31 +49,31 @@ export function decodeGates(text: string, count: number): Gates | null {
   const bytes = Buffer.from(text, 'base64');
   if (bytes[0] === BITS) {
     gates.set(bytes.subarray(1, 1 + gates.length));
-    const beyond = gates.length > 0 && count % 8 !== 0 && gates.at(-1)! >> (count % 8) !== 0;
+    const beyond = count % 8 !== 0 && (gates.at(-1) ?? 0) >> (count % 8) !== 0;
     return bytes.length === 1 + gates.length && !beyond ? gates : null;
   }
   if (bytes[0] !== GAPS || bytes.length === 1) return null;
   let after = 0;
-  for (let at = 1; at < bytes.length; at += 1) {
-    let gap = 0;
-    let shift = 0;
-    for (; bytes[at]! >= 0x80; at += 1, shift += 7) {
-      gap |= (bytes[at]! & 0x7f) << shift;
-      if (shift > 21 || at + 1 === bytes.length) return null;
-    }
-    gap |= bytes[at]! << shift;
+  let gap = 0;
+  let shift = 0;
+  for (const byte of bytes.subarray(1)) {
+    gap |= (byte & 0x7f) << shift;
+    shift = byte < 0x80 ? 0 : shift + 7;
+    if (shift > 28) return null;
+    if (shift > 0) continue;
     const gate = after + gap;
     if (gap < 0 || gate >= count) return null;
-    gates[gate >> 3]! |= 1 << (gate & 7);
+    gates[gate >> 3] = (gates[gate >> 3] ?? 0) | (1 << (gate & 7));
     after = gate + 1;
+    gap = 0;
   }
-  return gates;
+  return shift === 0 ? gates : null;
 }
 
 /** Yields the gates in rising order, from `first` up to `end`, which is excluded. */
 export function* gatesIn(gates: Gates, first = 0, end = gates.length * 8): Iterable<number> {
   for (let index = first >> 3; index * 8 < end; index += 1) {
-    for (let bits = gates[index]!; bits !== 0; bits &= bits - 1) {
+    for (let bits = gates[index] ?? 0; bits !== 0; bits &= bits - 1) {
       const gate = index * 8 + (31 - Math.clz32(bits & -bits));
       if (gate >= first && gate < end) yield gate;
     }

@@ -32,6 +32,7 @@ export {
   decodeSliceList,
   digestOfSlices,
   encodeSliceList,
+  joinedBytes,
   PassingState,
   readPart,
   SLICE_BYTES,

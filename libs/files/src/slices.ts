@@ -78,6 +78,12 @@ export function* slicesWithin<S extends Slice>(
 }
 
 /** Makes the digest of a state as its bytes pass: that of the bytes, or of the list of slices where they are more than one slice. */
+/** The parts in a row. One part alone is not copied. */
+export function joinedBytes<Bytes extends Uint8Array>(parts: readonly Bytes[]): Bytes | Buffer {
+  const [first, ...others] = parts;
+  return first !== undefined && others.length === 0 ? first : Buffer.concat(parts);
+}
+
 export class PassingState {
   private readonly slices: Slice[] = [];
   private hash = createHash('sha256');

@@ -1,6 +1,6 @@
 // Decides which users of this machine may reach a server without a login.
 export { LOGIN_PATH, LoginKeys, loginLink } from './login-link.js';
-export { isLoopbackAddress, isLoopbackHost } from './loopback.js';
+export { hostAndPort, isLoopbackAddress, isLoopbackHost } from './loopback.js';
 export { isOwnUser, isOwnUserOrRoot, openDoor, openGrpcDoor, type Door, type DoorOptions, type GrpcDoor, type Refusal } from './door.js';
 export { watchSessions, widen } from './http2-sessions.js';
 export { tlsProblemIn, type TlsProblem } from './tls-problems.js';

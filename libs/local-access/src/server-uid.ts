@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { lookup } from 'node:dns/promises';
 import { connect, type Socket } from 'node:net';
+import { hostAndPort } from './loopback.js';
 import { peerUid } from './peer-uid.js';
 
 const TIMEOUT_MS = 2_000;
@@ -12,10 +13,10 @@ const TIMEOUT_MS = 2_000;
  */
 export async function serverUids(address: string): Promise<Set<number | undefined>> {
   if (address.startsWith('unix:')) return new Set([(await stat(address.slice('unix:'.length))).uid]);
-  const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
+  const { host, port } = hostAndPort(address);
   // A name may stand for several addresses, and a client uses any that answers.
-  const places = await lookup(host!.replace(/^\[|\]$/g, ''), { all: true });
-  const answers = await Promise.all(places.map((place) => uidAt(place.address, Number(port))));
+  const places = await lookup(host, { all: true });
+  const answers = await Promise.all(places.map((place) => uidAt(place.address, port)));
   const uids = answers.filter((one): one is number | undefined => !(one instanceof Error));
   if (uids.length === 0) throw answers[0] as Error;
   return new Set(uids);

@@ -174,7 +174,7 @@ function numberProblem({ name }: DescField, value: number): string | undefined {
   if (!Number.isFinite(value)) return `must be a finite number, is ${value}`;
   if (!NOT_ZERO.has(name)) return undefined;
   if (value === 0) return 'must be above 0, is 0: a run without this budget leaves it out';
-  const { unit } = settingOfField(name)!;
+  const { unit } = settingOfField(name);
   return hasSuffixes(unit) && !Number.isInteger(value) ? `must be a whole number of ${unit}, is ${value}` : undefined;
 }
 

@@ -30,10 +30,10 @@ export async function measure(task: ScoredTask, questions: readonly Question[], 
 }
 
 async function measured(metric: string, task: ScoredTask, questions: readonly Question[], answers: readonly Answer[]): Promise<Measured> {
-  const total = (): number => answers.reduce((sum, { logLikelihoods }) => sum + logLikelihoods[0]!, 0);
+  const sums = answers.map(({ logLikelihoods: [whole = NaN] }) => whole);
   const per = (count: (question: Question) => number): { n: number; rate: number } => {
     const n = questions.reduce((sum, one) => sum + count(one), 0);
-    return { n, rate: -total() / n };
+    return { n, rate: -sums.reduce((total, one) => total + one, 0) / n };
   };
   switch (metric) {
     case 'word_perplexity': {
@@ -49,21 +49,23 @@ async function measured(metric: string, task: ScoredTask, questions: readonly Qu
       return { metric, value: rate / Math.LN2, stderr: null, n };
     }
     case 'perplexity': {
-      const values = answers.map(({ logLikelihoods }) => logLikelihoods[0]!);
       const perplexity = (of: readonly number[]): number => Math.exp(-mean(of));
-      return { metric, value: perplexity(values), stderr: await bootstrapped(values), n: values.length };
+      return { metric, value: perplexity(sums), stderr: await bootstrapped(sums), n: sums.length };
     }
     default: {
-      const right = questions.map((question, index) => (isRight(metric, task, question, answers[index]!) ? 1 : 0));
-      return { metric, value: mean(right), stderr: groupedError(questions, right), n: right.length };
+      const scored = questions.map((question, index) => {
+        const answer = answers[index];
+        return { group: question.group, value: answer !== undefined && isRight(metric, task, question, answer) ? 1 : 0 };
+      });
+      return { metric, value: mean(scored.map(({ value }) => value)), stderr: groupedError(scored), n: scored.length };
     }
   }
 }
 
 function isRight(metric: string, task: ScoredTask, { asks, gold, lengths }: Question, { logLikelihoods, greedy, text }: Answer): boolean {
   if (asks.kind === 'text') return answerIn(task, text ?? '') === strip(asks.answer);
-  if (task.kind === 'continuation') return greedy[0]!;
-  const scores = metric === 'acc_norm' ? logLikelihoods.map((sum, place) => sum / lengths[place]!) : logLikelihoods;
+  if (task.kind === 'continuation') return greedy[0] === true;
+  const scores = metric === 'acc_norm' ? logLikelihoods.map((sum, place) => sum / (lengths[place] ?? NaN)) : logLikelihoods;
   return best(scores) === gold;
 }
 
@@ -91,7 +93,7 @@ function matchOf(task: string, pattern: string, text: string): RegExpExecArray |
 
 /** Returns the index of the highest score; of equal scores, the first counts. */
 function best(scores: readonly number[]): number {
-  return scores.reduce((at, score, place) => (score > scores[at]! ? place : at), 0);
+  return scores.indexOf(Math.max(...scores));
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -105,13 +107,14 @@ function errorOfMean(values: readonly number[]): number | null {
 }
 
 /** The standard error of values in groups: the variances of the groups are pooled, weighted by the groups' sizes. */
-function groupedError(questions: readonly Question[], values: readonly number[]): number | null {
+function groupedError(scored: readonly { group: string; value: number }[]): number | null {
   const groups = new Map<string, number[]>();
-  for (const [index, { group }] of questions.entries()) {
+  for (const { group, value } of scored) {
     const own = groups.get(group);
-    if (own === undefined) groups.set(group, [values[index]!]);
-    else own.push(values[index]!);
+    if (own === undefined) groups.set(group, [value]);
+    else own.push(value);
   }
+  const values = scored.map(({ value }) => value);
   if (groups.size < 2) return errorOfMean(values);
   const all = values.length;
   if (all <= groups.size) return null;
@@ -138,7 +141,7 @@ async function bootstrapped(values: readonly number[]): Promise<number | null> {
   for (let resample = 0; resample < RESAMPLES; resample++) {
     await pauses.ifDue();
     let sum = 0;
-    for (let i = 0; i < values.length; i++) sum += values[Math.floor(next() * values.length)]!;
+    for (let i = 0; i < values.length; i++) sum += values[Math.floor(next() * values.length)] ?? NaN;
     perplexities.push(Math.exp(-sum / values.length));
   }
   const centre = mean(perplexities);

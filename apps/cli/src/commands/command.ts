@@ -11,7 +11,7 @@ const GATHERING_TEXT = { commands: ['launch', 'fork'], options: ['--data', '--va
 
 // A command that always succeeds need not return an exit code.
 // oxlint-disable-next-line typescript/no-invalid-void-type
-export type Action<Options> = (context: Context, names: string[], options: Options) => Promise<number | void>;
+export type Action<Options, Names> = (context: Context, names: Names, options: Options) => Promise<number | void>;
 
 export const RUN_ARGUMENT = ['<run>', 'its id, the first 4 or more characters of it, or its name'] as const;
 
@@ -48,7 +48,12 @@ export interface ActionLimits {
   isVerdict?: boolean;
 }
 
-export function action<Options = object>(command: Command, act: Action<Options>, limits: ActionLimits = {}): Command {
+/** @typeParam Names the texts beside the options: [string] for a command with one required argument, which commander makes sure of */
+export function action<Options = object, Names extends string[] = string[]>(
+  command: Command,
+  act: Action<Options, Names>,
+  limits: ActionLimits = {},
+): Command {
   const { localOnly = false, isVerdict = false } = limits;
   // Each command has these options itself, hidden from its help, because quickstart gives --json another meaning.
   for (const option of globalOptions()) {
@@ -61,7 +66,7 @@ export function action<Options = object>(command: Command, act: Action<Options>,
     const names = parameters
       .slice(0, -2)
       .flat()
-      .filter((name) => name !== undefined) as string[];
+      .filter((name) => name !== undefined) as Names;
     const options = givenOptions(invoked) as Options & GlobalOptions;
     if (localOnly && options.server !== undefined) throw notWithServer(invoked);
     const context = new Context(options);

@@ -57,9 +57,9 @@ export function registerCompletion(program: Command): void {
     ['source <(espalier completion zsh)', 'in ~/.zshrc, after compinit'],
     ['espalier completion fish > ~/.config/fish/completions/espalier.fish'],
   );
-  action(completion, async ({ output }, [shell]) => {
-    const script = Object.hasOwn(SCRIPTS, shell!) ? SCRIPTS[shell!]! : undefined;
-    if (script === undefined) throw invalidOption('shell', shell!, `${Object.keys(SCRIPTS).join(', ')} are allowed`);
+  action(completion, async ({ output }, [shell]: [string]) => {
+    const script = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell]! : undefined;
+    if (script === undefined) throw invalidOption('shell', shell, `${Object.keys(SCRIPTS).join(', ')} are allowed`);
     for (const line of script.split('\n')) output.line(line);
   });
 

@@ -22,7 +22,7 @@ export class SuggestingCommand extends Command {
     const meant = flag.startsWith('--') ? optionsWithTheWordsOf(flag, this) : [];
     const commander = Command.prototype as unknown as { unknownOption(flag: string): void };
     if (meant.length === 0 || meant.length > MOST_SUGGESTIONS) return commander.unknownOption.call(this, flag);
-    const choice = meant.length === 1 ? meant[0]! : `one of ${meant.join(', ')}`;
+    const choice = meant.length === 1 ? meant.join('') : `one of ${meant.join(', ')}`;
     this.error(`error: unknown option '${flag}'\n(Did you mean ${choice}?)`, { code: 'commander.unknownOption' });
   }
 

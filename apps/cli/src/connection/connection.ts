@@ -34,6 +34,11 @@ type StreamingMethod<Request, Response> = (
   options?: Partial<CallOptions>,
 ) => ClientReadableStream<Response>;
 
+/** Every answer whose message has one of these fields sets it, which the types of messages can't say. */
+type AlwaysSet = 'run' | 'study' | 'memory' | 'settings';
+const ALWAYS_SET = new Set<string>(['run', 'study', 'memory', 'settings'] satisfies AlwaysSet[]);
+export type Whole<Response> = Response & { [Name in keyof Response & AlwaysSet]-?: NonNullable<Response[Name]> };
+
 export class Connection {
   /** True: a person reads the answers on a terminal, so control characters are made visible. Programs get answers unchanged. */
   static forPeople = true;
@@ -73,8 +78,8 @@ export class Connection {
     method: (this: Client, ...parameters: Parameters<UnaryMethod<Request, Response>>) => ClientUnaryCall,
     request: Request,
     timeoutMs = CALL_TIMEOUT_MS,
-  ): Promise<Response> {
-    return new Promise((resolve, reject) => {
+  ): Promise<Whole<Response>> {
+    return new Promise<Response>((resolve, reject) => {
       this.signal?.throwIfAborted();
       const call = method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
         this.signal?.removeEventListener('abort', cancel);
@@ -83,7 +88,7 @@ export class Connection {
       });
       const cancel = () => call.cancel();
       this.signal?.addEventListener('abort', cancel);
-    });
+    }).then(whole);
   }
 
   /** Yields messages as they arrive. The call is cancelled when the loop is left. */
@@ -144,6 +149,12 @@ export function isBroken({ code, details }: ServiceError): boolean {
 function visibleError(error: EspalierError): EspalierError {
   const { code, message, violations, metadata } = error;
   return new EspalierError(code, visibleText(message), { violations: visibleMessage(violations), metadata, cause: error.cause });
+}
+
+function whole<Response>(response: Response): Whole<Response> {
+  const [lacking] = Object.entries(response as object).find(([name, value]) => value === undefined && ALWAYS_SET.has(name)) ?? [];
+  if (lacking !== undefined) throw new EspalierError('INTERNAL', `the server sent no ${lacking}`);
+  return response as Whole<Response>;
 }
 
 function shown<Message>(message: Message, visible: (message: Message) => Message = visibleMessage): Message {

@@ -177,7 +177,7 @@ function stopped(dataFolder: string, why = ''): CliError {
  * SERVER_ADDRESS_INVALID, TOKEN_UNENCRYPTED
  */
 function named(text: string, source: string, dataFolder: string, given: GivenServer): ServerAddress {
-  const [, scheme, address = ''] = /^(https?:\/\/)?(.*)$/s.exec(text)!;
+  const [, scheme, address = ''] = /^(https?:\/\/)?(.*)$/s.exec(text) ?? [];
   let known: Announcement = {};
   try {
     known = announcement(dataFolder) ?? {};

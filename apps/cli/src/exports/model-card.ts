@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { stringify } from 'yaml';
 import { targetWords } from '#comparison';
 import { pathWords } from '#hub';
-import { visibleLines, type v1 } from '#protocol';
+import { visibleLines, v1 } from '#protocol';
 import { runFileOf } from '../options/run-file.js';
 import { isOfClosings, measured, subjectWords } from '../output/evaluation-words.js';
 import { bytes, count, decimal, percent, recipeWord } from '../output/format.js';
@@ -14,6 +14,7 @@ export const CARD = 'README.md';
 
 /** @param run as it is after the export was recorded */
 export function cardOf(run: v1.Run, exported: v1.ModelExport, { files }: Pick<DownloadedExport, 'files'>): string {
+  const { settings = v1.RunSettings.create() } = run;
   const base = /^([\w.-]+\/[\w.-]+) at commit \w+$/.exec(pathWords(run.modelPath))?.[1];
   const head = {
     ...(base === undefined ? {} : { base_model: base }),
@@ -27,7 +28,7 @@ export function cardOf(run: v1.Run, exported: v1.ModelExport, { files }: Pick<Do
       `(${bytes(exported.bytes)}, ${exported.dtype}, format ${exported.format}).`,
     exported.notes.map((note) => `- ${note}`).join('\n'),
     `## Figures\n\n${figures(run, exported)}`,
-    `## Recipe\n\n${recipeWord(run.settings!.recipe)} to ${targetWords(run.settings!)}. \`espalier launch --config\` makes the same run ` +
+    `## Recipe\n\n${recipeWord(settings.recipe)} to ${targetWords(settings)}. \`espalier launch --config\` makes the same run ` +
       `again from this file, with the paths of your machine:\n\n\`\`\`yaml\n${runFileOf(publicRun(run))}\`\`\``,
     `## Lineage\n\n${lineage(run, exported)}`,
     `## Certificate\n\n${certificate(run, exported, files)}`,

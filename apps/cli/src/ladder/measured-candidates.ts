@@ -15,15 +15,21 @@ export interface Rated extends Pick<Candidate, 'mark' | 'perplexity' | 'budgets'
 export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]): Candidate[] {
   const prefillSeconds = median(rated.map(({ speeds }) => speeds.dense.prefillSeconds));
   const passSeconds = median(rated.map(({ speeds }) => speeds.dense.passSeconds));
-  const parametersOfIntact = Number(rated[0]!.speeds.dense.parameterCount);
+  const [first] = rated;
+  if (first === undefined) return [];
+  const { dense } = first.speeds;
   const candidate = (one: Omit<Rated, 'speeds'>, { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed): Candidate => {
     const [prefill, decode] = [prefillSpeedUp ?? AS_FAST, decodeSpeedUp ?? AS_FAST];
-    const sizes = { parameters: Number(parameterCount), bytes: Number(bytes), sparsity: 1 - Number(parameterCount) / parametersOfIntact };
+    const sizes = {
+      parameters: Number(parameterCount),
+      bytes: Number(bytes),
+      sparsity: 1 - Number(parameterCount) / Number(dense.parameterCount),
+    };
     const times = { prefillSeconds: prefillSeconds / prefill.times, passSeconds: passSeconds / decode.times };
     return { ...one, ...sizes, ...times, prefillSpeedUp: prefill, decodeSpeedUp: decode };
   };
   return [
-    candidate({ mark: null, perplexity: intactPerplexity }, rated[0]!.speeds.dense),
+    candidate({ mark: null, perplexity: intactPerplexity }, dense),
     ...rated.map(({ speeds, ...one }) => candidate(one, speeds.compact)),
   ];
 }
@@ -32,5 +38,6 @@ const AS_FAST = { times: 1, low: 1, high: 1 };
 
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+  const middle = sorted.slice((sorted.length - 1) >> 1, (sorted.length >> 1) + 1);
+  return middle.reduce((sum, value) => sum + value, 0) / middle.length;
 }

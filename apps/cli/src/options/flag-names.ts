@@ -1,6 +1,6 @@
 // Translates the protocol's field names into options or arguments of the command line, for error messages.
 import type { Command } from 'commander';
-import { settingOfField } from '#protocol';
+import { findSetting } from '#protocol';
 
 /**
  * The options for fields with another name (settings have theirs in their table). The first name that the command has is used.
@@ -54,8 +54,8 @@ export function flagOf(field: string, command: Command): string | undefined {
   const last = /([a-z0-9_]+)(\[\d+\])?$/.exec(field)?.[1];
   if (last === undefined) return undefined;
   const candidates = [
-    settingOfField(last)?.flag ?? [],
-    ...(Object.hasOwn(OTHER_NAMES, last) ? OTHER_NAMES[last]! : []),
+    findSetting(last)?.flag ?? [],
+    Object.entries(OTHER_NAMES).find(([name]) => name === last)?.[1] ?? [],
     `--${last.replaceAll('_', '-')}`,
   ].flat();
   return candidates.find((name) => hasName(command, name));

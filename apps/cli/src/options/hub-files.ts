@@ -50,13 +50,13 @@ export class HubFiles {
   constructor(private readonly context: Context) {}
 
   async model(path: string): Promise<string> {
-    const [found] = await this.paths(path, '--model');
-    if (!isGgufFile(found!)) return found!;
-    let folder = this.folders.get(found!);
+    const [found = path] = await this.paths(path, '--model');
+    if (!isGgufFile(found)) return found;
+    let folder = this.folders.get(found);
     if (folder === undefined) {
-      this.requireNearServer('GGUF_ELSEWHERE', '--model', found!);
-      folder = folderOfGgufShown(this.context, found!, '--model');
-      this.folders.set(found!, folder);
+      this.requireNearServer('GGUF_ELSEWHERE', '--model', found);
+      folder = folderOfGgufShown(this.context, found, '--model');
+      this.folders.set(found, folder);
     }
     return folder;
   }
@@ -64,7 +64,8 @@ export class HubFiles {
   /** @throws CliError where the name stands for several files, but only one text is possible */
   async text(path: string): Promise<string> {
     const paths = await this.paths(path, '--data');
-    if (paths.length === 1) return paths[0]!;
+    const [first, ...others] = paths;
+    if (first !== undefined && others.length === 0) return first;
     throw new CliError('OPTION_INVALID', `the split has ${paths.length} files, and one is allowed here: ${paths.join(', ')}`, {
       field: '--data',
       exitCode: ExitCode.usage,
@@ -80,7 +81,7 @@ export class HubFiles {
     const [trainPath = '', ...moreTrainPaths] = train.flat();
     const [validationPath = '', ...moreValidationPaths] = validation.flat();
     // The files of a split share its weight.
-    const trainWeights = source.trainWeights.flatMap((weight, index) => train[index]!.map((_, __, { length }) => weight / length));
+    const trainWeights = source.trainWeights.flatMap((weight, index) => train[index]?.map((_, __, { length }) => weight / length) ?? []);
     return { ...source, trainPath, moreTrainPaths, trainWeights, validationPath, moreValidationPaths };
   }
 

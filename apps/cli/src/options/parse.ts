@@ -195,12 +195,11 @@ export function absolutePath(path: string): string {
 }
 
 export function stepRange(text: string): { from?: bigint; to?: bigint } {
-  const match = /^(\d*)(\.\.|-|:)(\d*)$/.exec(text);
-  if (match === null || (match[1] === '' && match[3] === ''))
-    throw new InvalidArgumentError('FROM..TO is allowed, e.g. 100..200, 100.. or ..200.');
+  const [, from = '', , to = ''] = /^(\d*)(\.\.|-|:)(\d*)$/.exec(text) ?? [];
+  if (from === '' && to === '') throw new InvalidArgumentError('FROM..TO is allowed, e.g. 100..200, 100.. or ..200.');
   const range = {
-    ...(match[1] === '' ? {} : { from: BigInt(match[1]!) }),
-    ...(match[3] === '' ? {} : { to: BigInt(match[3]!) }),
+    ...(from === '' ? {} : { from: BigInt(from) }),
+    ...(to === '' ? {} : { to: BigInt(to) }),
   };
   if (range.from !== undefined && range.to !== undefined && range.from > range.to)
     throw new InvalidArgumentError('FROM must not be above TO.');

@@ -6,9 +6,9 @@ import { percent, shortDigest } from './format.js';
  * closed heads of layer 3".
  */
 export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
-  const [kind, of, share] = subject.split(':');
+  const [kind, of = '', share] = subject.split(':');
   if (kind === 'unstructured') return `intact, ${of} on single weights, ${percent(Number(share))}`;
-  const what = kind === 'export' ? `export ${shortDigest(of!)}` : kind === 'closings' ? closingsWords(of!, share) : subject;
+  const what = kind === 'export' ? `export ${shortDigest(of)}` : kind === 'closings' ? closingsWords(of, share) : subject;
   return teacherMark === undefined ? what : `${what}, teacher #${teacherMark}`;
 }
 

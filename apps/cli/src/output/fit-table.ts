@@ -16,47 +16,61 @@ export interface FittedTable {
   columns: number[];
 }
 
-export function fitTable(head: string[], rows: string[][], fit: Fit, available: number): FittedTable {
-  const cells = head.map((_, column) => rows.reduce((most, row) => Math.max(most, widthOf(row[column] ?? '')), 0));
-  const natural = head.map((title, column) => Math.max(cells[column]!, widthOf(title)));
-  const rank = (column: number) => (typeof fit[head[column]!] === 'number' ? (fit[head[column]!] as number) : 0);
-  const longestWord = (text: string) => Math.max(...text.split(' ').map(widthOf));
-  const words = head.map((_, column) => Math.max(0, ...rows.map((row) => longestWord(row[column] ?? ''))));
-  const least = (column: number, min: number) => {
-    // Text is wrapped between its words, and a word is broken only where it is long.
-    const whole = fit[head[column]!] === 'wrap' ? Math.min(words[column]!, FLEXIBLE_MIN) : 0;
-    const own = typeof fit[head[column]!] === 'string' ? Math.min(cells[column]!, Math.max(min, whole)) : cells[column]!;
-    return Math.max(own, longestWord(head[column]!));
-  };
-  const total = (columns: number[], min: number) => columns.reduce((sum, column) => sum + least(column, min) + GAP, -GAP);
+interface Column {
+  index: number;
+  fit: Fit[string];
+  /** The width of its widest cell, of its longest word, and that which it would have in a wide terminal. */
+  cells: number;
+  word: number;
+  natural: number;
+  titleWord: number;
+  width: number;
+}
 
-  let columns = head.map((_, column) => column).filter((column) => cells[column]! > 0);
+const longestWord = (text: string) => Math.max(...text.split(' ').map(widthOf));
+
+export function fitTable(head: string[], rows: string[][], fit: Fit, available: number): FittedTable {
+  const all = head.map((title, index): Column => {
+    const most = (size: (text: string) => number) => rows.reduce((so, row) => Math.max(so, size(row[index] ?? '')), 0);
+    const cells = most(widthOf);
+    const natural = Math.max(cells, widthOf(title));
+    return { index, fit: fit[title] ?? 0, cells, word: most(longestWord), natural, titleWord: longestWord(title), width: 0 };
+  });
+  const rank = (column: Column) => (typeof column.fit === 'number' ? column.fit : 0);
+  const least = (column: Column, min: number) => {
+    // Text is wrapped between its words, and a word is broken only where it is long.
+    const whole = column.fit === 'wrap' ? Math.min(column.word, FLEXIBLE_MIN) : 0;
+    const own = typeof column.fit === 'string' ? Math.min(column.cells, Math.max(min, whole)) : column.cells;
+    return Math.max(own, column.titleWord);
+  };
+  const total = (columns: Column[], min: number) => columns.reduce((sum, column) => sum + least(column, min) + GAP, -GAP);
+
+  let columns = all.filter(({ cells }) => cells > 0);
   while (total(columns, FLEXIBLE_MIN) > available) {
     const most = Math.max(0, ...columns.map(rank));
     if (most === 0) break;
     columns = columns.filter((column) => rank(column) !== most);
   }
   const min = total(columns, FLEXIBLE_MIN) > available ? FLEXIBLE_LAST_RESORT : FLEXIBLE_MIN;
-  const widths = new Map(columns.map((column) => [column, least(column, min)]));
-  widen(widths, natural, available - total(columns, min));
+  for (const column of columns) column.width = least(column, min);
+  widen(columns, available - total(columns, min));
   const fitted = (row: string[]) =>
     columns.map((column) => {
-      const text = row[column] ?? '';
-      const width = widths.get(column)!;
-      if (widthOf(text) <= width) return text;
-      return fit[head[column]!] === 'cut' && row !== head ? cutTo(text, width) : wrapTo(text, width).join('\n');
+      const text = row[column.index] ?? '';
+      if (widthOf(text) <= column.width) return text;
+      return column.fit === 'cut' && row !== head ? cutTo(text, column.width) : wrapTo(text, column.width).join('\n');
     });
-  return { head: fitted(head), rows: rows.map(fitted), columns };
+  return { head: fitted(head), rows: rows.map(fitted), columns: columns.map(({ index }) => index) };
 }
 
 /** Gives the remaining room to the columns that were made smaller, in turns. */
-function widen(widths: Map<number, number>, natural: number[], spare: number): void {
+function widen(columns: Column[], spare: number): void {
   let left = spare;
   for (let grown = true; left > 0 && grown;) {
     grown = false;
-    for (const [column, width] of widths) {
-      if (left <= 0 || width >= natural[column]!) continue;
-      widths.set(column, width + 1);
+    for (const column of columns) {
+      if (left <= 0 || column.width >= column.natural) continue;
+      column.width += 1;
       left -= 1;
       grown = true;
     }

@@ -56,7 +56,7 @@ function computedWords(setting: Setting, preset: string | undefined, text: strin
   if (words === '' || words === text) return '';
   const goesByTarget = budget?.prunableShare !== undefined && budget.prunableShareDecides.includes(setting.field);
   const here = [
-    ...(goesByTarget ? [`the cost to go is ${percent(budget.prunableShare!)} of that of heads and units`] : []),
+    ...(goesByTarget ? [`the cost to go is ${percent(budget.prunableShare ?? 0)} of that of heads and units`] : []),
     ...(hiddenSize > 0 && words.includes('hidden size') ? [`the hidden size is ${hiddenSize}`] : []),
   ];
   return ` (${words}${here.length === 0 ? '' : `; here ${here.join(', and ')}`})`;

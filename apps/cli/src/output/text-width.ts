@@ -70,7 +70,7 @@ export function wrapLines(text: string, columns: number, indent = 2): string {
     if (widthOf(line) <= columns) return line;
     const lead = ' '.repeat(line.search(/\S|$/));
     const words = line.slice(lead.length);
-    const first = wrapWords(words, columns - lead.length)[0]!;
+    const [first = ''] = wrapWords(words, columns - lead.length);
     const rest = words.slice(first.length).trimStart();
     const others = rest === '' ? [] : wrapWords(rest, Math.max(columns - lead.length - indent, 20));
     return [lead + first, ...others.map((one) => lead + ' '.repeat(indent) + one)].join('\n');

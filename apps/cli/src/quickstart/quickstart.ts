@@ -52,9 +52,9 @@ export async function runQuickstart(context: Context, options: QuickstartOptions
   const stops = options.stop === true && !stack.wasRunning;
   try {
     const launched = await launch(context.connection, options);
-    const { runId, settings } = launched;
-    const target = percent(settings?.targetSparsity ?? 0);
-    context.output.line(`pruning ${QUICKSTART_MODEL} to ${target}: run ${context.output.style('bold', runId)}, ${stepsInWords(settings!)}`);
+    const { runId, settings = v1.RunSettings.create() } = launched;
+    const target = percent(settings.targetSparsity ?? 0);
+    context.output.line(`pruning ${QUICKSTART_MODEL} to ${target}: run ${context.output.style('bold', runId)}, ${stepsInWords(settings)}`);
     await followToCompletion(context, launched.runId, stack.wasRunning);
     const measured = await measure(context, launched.runId);
     const outcome = await collect(context, launched.runId, measured, startedAt);
@@ -112,7 +112,7 @@ async function launch(connection: Connection, options: QuickstartOptions): Promi
     }),
     LAUNCH_TIMEOUT_MS,
   );
-  return response.run!;
+  return response.run;
 }
 
 async function followToCompletion(context: Context, runId: string, serverStays: boolean): Promise<void> {
@@ -156,10 +156,10 @@ async function measure(context: Context, runId: string): Promise<Measured> {
   };
   // A run with validation text is evaluated when it completes, so it is not evaluated again.
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  const headline = run!.evaluations.find((one) => one.headline);
+  const headline = run.evaluations.find((one) => one.headline);
   const onTheSame = ({ dataDigest, window }: v1.Evaluation) => dataDigest === headline?.dataDigest && window === headline.window;
   const intact =
-    run!.evaluations.findLast((one) => one.subject === 'intact' && onTheSame(one)) ??
+    run.evaluations.findLast((one) => one.subject === 'intact' && onTheSame(one)) ??
     (await step('evaluating the intact model', (report) => evaluateRun(connection, { runId, intact: true }, report, signal)));
   const masked = headline ?? (await step('evaluating the pruned model', (report) => evaluateRun(connection, { runId }, report, signal)));
   const modelExport = await step('exporting', (report) => exportRun(connection, { runId, form: 'compacted' }, report, signal));
@@ -190,26 +190,26 @@ async function collect({ connection }: Context, runId: string, measured: Measure
     includeInherited: false,
     includeDiscarded: false,
   });
-  const settings = run!.settings!;
-  const trainedTokens = Number(run!.step) * (settings.batchSize ?? 0) * (settings.sequenceLength ?? 0);
+  const { settings = v1.RunSettings.create() } = run;
+  const trainedTokens = Number(run.step) * (settings.batchSize ?? 0) * (settings.sequenceLength ?? 0);
   const result: QuickstartResult = {
-    steps: Number(run!.step),
+    steps: Number(run.step),
     target_sparsity: settings.targetSparsity ?? Number.NaN,
-    sparsity: run!.hardSparsity,
-    parameters_dense: Number(run!.parameterCount),
+    sparsity: run.hardSparsity,
+    parameters_dense: Number(run.parameterCount),
     parameters_pruned: Number(measured.modelExport.parameterCount),
     bytes_dense: await weightBytes(QUICKSTART_MODEL),
     bytes_pruned: measured.prunedBytes,
     perplexity_intact: measured.intact.perplexity,
     perplexity_masked: measured.masked.perplexity,
     perplexity_exported: measured.exported.perplexity,
-    state_digest: run!.stateDigest,
+    state_digest: run.stateDigest,
     teachers: teachers.length,
-    training_seconds: run!.trainingSeconds,
+    training_seconds: run.trainingSeconds,
     total_seconds: (Date.now() - startedAt) / 1000,
-    tokens_per_second: run!.trainingSeconds > 0 ? trainedTokens / run!.trainingSeconds : 0,
+    tokens_per_second: run.trainingSeconds > 0 ? trainedTokens / run.trainingSeconds : 0,
   };
-  return { run: run!, teachers, exportFolder: measured.exportFolder, result };
+  return { run: run, teachers, exportFolder: measured.exportFolder, result };
 }
 
 async function weightBytes(folder: string): Promise<number> {
@@ -227,7 +227,7 @@ async function writeResult(file: string, result: QuickstartResult): Promise<void
   );
 }
 
-/** The fields that every release has written. */
+/** The fields by which a file is known as a result of quickstart. */
 const RESULT_FIELDS = ['steps', 'target_sparsity', 'perplexity_exported', 'state_digest'] as const satisfies (keyof QuickstartResult)[];
 
 function isResult(head: Buffer): boolean {

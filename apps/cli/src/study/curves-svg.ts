@@ -23,7 +23,7 @@ export function bandOf(curves: readonly { steps: readonly number[]; values: read
   const byStep = new Map<number, number[]>();
   for (const { steps, values } of curves)
     steps.forEach((step, index) => {
-      const value = values[index]!;
+      const value = values[index] ?? NaN;
       if (Number.isFinite(value)) byStep.set(step, [...(byStep.get(step) ?? []), value]);
     });
   return [...byStep]

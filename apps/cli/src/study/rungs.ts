@@ -2,9 +2,10 @@
 import type { v1 } from '#protocol';
 import { decimal, percent, when } from '../output/format.js';
 import type { Output } from '../output/output.js';
+import type { Whole } from '../connection/connection.js';
 
-export function printRungs(output: Output, { study, rungs }: v1.GetStudyResponse): void {
-  const { halving } = study!;
+export function printRungs(output: Output, { study, rungs }: Whole<v1.GetStudyResponse>): void {
+  const { halving } = study;
   if (halving === undefined) return;
   output.line();
   const budget = halving.setting.replaceAll('_', ' ');

@@ -2,10 +2,11 @@
 import { requestedValues, settingsTable, type v1 } from '#protocol';
 import { statusCode } from '../output/format.js';
 import { csvCell, measureName, shareGone } from '#comparison';
+import type { Whole } from '../connection/connection.js';
 
 const FIRST = 'study,variant,run,status';
 
-export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
+export function studyCsv({ study, runs }: Whole<v1.GetStudyResponse>): string {
   const table = settingsTable();
   const measures = [...new Set(runs.flatMap(({ run }) => (run === undefined ? [] : ownMeasures(run).map(([name]) => name))))];
   const head = [
@@ -22,7 +23,7 @@ export function studyCsv({ study, runs }: v1.GetStudyResponse): string {
     const values = requestedValues(run?.settings ?? settings);
     const known = new Map(run === undefined ? [] : ownMeasures(run));
     return [
-      study!.name,
+      study.name,
       variant,
       run?.runId ?? '',
       run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusCode(run.status),

@@ -1,7 +1,7 @@
 // A state that a training hands out, read piece by piece: from memory, or from the folder of its slices.
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bytesOfSlices, readPart, slicesIn, slicesWithin, type Slice } from '#files';
+import { bytesOfSlices, joinedBytes, readPart, slicesIn, slicesWithin, type Slice } from '#files';
 import { EspalierError } from '#protocol';
 import { CHUNK_BYTES } from '../calls/chunks.js';
 
@@ -25,7 +25,7 @@ export async function stateInSlices(folder: string): Promise<HandedState> {
     async read(from, to) {
       const parts: Buffer[] = [];
       for (const part of slicesWithin(slices, from, to)) parts.push(await readPart(join(folder, part.slice.digest), part.from, part.to));
-      return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+      return joinedBytes(parts);
     },
   };
 }

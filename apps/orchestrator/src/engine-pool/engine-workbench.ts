@@ -166,7 +166,7 @@ export class EngineWorkbench {
         const { segment } = progress;
         const { partSums, slices } = segment.outcome;
         if (segment.state === null && partSums.length + slices.length > 0) segment.state = this.carrier.underWay(segment.outcome);
-        state = { digest: segment.outcome.state!.digest, freshFor: null };
+        state = { digest: segment.outcome.state.digest, freshFor: null };
       }
       if (progress.kind === 'end') {
         session.state = state;

@@ -6,7 +6,7 @@ import { bytesOfSlices, digestOfSlices, type Slice } from '#files';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 import type { StateOrigin } from '../engines/wire/sent-data.js';
-import type { Arrived, StateUnderWay } from '../engines/wire/training-progress.js';
+import type { Arrived, StateUnderWay, TrainedSegment } from '../engines/wire/training-progress.js';
 
 /** An address may expire before its turn: with fresh ones, only the parts that are missing are written. */
 const TRIES = 3;
@@ -63,7 +63,7 @@ export class StateCarrier {
    * Fetches a state that the engine holds. Returns when the state is in the store or in this process, and the engine was told to release
    * it.
    */
-  underWay(outcome: engineV1.SegmentOutcome): StateUnderWay {
+  underWay(outcome: TrainedSegment): StateUnderWay {
     const arrival = this.arrivalOf(outcome).catch((error: unknown) => {
       const known = toEspalierError(error);
       throw known.code === 'STATE_NOT_HELD' ? new EspalierError('ENGINE_LOST', known.message, { cause: error }) : known;
@@ -72,8 +72,8 @@ export class StateCarrier {
     return { arrival };
   }
 
-  private async arrivalOf(outcome: engineV1.SegmentOutcome): Promise<Arrived> {
-    const { digest } = outcome.state!;
+  private async arrivalOf(outcome: TrainedSegment): Promise<Arrived> {
+    const { digest } = outcome.state;
     const release = (): void => void this.engine.client.releaseState(digest).catch(() => undefined); // a lost engine holds nothing for us
     let isHeld = false;
     try {
@@ -90,7 +90,7 @@ export class StateCarrier {
     }
   }
 
-  private async isWritten(digest: string, outcome: engineV1.SegmentOutcome): Promise<boolean> {
+  private async isWritten(digest: string, outcome: TrainedSegment): Promise<boolean> {
     const bytes = Number(outcome.stateBytes);
     const slices = slicesOf(outcome);
     const { partSums } = outcome;
@@ -142,9 +142,9 @@ function putRequest(digest: string, parts: readonly SignedPart[]): engineV1.PutS
   return { digest, parts: parts.map((part) => ({ ...part, offset: BigInt(part.offset), bytes: BigInt(part.bytes) })) };
 }
 
-function slicesOf({ state, slices, stateBytes }: engineV1.SegmentOutcome): Slice[] {
+function slicesOf({ state, slices, stateBytes }: TrainedSegment): Slice[] {
   const told = slices.map(({ digest, bytes }) => ({ digest, bytes: Number(bytes) }));
-  if (told.length > 0 && (digestOfSlices(told) !== state!.digest || bytesOfSlices(told) !== Number(stateBytes)))
-    throw new EspalierError('ENGINE_FAILED', `the engine told slices that do not make the state ${state!.digest}`);
+  if (told.length > 0 && (digestOfSlices(told) !== state.digest || bytesOfSlices(told) !== Number(stateBytes)))
+    throw new EspalierError('ENGINE_FAILED', `the engine told slices that do not make the state ${state.digest}`);
   return told;
 }

@@ -47,7 +47,6 @@ export class Fleet implements EngineSource {
   private readonly jobs = new FleetJobs();
   private readonly stopping = new AbortController();
   private host: JobHost | null = null;
-  private token: FleetToken | null = null;
   private wanted = 0;
   /** The reason why no job can be had now, or null. */
   private problem: EspalierError | null = null;
@@ -78,11 +77,12 @@ export class Fleet implements EngineSource {
     const joinAt = settings.join ?? ownAddress(listen);
     const folder = join(this.config.dataFolder, 'fleet');
     const logs = settings.logs ?? join(folder, 'logs');
-    this.token = new FleetToken(this.tokens, settings.name, settings.tokenFile ?? join(folder, 'token'));
+    const tokenFile = settings.tokenFile ?? join(folder, 'token');
+    const token = new FleetToken(this.tokens, settings.name, tokenFile);
     asOwnerOnly(() => {
-      for (const one of [logs, dirname(this.token!.file)]) makeFolder(one);
+      for (const one of [logs, dirname(tokenFile)]) makeFolder(one);
     });
-    this.host = this.hostOf(settings, joinAt, logs);
+    this.host = this.hostOf(settings, { join: joinAt, logs, token: tokenFile });
     try {
       this.host.requireFiles?.();
     } catch (error) {
@@ -90,12 +90,11 @@ export class Fleet implements EngineSource {
     }
     this.lease.onChange(() => this.wake());
     this.pool.onChange(() => this.noteEngines());
-    this.loop = this.work(this.host);
+    this.loop = this.work(this.host, token);
   }
 
-  private hostOf(settings: FleetSettings, join: string, logs: string): JobHost {
+  private hostOf(settings: FleetSettings, { join, logs, token }: { join: string; logs: string; token: string }): JobHost {
     const { slurm, kubernetes, tlsCa } = settings;
-    const token = this.token!.file;
     const inPod = { tokenFile: POD_FILES.token, tlsCa: tlsCa === null ? null : POD_FILES.authority };
     const files = { join, ...(kubernetes === null ? { tokenFile: token, tlsCa } : inPod) };
     const commandOf = (engine: string): string[] => engineCommand(settings, files, engine);
@@ -119,6 +118,12 @@ export class Fleet implements EngineSource {
     return { settings, jobs: jobs.all, ended: jobs.ended, problem, notBefore, waitsFor: this.words() };
   }
 
+  /** The fleet's settings. A server without them asks for no engine and starts no job. */
+  private get given(): FleetSettings {
+    if (this.settings === null) throw new TypeError('there is no fleet');
+    return this.settings;
+  }
+
   get most(): number {
     return this.settings?.maxEngines ?? 0;
   }
@@ -139,14 +144,14 @@ export class Fleet implements EngineSource {
    * reports what is missing once it has joined.
    */
   async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
-    const { kind, cards, memoryGb, cpus } = this.settings!;
+    const { kind, cards, memoryGb, cpus } = this.given;
     const plan = await this.pool.question((client) => client.planMemory(sessionOptions(run, cpus)));
     if (kind === 'local') return plan;
     const availableBytes = cards === null && memoryGb !== null ? BigInt(memoryGb * GB) : plan.totalBytes;
     return { ...plan, availableBytes, hostAvailableBytes: plan.hostBytes };
   }
 
-  private async work(host: JobHost): Promise<void> {
+  private async work(host: JobHost, token: FleetToken): Promise<void> {
     let isFirst = true;
     while (!this.stopping.signal.aborted) {
       const woken = new Promise<void>((resolve) => {
@@ -155,9 +160,9 @@ export class Fleet implements EngineSource {
       if (this.lease.held && (isFirst || this.hasWork)) {
         await this.pauseUntil(this.lookedAtMs + LEAST_BETWEEN_LOOKS_MS);
         if (this.stopping.signal.aborted) return;
-        isFirst = !(await this.round(host)) && isFirst;
+        isFirst = !(await this.round(host, token)) && isFirst;
       }
-      const nextMs = this.lease.held && (isFirst || this.hasWork) ? this.settings!.pollSeconds * 1_000 : null;
+      const nextMs = this.lease.held && (isFirst || this.hasWork) ? this.given.pollSeconds * 1_000 : null;
       const timer = nextMs === null ? undefined : setTimeout(() => this.wake(), nextMs);
       await woken;
       clearTimeout(timer);
@@ -169,14 +174,14 @@ export class Fleet implements EngineSource {
   }
 
   /** Looks once, and acts on the result. Returns false where the jobs are not known. Never throws. */
-  private async round(host: JobHost): Promise<boolean> {
+  private async round(host: JobHost, token: FleetToken): Promise<boolean> {
     this.lookedAtMs = performance.now();
     try {
       const over = this.jobs.update(await host.look(), (engine) => this.engineOf(engine), performance.now());
       if (this.problem?.code === 'FLEET_UNREACHABLE') this.problem = null;
       for (const job of over) this.ended(job, host);
       this.noteEngines();
-      await this.act(host);
+      await this.act(host, token);
       return true;
     } catch (error) {
       this.fails(toEspalierError(error), { pauses: false });
@@ -184,7 +189,7 @@ export class Fleet implements EngineSource {
     }
   }
 
-  private async act(host: JobHost): Promise<void> {
+  private async act(host: JobHost, token: FleetToken): Promise<void> {
     const now = performance.now();
     const { submit, cancel, surplus } = decideFleet({
       wanted: this.wanted,
@@ -193,7 +198,7 @@ export class Fleet implements EngineSource {
       failures: this.failures,
       mayAsk: Date.now() >= this.notBeforeMs,
       surplusForMs: this.surplusSinceMs === null ? 0 : now - this.surplusSinceMs,
-      idleMs: this.settings!.idleSeconds * 1_000,
+      idleMs: this.given.idleSeconds * 1_000,
     });
     this.surplusSinceMs = surplus === 0 ? null : (this.surplusSinceMs ?? now);
     if (cancel.length > 0) {
@@ -202,9 +207,9 @@ export class Fleet implements EngineSource {
       this.jobs.cancelled(cancel);
     }
     for (let count = 0; count < submit && !this.stopping.signal.aborted; count += 1) {
-      const engine = `${this.settings!.name}-${randomBytes(4).toString('hex')}`;
+      const engine = `${this.given.name}-${randomBytes(4).toString('hex')}`;
       try {
-        const id = await host.submit(engine, await this.token!.ensure());
+        const id = await host.submit(engine, await token.ensure());
         this.jobs.asked(id, engine);
         this.problem = null;
         this.log.info({ job: id, engine }, 'a job of the fleet was asked for');
@@ -251,7 +256,7 @@ export class Fleet implements EngineSource {
 
   /** The id of the fleet. A copy of the data folder has another id, so that its server does not take these jobs for its own. */
   private fleetId(): string {
-    return digest([this.folderId, folderMark(this.config.dataFolder), this.settings!.name]);
+    return digest([this.folderId, folderMark(this.config.dataFolder), this.given.name]);
   }
 
   private async pauseUntil(atMs: number): Promise<void> {

@@ -171,7 +171,7 @@ class RateMeasurement {
     this.step += steps.length;
     this.onCall();
     const inSteps = steps.reduce((sum, step) => sum + step.seconds, 0);
-    return { stepSeconds: inSteps / steps.length, besideSeconds: Math.max(0, seconds - inSteps), stateDigest: outcome.state!.digest };
+    return { stepSeconds: inSteps / steps.length, besideSeconds: Math.max(0, seconds - inSteps), stateDigest: outcome.state.digest };
   }
 
   /** The seconds with which a perplexity begins, and those of a token. They are 0 where the run has none. */

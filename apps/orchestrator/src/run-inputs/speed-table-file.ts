@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { EspalierError } from '#protocol';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
-import { atHidden, passSeconds, type SpeedTable, type Time } from '../pruning-run/method/speed-table.js';
+import { atHidden, passSeconds, type SpeedTable, type TimeByWidth } from '../pruning-run/method/speed-table.js';
 
 const SCHEMA = 'espalier-speed-table';
 const VERSION = 1;
@@ -85,14 +85,15 @@ export function speedTableOf(text: string): SpeedTable {
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw refused(issue!.path.join('.') || 'the file', issue!.message);
+    const [{ path, message } = { path: [], message: 'is no speed table' }] = parsed.error.issues;
+    throw refused(path.join('.') || 'the file', message);
   }
   const table = parsed.data;
-  if ((table.pass?.spread ?? 0) > PASS_SPREAD_MAX)
+  const { spread: passSpread } = table.pass ?? { spread: 0 };
+  if (passSpread > PASS_SPREAD_MAX)
     throw refused(
       'pass.spread',
-      `the time of the intact model varies by ${(table.pass!.spread * 100).toFixed(1)}%, and at most ${PASS_SPREAD_MAX * 100}% are ` +
+      `the time of the intact model varies by ${(passSpread * 100).toFixed(1)}%, and at most ${PASS_SPREAD_MAX * 100}% are ` +
         'allowed: other work took the device, so measure again',
     );
   const { heads, kv_heads: kvHeads, units } = table.model;
@@ -109,18 +110,18 @@ export function speedTableOf(text: string): SpeedTable {
   ] as const)
     if (atHidden(times, table).length === 0) throw refused(path, `has no time with all ${table.model.hidden_size} hidden units`);
   const [rest] = atHidden(table.fixed, table);
-  if (!(passSeconds(table) > rest!.seconds)) throw refused('the file', 'no part of a layer takes any time');
+  if (!(passSeconds(table) > (rest?.seconds ?? 0))) throw refused('the file', 'no part of a layer takes any time');
   return table;
 }
 
-function requireRising(path: string, times: readonly Time[], full: number, table: SpeedTable): void {
-  const wide = times.find(({ width }) => width! > full);
+function requireRising(path: string, times: readonly TimeByWidth[], full: number, table: SpeedTable): void {
+  const wide = times.find(({ width }) => width > full);
   if (wide !== undefined) throw refused(path, `has width ${wide.width}, but the model's is ${full}`);
-  const sorted = atHidden(times, table).sort((left, right) => left.width! - right.width!);
+  const sorted = atHidden(times, table).sort((left, right) => left.width - right.width);
   const little = Math.max(NOISE_SECONDS, (FALL_OF_PASS_MAX * (table.pass?.seconds ?? 0)) / table.model.layers);
   if (sorted.at(-1)?.width !== full) throw refused(path, `lacks the width of the intact model, ${full}`);
   for (const [index, time] of sorted.entries()) {
-    if (index > 0 && sorted[index - 1]!.width === time.width) throw refused(path, `has width ${time.width} twice`);
+    if (index > 0 && sorted[index - 1]?.width === time.width) throw refused(path, `has width ${time.width} twice`);
     const slower = sorted.slice(0, index).find((narrow) => {
       const share = Math.max(FALL_MAX, narrow.spread + time.spread);
       return time.seconds < narrow.seconds - Math.max(narrow.seconds * share, little);

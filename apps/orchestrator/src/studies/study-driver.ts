@@ -29,7 +29,7 @@ const FINAL = new Set([status.INVALID_ARGUMENT, status.NOT_FOUND, status.FAILED_
 type Refusal = NonNullable<StudyRun['refusal']>;
 
 interface Launched {
-  run: StudyRun;
+  run: StudyRun & { runId: string };
   status: RunStatus;
 }
 
@@ -110,7 +110,10 @@ export class StudyDriver {
 
   private async launchedOf({ runs }: Pick<StudyState, 'runs'>): Promise<Launched[]> {
     const launched: Launched[] = [];
-    for (const run of runs) if (run.runId !== null) launched.push({ run, status: await this.statusOf(run.runId) });
+    for (const run of runs) {
+      const { runId } = run;
+      if (runId !== null) launched.push({ run: { ...run, runId }, status: await this.statusOf(runId) });
+    }
     return launched;
   }
 
@@ -153,12 +156,12 @@ export class StudyDriver {
   private async mistakesInTexts(launched: Launched[]): Promise<Map<string, Refusal>> {
     const mistakes = new Map<string, Refusal>();
     for (const { run, status } of launched) {
-      if (status !== 'failed' || this.feed.isDamaged(run.runId!)) continue;
+      if (status !== 'failed' || this.feed.isDamaged(run.runId)) continue;
       const reading = readingOf(run);
       if (mistakes.has(reading)) continue;
-      const { failure, current } = await this.runs.load(run.runId!);
+      const { failure, current } = await this.runs.load(run.runId);
       if (current !== null || failure?.field.startsWith('data.') !== true) continue;
-      mistakes.set(reading, { ...failure, message: `run ${run.runId!} failed of the same text: ${failure.message}` });
+      mistakes.set(reading, { ...failure, message: `run ${run.runId} failed of the same text: ${failure.message}` });
     }
     return mistakes;
   }
@@ -223,11 +226,11 @@ export class StudyDriver {
     for (const { run, status } of launched) {
       if (isFinished({ status })) continue;
       try {
-        await this.runs.change(run.runId!, { kind: 'cancel', reason: because }, this.options());
+        await this.runs.change(run.runId, { kind: 'cancel', reason: because }, this.options());
       } catch (error) {
-        if (!isFinished(await this.runs.load(run.runId!))) throw error; // otherwise the run ended in the meantime
+        if (!isFinished(await this.runs.load(run.runId))) throw error; // otherwise the run ended in the meantime
       }
-      this.statuses.delete(run.runId!);
+      this.statuses.delete(run.runId);
     }
     await this.endOnceAllHave(study, await this.launchedOf({ runs: launched.map(({ run }) => run) }));
   }

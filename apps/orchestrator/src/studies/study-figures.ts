@@ -26,7 +26,7 @@ function variedSettings(runs: readonly Pick<RunInStudy, 'planned'>[]): SettingNa
   }
   return settingsTable()
     .map(({ name }) => name)
-    .filter((name) => name !== 'seed' && runs.some(({ planned }) => values.get(`${planned.variant}\n${name}`)!.size > 1));
+    .filter((name) => name !== 'seed' && runs.some(({ planned }) => (values.get(`${planned.variant}\n${name}`)?.size ?? 0) > 1));
 }
 
 /** Stands for a rate of recovery that only the model tells. */

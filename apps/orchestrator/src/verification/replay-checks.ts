@@ -24,7 +24,7 @@ export async function* replayChecks(
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const run = planner.run;
-  const segments = await chosenSegments(context, planner, request);
+  const segments = run === null ? [] : await chosenSegments(context, planner, run, request);
   if (run === null || segments.length === 0) {
     yield say('replay', `run ${request.runId}`, true, 'no recorded steps to execute again', 1);
     return;
@@ -68,20 +68,22 @@ export async function* replayChecks(
   }
 }
 
+type Verdicts = [SegmentVerdict, ...SegmentVerdict[]];
+
 /** Groups neighbours that one engine computed on the same numerics. */
-function byEngine(verdicts: readonly SegmentVerdict[]): SegmentVerdict[][] {
-  const groups: SegmentVerdict[][] = [];
+function byEngine(verdicts: readonly SegmentVerdict[]): Verdicts[] {
+  const groups: Verdicts[] = [];
   for (const verdict of verdicts) {
-    const last = groups.at(-1)?.[0];
-    const isSame = last?.engine === verdict.engine && last.numericsFingerprint === verdict.numericsFingerprint;
-    if (isSame) groups.at(-1)!.push(verdict);
+    const group = groups.at(-1);
+    const isSame = group?.[0].engine === verdict.engine && group[0].numericsFingerprint === verdict.numericsFingerprint;
+    if (isSame) group.push(verdict);
     else groups.push([verdict]);
   }
   return groups;
 }
 
-function replayFact(verdicts: readonly SegmentVerdict[], branch: number, tolerance: number | null): RecordReplay {
-  const { engine, segment, numericsFingerprint } = verdicts[0]!;
+function replayFact(verdicts: Verdicts, branch: number, tolerance: number | null): RecordReplay {
+  const { engine, segment, numericsFingerprint } = verdicts[0];
   return {
     kind: 'recordReplay',
     branch,
@@ -122,25 +124,28 @@ function note(
 async function chosenSegments(
   { artifacts, views }: VerifyContext,
   planner: ReplayPlanner,
+  run: PruningRunState,
   request: v1.VerifyRunRequest,
 ): Promise<ReplaySegment[]> {
   const from = Number(request.fromStep ?? 0n);
   const to = request.toStep === undefined ? Number.MAX_SAFE_INTEGER : Number(request.toStep);
   if (to < from) throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
   const wanted = planner.segmentsBetween(from, to);
-  if (request.sample > 0) return sampled({ artifacts, views }, planner.run!, wanted, request.sample);
+  if (request.sample > 0) return sampled({ artifacts, views }, run, wanted, request.sample);
   const first = wanted[0];
   if (first === undefined) return [];
-  const end = planner.segments.indexOf(wanted.at(-1)!) + 1;
-  for (let start = planner.segments.indexOf(first); start >= 0; start -= 1) {
-    const { startDigest } = planner.segments[start]!;
+  const start = planner.segments.indexOf(first);
+  for (const [before, { startDigest }] of planner.segments
+    .slice(0, start + 1)
+    .toReversed()
+    .entries()) {
     if (startDigest !== null && (await artifacts.stat(startDigest)) === null) continue;
-    const segments = planner.segments.slice(start, end);
-    await requireParts({ artifacts, views }, planner.run!, segments);
+    const segments = planner.segments.slice(start - before, start + wanted.length);
+    await requireParts({ artifacts, views }, run, segments);
     return segments;
   }
   const lost = `no state at or before step ${first.firstStep} is left in the artifact store to start from`;
-  throw goneError(views, planner.run!, first.startDigest ?? '', lost);
+  throw goneError(views, run, first.startDigest ?? '', lost);
 }
 
 /** Chooses segments at random, so that the engine which computed them can't know which ones are computed again. */
@@ -153,9 +158,8 @@ async function sampled(
   const left = [...segments];
   const chosen: ReplaySegment[] = [];
   while (chosen.length < count && left.length > 0) {
-    const [segment] = left.splice(randomInt(left.length), 1);
-    const { startDigest } = segment!;
-    if (startDigest === null || (await context.artifacts.stat(startDigest)) !== null) chosen.push(segment!);
+    for (const segment of left.splice(randomInt(left.length), 1))
+      if (segment.startDigest === null || (await context.artifacts.stat(segment.startDigest)) !== null) chosen.push(segment);
   }
   await requireParts(context, run, chosen);
   return chosen.sort((left, right) => left.firstStep - right.firstStep);

@@ -1,5 +1,5 @@
 // Conditions on the figures of runs, such as "target_sparsity=0.5" and "boolq acc>=0.6".
-import { invalidField, settingOfField, settingOfText } from '#protocol';
+import { invalidField, findSetting, settingOfText } from '#protocol';
 import type { RunSummary } from './projection/run-detail.js';
 import { figureNamed, type FigureValue } from './run-figures.js';
 
@@ -38,7 +38,7 @@ function conditionOf(text: string, field: string): Condition {
 }
 
 function valueOf(name: string, kind: 'number' | 'text', text: string, field: string): number | string {
-  const setting = settingOfField(name);
+  const setting = findSetting(name);
   try {
     if (setting?.kind === 'flag' && text !== 'true' && text !== 'false') throw new RangeError('Allowed are true, false.');
     if (setting !== undefined) {

@@ -1,5 +1,5 @@
 // The figures by which runs are found and grouped: any setting, some figures of runs, and the last state's values in tasks.
-import { invalidField, settingOfField } from '#protocol';
+import { invalidField, findSetting } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { shareGone, sizeOf } from '../pruning-run/planning/result-size.js';
@@ -69,7 +69,7 @@ export function figureNamed(name: string, field: string): Figure {
 }
 
 function settingFigure(name: string): Figure | null {
-  const setting = settingOfField(name);
+  const setting = findSetting(name);
   if (setting === undefined) return null;
   const of: Read = ({ run, extras }) => {
     const value = startIsLost(extras) ? undefined : run.settings[setting.name];

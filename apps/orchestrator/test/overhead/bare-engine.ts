@@ -72,7 +72,7 @@ export class BareEngine {
     const seconds = reports.map((report) => report.seconds);
     this.stepSeconds.push(...seconds);
     this.calls.add(firstStep);
-    this.stateDigest = outcome.state!.digest;
+    this.stateDigest = outcome.state.digest;
     return seconds.reduce((sum, one) => sum + one, 0);
   }
 

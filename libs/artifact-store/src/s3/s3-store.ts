@@ -12,6 +12,7 @@ import {
   SLICE_LIST_BYTES_MAX,
   slicesIn,
   type Slice,
+  joinedBytes,
 } from '#files';
 import type {
   ArtifactCondition,
@@ -176,7 +177,7 @@ class S3Store implements ArtifactStore {
   async get(digest: string): Promise<Uint8Array> {
     const chunks: Uint8Array[] = [];
     for await (const chunk of this.open(digest)) chunks.push(chunk);
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    return joinedBytes(chunks);
   }
 
   async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {

@@ -43,7 +43,7 @@ export function violationsOfSetting(setting: Setting, values: SettingValues): Fi
 
 function rangeViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
   const { kind, field, min, above, atMost } = setting;
-  const other = atMost === '' ? undefined : (values[settingOfField(atMost)!.name] as number);
+  const other = atMost === '' ? undefined : (values[settingOfField(atMost).name] as number);
   const max = other ?? setting.max;
   const whole = kind === 'whole';
   const fits =
@@ -63,7 +63,7 @@ function rangeViolations(setting: Setting, value: number, values: SettingValues)
 
 function divisionViolations(setting: Setting, value: number, values: SettingValues): FieldViolation[] {
   if (setting.divides === '') return [];
-  const whole = values[settingOfField(setting.divides)!.name] as number;
+  const whole = values[settingOfField(setting.divides).name] as number;
   if (!Number.isInteger(whole) || whole % value === 0) return [];
   return [outOfRange(setting, `must divide ${setting.divides}, which is ${whole}, is ${value}`)];
 }

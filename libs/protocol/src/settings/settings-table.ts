@@ -43,16 +43,24 @@ let table: readonly Setting[] | undefined;
 /** Returns the table, which is made at the first call. */
 export function settingsTable(): readonly Setting[] {
   if (table !== undefined) return table;
-  const file = fromBinary(FileDescriptorProtoSchema, fileDescriptors().get('espalier/v1/common.proto')!);
-  const message = file.messageType.find(({ name }) => name === 'RunSettings')!;
+  const file = fromBinary(FileDescriptorProtoSchema, known(fileDescriptors().get('espalier/v1/common.proto')));
+  const message = known(file.messageType.find(({ name }) => name === 'RunSettings'));
   table = message.field.map((field) => settingOf(file, field));
   return table;
 }
 
-export const settingOfName = (name: SettingName): Setting => settingsTable().find((one) => one.name === name)!;
+export const settingOfName = (name: SettingName): Setting => known(settingsTable().find((one) => one.name === name));
 
-export function settingOfField(field: string): Setting | undefined {
+/** @param field the name of a setting's field, such as one that another setting names */
+export const settingOfField = (field: string): Setting => known(findSetting(field));
+
+export function findSetting(field: string): Setting | undefined {
   return settingsTable().find((one) => one.field === field);
+}
+
+function known<T>(found: T | undefined): T {
+  if (found === undefined) throw new TypeError('common.proto does not describe this setting');
+  return found;
 }
 
 function settingOf(file: FileDescriptorProto, field: FieldDescriptorProto): Setting {
@@ -95,7 +103,8 @@ function kindOf({ type, label, name }: FieldDescriptorProto): SettingKind {
 
 /** Returns the words of an enum, without the prefix that all its values share: RECIPE_NUTEPRUNE is nuteprune. */
 function wordsOf(file: FileDescriptorProto, typeName: string): Map<string, number> {
-  const { value: values } = file.enumType.find(({ name }) => typeName === `.${file.package}.${name}`)!;
-  const prefix = values[0]!.name.slice(0, -'UNSPECIFIED'.length);
-  return new Map(values.slice(1).map(({ name, number }) => [name.slice(prefix.length).toLowerCase(), number]));
+  const { value: values } = known(file.enumType.find(({ name }) => typeName === `.${file.package}.${name}`));
+  const [unspecified, ...others] = values;
+  const prefix = known(unspecified).name.slice(0, -'UNSPECIFIED'.length);
+  return new Map(others.map(({ name, number }) => [name.slice(prefix.length).toLowerCase(), number]));
 }

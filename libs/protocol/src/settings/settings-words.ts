@@ -11,7 +11,7 @@ export function allowedWords(setting: Setting): string {
   if (allowed.length > 0) return orOf(allowed);
   if (kind === 'bits') return '0 to 2^64 - 1';
   if (max === undefined) return '';
-  if (divides !== '') return `what divides ${settingOfField(divides)!.flag}`;
+  if (divides !== '') return `what divides ${settingOfField(divides).flag}`;
   const most = mostWords(setting, max);
   const { least, isExcluded } = leastAsked(field, setting);
   if (setting.unit === 'time') return `${timeWords(least)} to ${timeWords(max)}`;
@@ -20,7 +20,7 @@ export function allowedWords(setting: Setting): string {
 }
 
 function mostWords({ atMost, withinPositions, withinModel }: Setting, max: number): string {
-  if (atMost !== '') return settingOfField(atMost)!.flag;
+  if (atMost !== '') return settingOfField(atMost).flag;
   if (withinPositions) return "the model's positions";
   return withinModel ? 'what the model has' : grouped(max);
 }
@@ -45,7 +45,7 @@ export function defaultWords(setting: Setting): string {
   if (setting.kind === 'flag') return 'off';
   const wordsOf = (preset: string): string => shortList(setting, presetDefault(setting, preset));
   const usual = wordsOf(defaultPreset());
-  const others = settingOfField('preset')!.allowed.filter((preset) => wordsOf(preset) !== usual);
+  const others = settingOfField('preset').allowed.filter((preset) => wordsOf(preset) !== usual);
   return [usual, ...others.map((preset) => `${preset}: ${wordsOf(preset)}`)].join('; ');
 }
 

@@ -11,9 +11,9 @@ import {
   type RequestedValues,
   type SettingValues,
 } from './setting-values.js';
-import { allowedWords, defaultWords, givenEngineSettings, settingOfField, settingsPage, settingsTable } from '../index.js';
+import { allowedWords, defaultWords, findSetting, givenEngineSettings, settingOfField, settingsPage, settingsTable } from '../index.js';
 
-const setting = (field: string) => settingOfField(field)!;
+const setting = settingOfField;
 const defaults = Object.fromEntries(
   settingsTable().map((one) => [one.name, defaultOf(one, 'short') ?? (one.atMost === '' ? Math.min(2, one.max ?? 2) : 0)]),
 ) as unknown as SettingValues;
@@ -24,7 +24,7 @@ describe('the table of settings', () => {
     if (one.kind === 'number' || one.kind === 'whole')
       expect([one.min ?? one.above, one.max]).toEqual([expect.any(Number), expect.any(Number)]);
     expect(one.default).not.toBe('');
-    for (const other of [one.atMost, one.divides]) if (other !== '') expect(settingOfField(other)).toBeDefined();
+    for (const other of [one.atMost, one.divides]) if (other !== '') expect(findSetting(other)).toBeDefined();
     if (!one.computed) for (const preset of setting('preset').allowed) expect(() => defaultOf(one, preset)).not.toThrow();
   });
   it('gives no two settings one option of the command line', () => {

@@ -27,15 +27,15 @@ export function registerPull(program: Command): void {
     ['espalier pull --dataset Salesforce/wikitext:wikitext-2-raw-v1:train'],
     ['espalier pull model.Q4_K_M.gguf'],
   );
-  action<{ dataset?: boolean }>(pull, async (context, [text], { dataset = false }) => {
-    const name = hubName(text!, dataset ? 'dataset' : 'model');
-    const isFile = isGgufFile(text!) && !dataset && (name === null || name.plain === undefined || existsSync(text!));
+  action<{ dataset?: boolean }, [string]>(pull, async (context, [text], { dataset = false }) => {
+    const name = hubName(text, dataset ? 'dataset' : 'model');
+    const isFile = isGgufFile(text) && !dataset && (name === null || name.plain === undefined || existsSync(text));
     if (name === null && !isFile)
       throw new CliError('OPTION_INVALID', `${JSON.stringify(text)} is no name of the hub and no GGUF file; org/name is allowed`, {
         field: 'NAME',
         exitCode: ExitCode.usage,
       });
-    const fetched = isFile ? { paths: [absolutePath(text!)] } : await fetchShown(context, name!, 'NAME', true);
+    const fetched = isFile ? { paths: [absolutePath(text)] } : await fetchShown(context, name!, 'NAME', true);
     const [path] = fetched.paths;
     if (!dataset && isGgufFile(path!)) fetched.paths = [await folderOfGgufShown(context, path!, 'NAME')];
     context.output.result(fetched, () => fetched.paths.forEach((one) => context.output.text(one)));

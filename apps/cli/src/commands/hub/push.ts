@@ -40,12 +40,12 @@ export function registerPush(program: Command): void {
     .option('--multiple-of <n>', 'fill MLP and hidden widths up with zeros to a multiple of it', positiveNumber)
     .option('--public', 'anyone may see a new repository');
   examples(push, ['espalier push k3f9 ann/llama-half'], ['espalier push k3f9 ann/llama-half-gguf --format gguf --dtype q8_0 --public']);
-  action<PushOptions>(push, pushRun);
+  action<PushOptions, [string, string]>(push, pushRun);
 }
 
-async function pushRun(context: Context, [runId, text]: string[], options: PushOptions): Promise<void> {
+async function pushRun(context: Context, [runId, text]: [string, string], options: PushOptions): Promise<void> {
   const { connection, output, signal } = context;
-  const name = hubName(text!, 'model');
+  const name = hubName(text, 'model');
   if (name === null || name.revised !== undefined || name.plain !== undefined)
     throw new CliError('OPTION_INVALID', `${JSON.stringify(text)} is no name of a model on the hub; org/name is allowed`, {
       field: 'NAME',
@@ -55,7 +55,7 @@ async function pushRun(context: Context, [runId, text]: string[], options: PushO
   const scratch = await mkdtemp(join(tmpdir(), 'espalier-push-'));
   try {
     const { teacher: teacherMark, format = '', dtype = '', multipleOf = 0 } = options;
-    const request = { runId: runId!, teacherMark, format, dtype, multipleOf };
+    const request = { runId: runId, teacherMark, format, dtype, multipleOf };
     const exported = await exportRun(connection, request, (share, waitingFor) => line.update(share / 3, waitingFor), signal);
     const place = { folder: join(scratch, 'export'), old: undefined };
     const written = await downloadExport(connection, {
@@ -66,12 +66,12 @@ async function pushRun(context: Context, [runId, text]: string[], options: PushO
       findServer: () => context.findServer(),
       onNews: (news) => line.note(connectionWords(news)),
     });
-    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId! });
+    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId });
     const files: PushedFile[] = written.files
       .filter((file) => file.name !== CARD)
       .map((file) => ({ path: file.name, file: join(place.folder, file.name) }));
-    files.push({ path: CARD, text: cardOf(run!, exported, written) });
-    const title = `Espalier: run ${run!.runId}, step ${exported.step}`;
+    files.push({ path: CARD, text: cardOf(run, exported, written) });
+    const title = `Espalier: run ${run.runId}, step ${exported.step}`;
     const onProgress = (share: number): void => line.update((2 + share) / 3);
     const onWait = (words: string): void => line.note(words);
     const pushed = await withHub('NAME', () =>

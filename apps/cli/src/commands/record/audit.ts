@@ -39,14 +39,14 @@ export function registerAudit(program: Command): void {
     ['espalier audit export k3f9 --out k3f9.audit.tar'],
     ['espalier audit export k3f9 --sign lab-key.pem --out k3f9.audit.tar'],
   );
-  action<ExportOptions>(exporting, async ({ connection, output, signal }, [runId], options) => {
+  action<ExportOptions, [string]>(exporting, async ({ connection, output, signal }, [runId], options) => {
     const key = options.sign === undefined ? undefined : await readPrivateKey(options.sign);
     const { isAuditBundle } = await import('#audit'); // loaded only when needed
     await requireFilePlace(options.out, { option: '--out', force: options.force === true, what: 'an audit bundle', isOurs: isAuditBundle });
     const responses = connection.stream(
       connection.history,
       connection.history.exportAudit,
-      { runId: runId!, includeSnapshots: options.snapshots ?? false },
+      { runId: runId, includeSnapshots: options.snapshots ?? false },
       signal,
     );
     const chunks = (async function* () {
@@ -68,12 +68,12 @@ export function registerAudit(program: Command): void {
     .option('--public-key <key>', 'require this signature: a PEM file or 64 hex digits')
     .option('--instructions', 'also which teacher instructed from which step on, and why');
   examples(check, ['espalier audit check k3f9.audit.tar'], ['espalier audit check k3f9.audit.tar --public-key lab.pem']);
-  action<{ publicKey?: string; instructions?: boolean }>(
+  action<{ publicKey?: string; instructions?: boolean }, [string]>(
     check,
     async (context, [file], { publicKey, instructions = false }) => {
       const { checkAuditBundle, publicKeyHex } = await import('#audit'); // loaded only when needed
       const key = publicKey === undefined ? {} : { publicKey: await readKey(publicKey, publicKeyHex) };
-      const report = await namedFile('file', checkAuditBundle(file!, { ...key, signal: context.signal }));
+      const report = await namedFile('file', checkAuditBundle(file, { ...key, signal: context.signal }));
       context.output.result(report, () => printBundle(context, visibleMessage(report), instructions));
       return report.ok ? ExitCode.ok : ExitCode.failed;
     },

@@ -21,7 +21,7 @@ export function registerCheck(program: Command): void {
     )
     .option('--digest <digest>', 'the digest that it must have (4 or more digits of it)');
   examples(check, ['espalier check pruned/'], ['espalier check pruned.gguf --digest 3fa9c1']);
-  action<{ digest?: string }>(
+  action<{ digest?: string }, [string]>(
     check,
     async ({ output, signal }, [path], { digest }) => {
       const wanted = digest?.toLowerCase();
@@ -30,7 +30,7 @@ export function registerCheck(program: Command): void {
           field: '--digest',
           exitCode: ExitCode.usage,
         });
-      const report = await namedFile('path', checkExport(path!, signal));
+      const report = await namedFile('path', checkExport(path, signal));
       const isOther = wanted !== undefined && !report.digest.startsWith(wanted);
       const ok = report.ok && !isOther;
       output.result({ ...report, ok }, () => {

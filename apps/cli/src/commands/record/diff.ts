@@ -13,13 +13,13 @@ export function registerDiff(program: Command): void {
     .description('Compares two runs: settings, metrics, sparsity of each layer, and which heads and units only one of them keeps.')
     .option('--units', 'name the units that differ, not only how many');
   examples(diff, ['espalier diff k3f9 m2qa'], ['espalier diff k3f9 m2qa --units']);
-  action<{ units?: boolean }>(diff, async (context, [leftRunId, rightRunId], options) => {
+  action<{ units?: boolean }, [string, string]>(diff, async (context, [leftRunId, rightRunId], options) => {
     const { connection, output } = context;
     const response = await connection.call(connection.runs, connection.runs.compareRuns, {
-      leftRunId: leftRunId!,
-      rightRunId: rightRunId!,
+      leftRunId: leftRunId,
+      rightRunId: rightRunId,
     });
-    output.result(response, () => printDiff(context, response, leftRunId!, rightRunId!, options.units === true));
+    output.result(response, () => printDiff(context, response, leftRunId, rightRunId, options.units === true));
   });
 }
 

@@ -37,35 +37,38 @@ function registerTeachers(program: Command): void {
     .option('--inherited', "also those of the run's ancestors, up to the fork")
     .option('--discarded', 'also those whose state was thrown away');
   examples(teachers, ['espalier teachers k3f9'], ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7']);
-  action<{ abandoned?: boolean; inherited?: boolean; discarded?: boolean }>(teachers, async ({ connection, output }, [runId], options) => {
-    const request = {
-      runId: runId!,
-      includeAbandoned: options.abandoned ?? false,
-      includeInherited: options.inherited ?? false,
-      includeDiscarded: options.discarded ?? false,
-    };
-    const response = await connection.call(connection.artifacts, connection.artifacts.listTeachers, request);
-    output.result(response, () => {
-      if (response.teachers.length === 0) output.line('no teachers yet: the first one is made at the first snapshot mark');
-      output.table(
-        ['TEACHER', 'STEP', 'EXPECTED', 'HARD', 'STATE', 'SIZE', 'SNAPSHOTTED', ''],
-        response.teachers.map((teacher) => [
-          `#${teacher.mark}`,
-          String(teacher.step),
-          percent(teacher.expectedSparsity, 2),
-          percent(teacher.hardSparsity, 2),
-          shortDigest(teacher.stateDigest),
-          bytes(teacher.bytes),
-          when(teacher.snapshottedAt),
-          [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : '', teacher.discarded ? 'thrown away' : '']
-            .filter(Boolean)
-            .join(', '),
-        ]),
-        [0, 1, 2, 3, 5],
-        { SNAPSHOTTED: 3, SIZE: 2, HARD: 1, '': 'wrap' },
-      );
-    });
-  });
+  action<{ abandoned?: boolean; inherited?: boolean; discarded?: boolean }, [string]>(
+    teachers,
+    async ({ connection, output }, [runId], options) => {
+      const request = {
+        runId: runId,
+        includeAbandoned: options.abandoned ?? false,
+        includeInherited: options.inherited ?? false,
+        includeDiscarded: options.discarded ?? false,
+      };
+      const response = await connection.call(connection.artifacts, connection.artifacts.listTeachers, request);
+      output.result(response, () => {
+        if (response.teachers.length === 0) output.line('no teachers yet: the first one is made at the first snapshot mark');
+        output.table(
+          ['TEACHER', 'STEP', 'EXPECTED', 'HARD', 'STATE', 'SIZE', 'SNAPSHOTTED', ''],
+          response.teachers.map((teacher) => [
+            `#${teacher.mark}`,
+            String(teacher.step),
+            percent(teacher.expectedSparsity, 2),
+            percent(teacher.hardSparsity, 2),
+            shortDigest(teacher.stateDigest),
+            bytes(teacher.bytes),
+            when(teacher.snapshottedAt),
+            [teacher.abandoned ? 'abandoned' : '', teacher.inherited ? `of ${teacher.runId}` : '', teacher.discarded ? 'thrown away' : '']
+              .filter(Boolean)
+              .join(', '),
+          ]),
+          [0, 1, 2, 3, 5],
+          { SNAPSHOTTED: 3, SIZE: 2, HARD: 1, '': 'wrap' },
+        );
+      });
+    },
+  );
 }
 
 interface HistoryOptions {
@@ -108,7 +111,7 @@ function registerHistory(program: Command): void {
     checkHistoryOptions(runId, options);
     if (options.follow) return followHistory(context, runId ?? '', options);
     const events: v1.HistoryEvent[] = [];
-    for await (const event of readHistory(context, runId!, options)) {
+    for await (const event of readHistory(context, runId ?? '', options)) {
       if (context.output.json) events.push(event);
       else printEvent(context, event, options);
     }
@@ -215,15 +218,15 @@ function registerLineage(program: Command): void {
     .summary('where a run comes from and what was forked from it')
     .description('Shows the family of a run: its ancestors and all forks, as a tree.');
   examples(lineage, ['espalier lineage k3f9']);
-  action(lineage, async (context, [runId]) => {
+  action(lineage, async (context, [runId]: [string]) => {
     const { connection, output } = context;
-    const response = await connection.call(connection.runs, connection.runs.getLineage, { runId: runId! });
+    const response = await connection.call(connection.runs, connection.runs.getLineage, { runId: runId });
     output.result(response, () => {
       const branches = branchesOf(response.tree, output.terminal.unicode);
       for (const [index, node] of response.tree.entries()) {
+        const branch = branches[index] ?? '';
         const origin = node.depth === 0 ? '' : `forked at step ${node.forkedAtStep}, `;
         const self = node.runId === response.runId ? output.style('bold', node.runId) : node.runId;
-        const branch = branches[index]!;
         const name = node.name === '' ? '' : `${node.name}  `;
         const reached = `${percent(node.hardSparsity)} of ${targetWithBudget(targetsOf(node), 1)}`;
         const words = `${name}${origin}${node.evaluating ? EVALUATING : statusWord(node.status)}, ${reached}`;

@@ -69,7 +69,7 @@ async function verifyRun({ connection, output, signal }: Context, [runId]: strin
       throw new CliError('OPTION_REQUIRED', `--${name} is for --replay: give both`, { field: `--${name}`, exitCode: ExitCode.usage });
   const range = typeof options.replay === 'object' ? options.replay : {};
   const request: v1.VerifyRunRequest = {
-    runId: runId!,
+    runId: runId ?? '',
     replay: options.replay !== undefined,
     fromStep: range.from,
     toStep: range.to,

@@ -72,7 +72,7 @@ export function registerBench(program: Command): void {
     if (misplaced !== undefined) throw usage(`--${misplaced} belongs to --table`);
     if (runId === undefined) throw usage('a run is needed, or --table with --model');
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-    const { budget } = run!;
+    const { budget } = run;
     const measured = budget?.speed;
     const sequences = options.batch ?? measured?.batch ?? 1;
     const line = new ShareLine(output, 'measuring');

@@ -20,7 +20,7 @@ interface Row {
 
 export async function showClosings({ connection, output, signal }: Context, runId: string, options: ClosingsOptions): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  const all = run!.layers.map((_, layer) => layer);
+  const all = run.layers.map((_, layer) => layer);
   const layers = options.layers === undefined ? all : [...new Set(options.layers)];
   const unknown = layers.find((layer) => layer >= all.length);
   if (unknown !== undefined)

@@ -98,7 +98,7 @@ export function registerEvaluate(program: Command): void {
     if (options.data !== undefined) options.data = await new HubFiles(context).text(options.data);
     if (options.closings === true) {
       const { layer: layers, teacher, data: dataPath = '', textColumn = '', window = 0, tokens } = options;
-      return showClosings(context, runId!, { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window, tokens } });
+      return showClosings(context, runId ?? '', { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window, tokens } });
     }
     const { model } = options;
     const subjects = model === undefined ? subjectsOf(options) : [subjectOf({ modelPath: await new HubFiles(context).model(model) })];
@@ -208,19 +208,23 @@ async function byPerplexity(
   } finally {
     line.end();
   }
-  const [only] = evaluations;
-  output.result(evaluations.length === 1 ? only : evaluations, () => {
-    if (evaluations.length > 1) return printTable(output, evaluations, '');
-    const { metric, value, n, convention } = measured(only!);
-    const model = subjects[0]!.modelPath === '' ? `${subjectWords(only!)}, step ${only!.step}` : pathWords(subjects[0]!.modelPath);
-    const numerics = only!.numericsFingerprint === '' ? '' : ', on other numerics than the training';
+  const [only, ...others] = evaluations;
+  output.result(others.length === 0 ? only : evaluations, () => {
+    if (only === undefined || others.length > 0) return printTable(output, evaluations, '');
+    const { metric, value, n, convention } = measured(only);
+    const model = modelWords(subjects) || `${subjectWords(only)}, step ${only.step}`;
+    const numerics = only.numericsFingerprint === '' ? '' : ', on other numerics than the training';
     output.text(`${metric} ${output.style('bold', decimal(value))} ` + `(${model}, ${convention}, over ${count(n)}${numerics})`);
   });
 }
 
+/** The model that is evaluated without a run, or ''. */
+const modelWords = ([subject]: Subject[]): string =>
+  subject === undefined || subject.modelPath === '' ? '' : pathWords(subject.modelPath);
+
 async function byTasks(context: Context, runId: string, subjects: Subject[], options: EvaluateOptions): Promise<void> {
   const { connection, output, signal } = context;
-  const { samples } = options;
+  const { samples, tasks = [], taskData = '' } = options;
   if (samples !== undefined)
     await requireFilePlace(samples, {
       option: '--samples',
@@ -240,8 +244,8 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
       const request = {
         runId,
         ...subject,
-        tasks: options.tasks!.map((name) => (/\.ya?ml$/.test(name) ? resolve(name) : name)),
-        taskDataPath: options.taskData!,
+        tasks: tasks.map((name) => (/\.ya?ml$/.test(name) ? resolve(name) : name)),
+        taskDataPath: taskData,
         limit: options.limit ?? 0,
         computeDtype: options.compute ?? '',
       };
@@ -252,9 +256,9 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
   }
   if (samples !== undefined) {
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId }); // the run may be given by its name
-    await writeFileWhole(samples, samplesOf(connection, run!.runId, evaluations, signal));
+    await writeFileWhole(samples, samplesOf(connection, run.runId, evaluations, signal));
   }
-  output.result(evaluations, () => printTable(output, evaluations, options.model === undefined ? '' : pathWords(subjects[0]!.modelPath)));
+  output.result(evaluations, () => printTable(output, evaluations, modelWords(subjects)));
 }
 
 /** Returns a function that estimates the remaining time in words, once enough is done to tell. */
@@ -293,5 +297,5 @@ function printTable(output: Output, evaluations: v1.Evaluation[], model: string)
     [...subjects.map((_, index) => index + 2), subjects.length + 2],
     { CONVENTION: subjects.length > 1 ? 2 : 'wrap', N: 1 },
   );
-  if (subjects.length === 1) output.text(model || `${subjects[0]}, step ${evaluations[0]!.step}`);
+  if (subjects.length === 1) output.text(model || `${subjects[0]}, step ${evaluations[0]?.step}`);
 }

@@ -70,7 +70,7 @@ export function registerExport(program: Command): void {
     ['espalier export k3f9 --dtype q4_k_m --out pruned.gguf', "by llama.cpp's quantizer, where it is installed"],
     ['espalier export k3f9 --teacher 20 --format hf --dtype f16 --multiple-of 64 --out pruned-20/'],
   );
-  action<ExportOptions>(exporting, (context, [runId], options) => exportInto(context, runId!, options));
+  action<ExportOptions, [string]>(exporting, (context, [runId], options) => exportInto(context, runId, options));
 }
 
 /** Exports, downloads and prints the result. */

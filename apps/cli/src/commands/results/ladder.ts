@@ -71,11 +71,11 @@ export function registerLadder(program: Command): void {
     ['espalier ladder k3f9 --every 5 --max-perplexity 6.5 --export pruned.gguf'],
     ['espalier ladder k3f9 --target-params 1M,1.5M,2M', 'one model for each budget'],
   );
-  action<LadderOptions>(ladder, async (context, [runId], options) => {
+  action<LadderOptions, [string]>(ladder, async (context, [runId], options) => {
     const { output, signal } = context;
     requireSense(options);
     const force = options.force === true;
-    const { candidates, chosen, missing } = await climb(context, runId!, options, signal);
+    const { candidates, chosen, missing } = await climb(context, runId, options, signal);
     if (options.export === undefined || chosen === undefined) {
       output.result({ candidates: shown(candidates, chosen), missing }, () => writeLadder(output, candidates, options, chosen, missing));
       return;
@@ -83,7 +83,7 @@ export function registerLadder(program: Command): void {
     if (!output.json) writeLadder(output, candidates, options, chosen, missing);
     const format = options.format === undefined ? {} : { format: options.format };
     const teacher = typeof chosen.mark === 'number' ? { teacher: chosen.mark } : {};
-    await exportInto(context, runId!, { out: options.export, ...teacher, proof: true, force, ...format });
+    await exportInto(context, runId, { out: options.export, ...teacher, proof: true, force, ...format });
   });
 }
 
@@ -105,8 +105,9 @@ function requireSense(options: LadderOptions): void {
   if (every === 0) throw wrong('--every 0 would leave nothing: a whole number of 1 or more is allowed', '--every');
   if (mark !== undefined && maxPerplexity !== undefined) throw wrong('--choose and --max-perplexity both choose: give one', '--choose');
   const aims = aimsOf(options);
-  if (mark !== undefined && aims.length > 0)
-    throw wrong(`--choose and ${aimOption(aims[0]!)} both say which models are wanted: give one`, '--choose');
+  const [aim] = aims;
+  if (mark !== undefined && aim !== undefined)
+    throw wrong(`--choose and ${aimOption(aim)} both say which models are wanted: give one`, '--choose');
   if (out !== undefined && mark === undefined && maxPerplexity === undefined && aims.length !== 1)
     throw wrong('--export needs a choice: give --choose MARK, --max-perplexity P or one budget, e.g. --target-params 1.5M', '--export');
 }
@@ -244,7 +245,7 @@ async function climb(
 }
 
 const runOf = async (connection: Connection, runId: string): Promise<v1.Run> =>
-  (await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined })).run!;
+  (await connection.call(connection.runs, connection.runs.getRun, { runId, atRevision: undefined })).run;
 
 function choose(
   candidates: readonly Candidate[],

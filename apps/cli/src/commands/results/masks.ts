@@ -40,9 +40,9 @@ export function registerMasks(program: Command): void {
     ['espalier masks k3f9 --layer 3', 'the gates of the layer that closed and opened, state by state'],
     ['espalier masks k3f9 --step 400 --layer 3', 'the closed gates of the layer after 400 steps'],
   );
-  action<MasksOptions>(masks, async (context, [runId], options) => {
+  action<MasksOptions, [string]>(masks, async (context, [runId], options) => {
     const { connection, output } = context;
-    const request = requestOf(runId!, options, output.json);
+    const request = requestOf(runId, options, output.json);
     const response = await connection.call(connection.history, connection.history.queryMasks, request);
     output.result(response, () => {
       if (response.steps.length === 0) output.line('no masks are recorded there yet: they come with recorded states');
@@ -97,7 +97,7 @@ function lastOpen(series: v1.MaskSeries | undefined): string {
 }
 
 function lastShare(series: v1.MaskSeries | undefined): string {
-  return series === undefined || series.size === 0 ? '' : percent(series.open.at(-1)! / series.size, 0);
+  return series === undefined || series.size === 0 ? '' : percent((series.open.at(-1) ?? 0) / series.size, 0);
 }
 
 /** Draws one character for each state: full where all gates are open, a dot where all are closed. */
@@ -105,7 +105,7 @@ function map(series: v1.MaskSeries | undefined, unicode: boolean): string {
   const heights = unicode ? '▁▂▃▄▅▆▇█' : '12345678';
   if (series === undefined) return '';
   const [none, least] = [unicode ? '·' : '.', heights.length];
-  return series.open.map((open) => (open === 0 ? none : heights[Math.ceil((least * open) / series.size) - 1]!)).join('');
+  return series.open.map((open) => (open === 0 ? none : heights.charAt(Math.ceil((least * open) / series.size) - 1))).join('');
 }
 
 function printMaps({ output }: Context, response: v1.QueryMasksResponse): void {
@@ -121,14 +121,13 @@ function printMaps({ output }: Context, response: v1.QueryMasksResponse): void {
   output.table(['LAYER', 'HEADS', 'OVER TIME', 'UNITS', '', 'OVER TIME'], rows, [0, 1, 3, 4]);
   const hidden = response.series.find(kindIs(MASK_KIND_HIDDEN));
   if (hidden !== undefined) output.line(`hidden units: ${lastOpen(hidden)}, ${lastShare(hidden)}  ${map(hidden, unicode)}`);
-  const [first, last] = [response.steps[0]!, response.steps.at(-1)!];
   const states = howMany(response.downsampled ? response.totalPoints : response.steps.length, 'recorded state');
   const shown = response.downsampled ? `${response.steps.length} of ${states}` : states;
-  output.line(output.style('dim', `from left to right: ${shown}, steps ${first} to ${last}`));
+  output.line(output.style('dim', `from left to right: ${shown}, steps ${response.steps[0]} to ${response.steps.at(-1)}`));
 }
 
 function printState({ output }: Context, response: v1.QueryMasksResponse, { layer }: MasksOptions): void {
-  output.line(`after ${howMany(response.steps.at(-1)!, 'step')}`);
+  output.line(`after ${howMany(response.steps.at(-1) ?? 0n, 'step')}`);
   if (layer === undefined) {
     const rows = [...layersOf(response)].map(([index, { heads, units }]) => [
       String(index),
@@ -171,20 +170,19 @@ function printChanges({ output }: Context, response: v1.QueryMasksResponse): voi
 function sampled(series: v1.MaskSeries): v1.MaskSeries {
   const { open } = series;
   if (open.length <= 2 * MAP_POINTS) return series;
-  const most = 2 * MAP_POINTS;
-  return { ...series, open: Array.from({ length: most }, (_, index) => open[Math.round((index * (open.length - 1)) / (most - 1))]!) };
+  const wanted = Array.from({ length: 2 * MAP_POINTS }, (_, index) => Math.round((index * (open.length - 1)) / (2 * MAP_POINTS - 1)));
+  return { ...series, open: wanted.map((at) => open[at] ?? 0) };
 }
 
 const kindWord = (kind: v1.MaskKind): string => (kind === MASK_KIND_HEADS ? 'heads' : kind === MASK_KIND_UNITS ? 'units' : 'hidden units');
 
 /** Writes rising numbers as ranges: "3, 7-12, 40". */
 function ranges(numbers: readonly number[]): string {
-  const parts: string[] = [];
-  for (let at = 0; at < numbers.length; at += 1) {
-    const first = numbers[at]!;
-    while (numbers[at + 1] === numbers[at]! + 1) at += 1;
-    const last = numbers[at]!;
-    parts.push(first === last ? String(first) : `${first}-${last}`);
+  const parts: { first: number; last: number }[] = [];
+  for (const number of numbers) {
+    const part = parts.at(-1);
+    if (part?.last === number - 1) part.last = number;
+    else parts.push({ first: number, last: number });
   }
-  return parts.join(', ');
+  return parts.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(', ');
 }

@@ -51,13 +51,13 @@ export function registerMetrics(program: Command): void {
     ['espalier metrics k3f9 --export tensorboard --out logs/k3f9/events.out.tfevents.k3f9', 'then: tensorboard --logdir logs'],
     ['espalier metrics k3f9 --export mlflow --out mlruns', 'then: mlflow ui --backend-store-uri mlruns'],
   );
-  action<MetricsOptions>(metrics, async (context, [runId], options) => {
+  action<MetricsOptions, [string]>(metrics, async (context, [runId], options) => {
     checkExportOptions(options);
-    if (options.export === 'mlflow') return exportToMlflow(context, runId!, options);
-    if (options.export !== undefined) return exportMetrics(context, runId!, options.export, options);
+    if (options.export === 'mlflow') return exportToMlflow(context, runId, options);
+    if (options.export !== undefined) return exportMetrics(context, runId, options.export, options);
     const { connection, output } = context;
     const response = await connection.call(connection.history, connection.history.queryMetrics, {
-      runId: runId!,
+      runId: runId,
       fromStep: options.fromStep,
       toStep: options.toStep,
       includeAbandoned: options.abandoned ?? false,
@@ -138,9 +138,9 @@ async function exportToMlflow({ connection, output, signal }: Context, runId: st
     throw new CliError('OPTION_REQUIRED', 'mlflow is a folder: name it with --out', { field: '--out', exitCode: ExitCode.usage });
   }
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  const place = await findMlflowPlace(out, run!.runId, force === true);
-  const responses = connection.stream(connection.history, connection.history.exportMetrics, { runId: run!.runId, format: 'jsonl' }, signal);
-  const steps = await writeMlflowRun(place, run!, linesOf(responses));
+  const place = await findMlflowPlace(out, run.runId, force === true);
+  const responses = connection.stream(connection.history, connection.history.exportMetrics, { runId: run.runId, format: 'jsonl' }, signal);
+  const steps = await writeMlflowRun(place, run, linesOf(responses));
   output.result({ folder: place.run, steps, format: 'mlflow' }, () => output.line(`${place.run}, ${howMany(steps, 'step')}`));
 }
 
@@ -149,7 +149,7 @@ async function* linesOf(responses: AsyncIterable<v1.ExportMetricsResponse>): Asy
   let rest = '';
   for await (const { chunk } of responses) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
-    rest = lines.pop()!;
+    rest = lines.pop() ?? '';
     yield* lines;
   }
 }

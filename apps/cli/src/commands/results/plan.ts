@@ -17,6 +17,7 @@ import { action, examples } from '../command.js';
 import { addStartOptions, fileOfFork, startingPoint, startOfFork, type StartingPoint } from '../runs/fork.js';
 import { LAUNCH_TIMEOUT_MS } from '../runs/launch.js';
 import { lostTeachersNote } from '../runs/lost-teachers.js';
+import type { Whole } from '../../connection/connection.js';
 
 export function registerPlan(program: Command): void {
   const plan = program
@@ -49,7 +50,7 @@ export function registerPlan(program: Command): void {
       const asked = parentRunId === undefined ? await launchToPlan(context, options) : await forkToPlan(context, parentRunId, options);
       const request = v1.PlanRunRequest.fromPartial({ ...asked, forDevice: options.forDevice ?? '' });
       const response = await connection.call(connection.runs, connection.runs.planRun, request, LAUNCH_TIMEOUT_MS);
-      const settings = request.settings!;
+      const { settings = v1.RunSettings.create() } = request;
       const parent = parentRunId === undefined ? undefined : await runOf(context, parentRunId);
       output.result(response, () =>
         parent === undefined
@@ -57,7 +58,7 @@ export function registerPlan(program: Command): void {
           : printPlanOfFork(context, response, parent),
       );
       if (!output.json) printWarnings(output, response.warnings, plan); // the JSON has them
-      return fits(response.memory!) ? ExitCode.ok : ExitCode.failed;
+      return fits(response.memory) ? ExitCode.ok : ExitCode.failed;
     },
     { isVerdict: true },
   );
@@ -96,11 +97,11 @@ async function forkToPlan({ connection, output }: Context, parentRunId: string, 
 }
 
 const runOf = async ({ connection }: Context, runId: string): Promise<v1.Run> =>
-  (await connection.call(connection.runs, connection.runs.getRun, { runId })).run!;
+  (await connection.call(connection.runs, connection.runs.getRun, { runId })).run;
 
-function printPlanOfFork(context: Context, response: v1.PlanRunResponse, parent: v1.Run): void {
+function printPlanOfFork(context: Context, response: Whole<v1.PlanRunResponse>, parent: v1.Run): void {
   const { settings, forkedAtStep = 0n } = response;
-  const end = (settings?.totalSteps ?? 0) + (settings?.recoverSteps ?? 0);
+  const end = (settings.totalSteps ?? 0) + (settings.recoverSteps ?? 0);
   const steps = howMany(end - Number(forkedAtStep), 'step');
   context.output.text(`a fork of ${parent.runId} at step ${count(forkedAtStep)}: ${steps} to train, up to step ${count(end)}`);
   printPlan(context, response, changedRemarks(parent.settings));
@@ -119,27 +120,34 @@ function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.
 const LORA = v1.RecoverWeights.RECOVER_WEIGHTS_LORA;
 
 /** Names the options that would make a run fit. */
-function changeText({ memory, settings, card, forkedAtStep }: v1.PlanRunResponse): string {
-  const { change } = memory!;
+function changeText({ memory, settings, card, forkedAtStep }: Whole<v1.PlanRunResponse>): string {
+  const { change } = memory;
   if (forkedAtStep !== undefined) return 'it does not fit, and a fork keeps the batch and the length of its parent';
   if (change === undefined) return 'it does not fit, and neither shorter sequences nor recovery by LoRA would';
   const options = [
-    ...(change.checkpointActivations && settings?.checkpointActivations !== true ? ['--checkpoint-activations'] : []),
-    ...(change.streamWeights && settings?.streamWeights !== true ? ['--stream-weights'] : []),
-    ...(change.microShards === settings?.microShards ? [] : [`--micro-shards ${change.microShards}`]),
-    ...(change.sequenceLength === settings?.sequenceLength ? [] : [`--sequence-length ${change.sequenceLength}`]),
-    ...(change.recoverWeights === LORA && settings?.recoverWeights !== LORA ? ['--recover-weights lora'] : []),
+    ...(change.checkpointActivations && !settings.checkpointActivations ? ['--checkpoint-activations'] : []),
+    ...(change.streamWeights && !settings.streamWeights ? ['--stream-weights'] : []),
+    ...(change.microShards === settings.microShards ? [] : [`--micro-shards ${change.microShards}`]),
+    ...(change.sequenceLength === settings.sequenceLength ? [] : [`--sequence-length ${change.sequenceLength}`]),
+    ...(change.recoverWeights === LORA && settings.recoverWeights !== LORA ? ['--recover-weights lora'] : []),
   ];
   const time = card?.changeSeconds === undefined ? '' : `, for about ${duration(card.changeSeconds)}`;
   return `it does not fit: ${bytes(change.totalBytes)} would${time}, with ${options.join(' ')}`;
 }
 
 /** Words for the duration of the steps or, with a time, for the steps that fit it. */
-function estimateWords({ settings, stepsToChoose, estimatedSeconds, estimatedSteps, estimatedByRunId, card }: v1.PlanRunResponse): string {
+function estimateWords({
+  settings,
+  stepsToChoose,
+  estimatedSeconds,
+  estimatedSteps,
+  estimatedByRunId,
+  card,
+}: Whole<v1.PlanRunResponse>): string {
   if (stepsToChoose) {
     const most = `at most about ${count(estimatedSteps ?? 0n)} at the speed of run ${estimatedByRunId}`;
     const known = card === undefined && estimatedSteps !== undefined ? most : 'their number is not known yet';
-    return `as many steps as fit ${timeWords(settings?.time ?? 0)}, measured at the run's start: ${known}`;
+    return `as many steps as fit ${timeWords(settings.time ?? 0)}, measured at the run's start: ${known}`;
   }
   if (card?.seconds !== undefined) {
     const peak = `${decimal(card.peakFlops / 1e12, 1)} TFLOP/s`;
@@ -149,10 +157,9 @@ function estimateWords({ settings, stepsToChoose, estimatedSeconds, estimatedSte
   return `about ${duration(estimatedSeconds)}, at the speed of run ${estimatedByRunId}`;
 }
 
-function printPlan(context: Context, response: v1.PlanRunResponse, remark: Remark): void {
-  const { settings, parameterCount, prunableParameterCount, hiddenSize, memory, disk } = response;
+function printPlan(context: Context, response: Whole<v1.PlanRunResponse>, remark: Remark): void {
+  const { settings, parameterCount, prunableParameterCount, hiddenSize, memory: m, disk } = response;
   const { output } = context;
-  const m = memory!;
   output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable, hidden size ${hiddenSize}`);
   printSettings(context, settings, remark);
   output.line();

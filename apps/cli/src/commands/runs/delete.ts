@@ -41,7 +41,8 @@ export function registerDelete(program: Command): void {
       return 0;
     }
     if (options.yes !== true) await confirm(question(runs), 'nothing was thrown away');
-    return runIds.length === 1 ? deleteOne(context, runs[0]!, options) : deleteAll(context, runs, options);
+    const [first] = runs;
+    return runIds.length === 1 && first !== undefined ? deleteOne(context, first, options) : deleteAll(context, runs, options);
   });
 }
 
@@ -53,14 +54,14 @@ async function namedRuns({ connection }: Context, runIds: string[], options: Del
   const runs: v1.Run[] = [];
   for (const runId of new Set(runIds)) {
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-    if (run!.runId !== runId) {
-      throw new CliError('OPTION_INVALID', `deleting can't be undone, so it takes a whole id: ${run!.runId}${named(run!)} is meant`, {
+    if (run.runId !== runId) {
+      throw new CliError('OPTION_INVALID', `deleting can't be undone, so it takes a whole id: ${run.runId}${named(run)} is meant`, {
         field: 'run_id',
         exitCode: ExitCode.usage,
-        hint: `espalier delete ${run!.runId}`,
+        hint: `espalier delete ${run.runId}`,
       });
     }
-    runs.push(run!);
+    runs.push(run);
   }
   return runs;
 }
@@ -79,9 +80,9 @@ const isFilter = ({ status, tag, where }: DeleteOptions): boolean => [status, ta
 const named = ({ name }: v1.Run): string => (name === '' ? '' : ` (${name})`);
 
 function question(runs: v1.Run[]): string {
-  const [first] = runs;
-  if (runs.length === 1)
-    return `delete run ${first!.runId}${named(first!)}, ${statusWord(first!.status)} at step ${first!.step}? This can't be undone.`;
+  const [first, ...others] = runs;
+  if (first !== undefined && others.length === 0)
+    return `delete run ${first.runId}${named(first)}, ${statusWord(first.status)} at step ${first.step}? This can't be undone.`;
   const shown = runs.slice(0, SHOWN).map((run) => `${run.runId}${named(run)}, ${statusWord(run.status)}`);
   const more = runs.length - shown.length;
   return `delete ${runs.length} runs: ${shown.join('; ')}${more > 0 ? ` and ${more} more` : ''}? This can't be undone.`;

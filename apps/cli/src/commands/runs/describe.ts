@@ -17,9 +17,9 @@ export function registerDescribing(program: Command): void {
     )
     .allowUnknownOption(); // so that -TAG is not taken for an option
   examples(tag, ['espalier tag k3f9 +baseline -draft'], ['espalier runs --tag baseline']);
-  action(tag, async (context, [runId, ...changes]) => {
+  action(tag, async (context, [runId, ...changes]: [string, ...string[]]) => {
     const { addTags, removeTags } = tagChanges(changes);
-    await describe(context, { runId: runId!, addTags, removeTags }, ({ tags }) =>
+    await describe(context, { runId: runId, addTags, removeTags }, ({ tags }) =>
       tags.length === 0 ? 'no tags' : `tags: ${tags.join(', ')}`,
     );
   });
@@ -31,8 +31,8 @@ export function registerDescribing(program: Command): void {
     .summary('say something about a run')
     .description('Puts a note on a run, in the place of the one before; the history keeps that one too.');
   examples(note, ['espalier note k3f9 "twice the mask rate: teachers come too fast"']);
-  action(note, (context, [runId, text]) =>
-    describe(context, { runId: runId!, note: text! }, (run) => (run.note === '' ? 'no note' : `note: ${run.note}`)),
+  action(note, (context, [runId, text]: [string, string]) =>
+    describe(context, { runId: runId, note: text }, (run) => (run.note === '' ? 'no note' : `note: ${run.note}`)),
   );
 
   const rename = program
@@ -42,8 +42,8 @@ export function registerDescribing(program: Command): void {
     .summary('give a run another name')
     .description('Gives a run another name. Its id stays, and so do the names that its history was recorded with.');
   examples(rename, ['espalier rename k3f9 baseline']);
-  action(rename, (context, [runId, name]) =>
-    describe(context, { runId: runId!, name: name! }, (run) => (run.name === '' ? 'no name' : `name: ${run.name}`)),
+  action(rename, (context, [runId, name]: [string, string]) =>
+    describe(context, { runId: runId, name: name }, (run) => (run.name === '' ? 'no name' : `name: ${run.name}`)),
   );
 }
 
@@ -53,7 +53,7 @@ async function describe(
   words: (run: v1.Run) => string,
 ): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.describeRun, v1.DescribeRunRequest.fromPartial(request));
-  output.result(run, () => output.indented(`${run!.runId}  `, run!.runId.length + 2, words(run!)));
+  output.result(run, () => output.indented(`${run.runId}  `, run.runId.length + 2, words(run)));
 }
 
 function tagChanges(changes: string[]): { addTags: string[]; removeTags: string[] } {

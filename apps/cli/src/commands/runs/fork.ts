@@ -87,29 +87,29 @@ export function registerFork(program: Command): void {
     ['espalier fork k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
     ['espalier fork k3f9 --last --recipe distill --watch'],
   );
-  action<ForkOptions>(fork, async (context, [parentRunId], options) => {
+  action<ForkOptions, [string]>(fork, async (context, [parentRunId], options) => {
     const { connection, output } = context;
-    const from = startOfFork(parentRunId!, options);
+    const from = startOfFork(parentRunId, options);
     const file = await fileOfFork(options);
     const data = dataChoice(options, file);
     const request = v1.ForkRunRequest.fromPartial({
       requestId: options.requestId ?? randomUUID(),
       ...labelsOf(options, file),
-      parentRunId: parentRunId!,
+      parentRunId: parentRunId,
       from,
       data: Object.keys(data).length === 0 ? undefined : await new HubFiles(context).source(dataSource(data)),
       settings: settingsOf(options, file.settings),
     });
-    const note = await lostTeachersNote(connection, parentRunId!, from);
+    const note = await lostTeachersNote(connection, parentRunId, from);
     if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
     const response = await connection.call(connection.runs, connection.runs.forkRun, request, LAUNCH_TIMEOUT_MS);
     if (!output.json) {
-      printLaunched(context, response.run!, response.alreadyLaunched);
-      output.line(`forked from ${response.run!.parentRunId} at step ${response.run!.forkedAtStep}`);
-      output.text(evaluatedOn(response.run!, data));
+      printLaunched(context, response.run, response.alreadyLaunched);
+      output.line(`forked from ${response.run.parentRunId} at step ${response.run.forkedAtStep}`);
+      output.text(evaluatedOn(response.run, data));
     }
     printWarnings(output, response.warnings, fork);
-    return endOfLaunch(context, response.run!, options);
+    return endOfLaunch(context, response.run, options);
   });
 }
 

@@ -74,9 +74,9 @@ export function registerLaunch(program: Command): void {
     });
     const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
     // The run is recorded, so its id is printed first. With --json the result is one object, so the run is printed once it is prepared.
-    if (!output.json) printLaunched(context, response.run!, response.alreadyLaunched);
+    if (!output.json) printLaunched(context, response.run, response.alreadyLaunched);
     printWarnings(output, response.warnings, launch);
-    return endOfLaunch(context, response.run!, options);
+    return endOfLaunch(context, response.run, options);
   });
 }
 

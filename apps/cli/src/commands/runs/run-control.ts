@@ -38,7 +38,7 @@ function registerWatch(program: Command): void {
     .option('--after-revision <n>', 'only events after that revision', bigNumber)
     .option('--follow', 'stay when the run has ended');
   examples(watch, ['espalier watch k3f9'], ['espalier watch k3f9 --json | jq .run.expected_sparsity']);
-  action<{ afterRevision?: bigint; follow?: boolean }>(watch, (context, [run], options) => watchToEnd(context, run!, options));
+  action<{ afterRevision?: bigint; follow?: boolean }, [string]>(watch, (context, [run], options) => watchToEnd(context, run, options));
 }
 
 function registerPause(program: Command): void {
@@ -49,10 +49,10 @@ function registerPause(program: Command): void {
     .description('Stops a run at the next step; its state is recorded, and `resume` goes on from exactly there.');
   pause.option('--no-wait', 'do not wait until it stands still');
   examples(pause, ['espalier pause k3f9']);
-  action<{ wait: boolean }>(pause, async (context, [runId], { wait }) => {
+  action<{ wait: boolean }, [string]>(pause, async (context, [runId], { wait }) => {
     const { connection, output } = context;
-    const response = await connection.call(connection.runs, connection.runs.pauseRun, { runId: runId! }, STEER_TIMEOUT_MS);
-    const run = wait ? await standingStill(context, response.run!) : response.run!;
+    const response = await connection.call(connection.runs, connection.runs.pauseRun, { runId: runId }, STEER_TIMEOUT_MS);
+    const run = wait ? await standingStill(context, response.run) : response.run;
     const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED;
     output.result(run, () => {
       const next = isPaused ? `; go on with: espalier resume ${run.runId}` : hasEnded(run) ? '' : '; it pauses after this step';
@@ -99,32 +99,35 @@ function registerResume(program: Command): void {
     .option('-y, --yes', 'do not ask before the end of a run that has ended is given up')
     .option('-w, --watch', 'stay and show the progress');
   examples(resume, ['espalier resume k3f9 --watch'], ['espalier resume k3f9 --from-teacher 20', 'rewind to 20% sparsity']);
-  action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean; yes?: boolean }>(resume, async (context, [runId], options) => {
-    const { connection, output } = context;
-    const from = startingPoint({ ...options, last: false });
-    if (from !== undefined && options.yes !== true) await confirmRewind(context, runId!, options);
-    const request = { runId: runId!, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
-    const note = await lostTeachersNote(connection, runId!, from);
-    if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
-    const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
-    if (!options.watch || !output.json) {
-      const isQueued = run!.status === v1.RunStatus.RUN_STATUS_QUEUED;
-      const when = isQueued ? ` when an engine takes it; what it waits for: espalier show ${run!.runId}` : '';
-      output.result(run, () => output.text(`${run!.runId} goes on from step ${run!.step} (${statusWord(run!.status)})${when}`));
-    }
-    return options.watch ? watchToEnd(context, run!.runId) : 0;
-  });
+  action<StartingPoint & { acceptOtherNumerics?: boolean; watch?: boolean; yes?: boolean }, [string]>(
+    resume,
+    async (context, [runId], options) => {
+      const { connection, output } = context;
+      const from = startingPoint({ ...options, last: false });
+      if (from !== undefined && options.yes !== true) await confirmRewind(context, runId, options);
+      const request = { runId: runId, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
+      const note = await lostTeachersNote(connection, runId, from);
+      if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
+      const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
+      if (!options.watch || !output.json) {
+        const isQueued = run.status === v1.RunStatus.RUN_STATUS_QUEUED;
+        const when = isQueued ? ` when an engine takes it; what it waits for: espalier show ${run.runId}` : '';
+        output.result(run, () => output.text(`${run.runId} goes on from step ${run.step} (${statusWord(run.status)})${when}`));
+      }
+      return options.watch ? watchToEnd(context, run.runId) : 0;
+    },
+  );
 }
 
 /** Asks before a rewind of a run that has ended. Its last state is not a teacher, so after the rewind no run can go on from that state. */
 async function confirmRewind({ connection }: Context, runId: string, { fromTeacher, fromState }: StartingPoint): Promise<void> {
   const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-  if (!hasEnded(run) || run!.stateDigest === '') return;
-  if (fromTeacher !== undefined && fromTeacher > run!.teacherCount) return; // the server refuses a teacher that is not there
+  if (!hasEnded(run) || run.stateDigest === '') return;
+  if (fromTeacher !== undefined && fromTeacher > run.teacherCount) return; // the server refuses a teacher that is not there
   const start = fromTeacher === undefined ? `--from-state ${fromState}` : `--from-teacher ${fromTeacher}`;
   await confirm(
-    `rewind run ${run!.runId}, ${statusWord(run!.status)} at step ${run!.step}? Its last state can't be exported, resumed or forked any ` +
-      `more. A fork trains from there too, and leaves this run as it is: espalier fork ${run!.runId} ${start}.`,
+    `rewind run ${run.runId}, ${statusWord(run.status)} at step ${run.step}? Its last state can't be exported, resumed or forked any ` +
+      `more. A fork trains from there too, and leaves this run as it is: espalier fork ${run.runId} ${start}.`,
     'the run is as it was',
   );
 }
@@ -141,11 +144,11 @@ function registerCancel(program: Command): void {
     )
     .option('--reason <text>', 'kept in the history');
   examples(cancel, ['espalier cancel k3f9 --reason "wrong corpus"']);
-  action<{ reason?: string }>(cancel, async ({ connection, output }, [runId], { reason = '' }) => {
-    const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId!, reason }, STEER_TIMEOUT_MS);
+  action<{ reason?: string }, [string]>(cancel, async ({ connection, output }, [runId], { reason = '' }) => {
+    const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId, reason }, STEER_TIMEOUT_MS);
     output.result(run, () => {
-      const next = run!.teacherCount > 0 ? `; rewind it with: espalier resume ${run!.runId} --from-teacher N` : '';
-      output.text(`${run!.runId} is ${statusWord(run!.status)} at step ${run!.step}${next}`);
+      const next = run.teacherCount > 0 ? `; rewind it with: espalier resume ${run.runId} --from-teacher N` : '';
+      output.text(`${run.runId} is ${statusWord(run.status)} at step ${run.step}${next}`);
     });
   });
 }

@@ -42,10 +42,10 @@ export function registerShow(program: Command): void {
     ['espalier show k3f9 --yaml > run.yaml; espalier launch --config run.yaml'],
     ['espalier show k3f9 --json'],
   );
-  action<{ yaml?: boolean }>(show, async (context, [runId], options) => {
-    const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId! });
-    if (options.yaml && !context.output.json) context.output.line(runFileOf(run!).trimEnd());
-    else context.output.result(run, () => printRun(context, run!));
+  action<{ yaml?: boolean }, [string]>(show, async (context, [runId], options) => {
+    const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId });
+    if (options.yaml && !context.output.json) context.output.line(runFileOf(run).trimEnd());
+    else context.output.result(run, () => printRun(context, run));
   });
 }
 

@@ -14,7 +14,7 @@ export function problemsOf(engines: readonly v1.Engine[], cores: number): string
   const threads = local.reduce((sum, engine) => sum + engine.threads, 0);
   const tooMany =
     threads > cores
-      ? [`${local.length} engines with ${local[0]!.threads} threads each are more than the ${cores} cores: they slow each other down`]
+      ? [`${local.length} engines with ${local[0]?.threads} threads each are more than the ${cores} cores: they slow each other down`]
       : [];
   const { ENGINE_STATUS_UNREACHABLE, ENGINE_STATUS_ATTACHED_ELSEWHERE } = v1.EngineStatus;
   const unusable = engines.filter(({ status }) => status === ENGINE_STATUS_UNREACHABLE || status === ENGINE_STATUS_ATTACHED_ELSEWHERE);

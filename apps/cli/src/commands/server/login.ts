@@ -237,8 +237,8 @@ export function registerLogins(program: Command): void {
         'in again, unless the provider or the file of --oidc refuses that.',
     );
   examples(end, ['espalier logins end ann']);
-  action(end, async ({ connection, output }, [person]) => {
-    const { actor, ended } = await connection.call(connection.access, connection.access.endLogins, { person: person! });
+  action(end, async ({ connection, output }, [person]: [string]) => {
+    const { actor, ended } = await connection.call(connection.access, connection.access.endLogins, { person: person });
     output.result({ actor, ended }, () => output.line(`${ended} ${ended === 1 ? 'login' : 'logins'} of ${actor} ended`));
   });
 }

@@ -99,7 +99,7 @@ class LogFile {
       return buffer.toString('utf8');
     });
     const lines = `${this.rest}${text ?? ''}`.split('\n');
-    this.rest = lines.pop()!;
+    this.rest = lines.pop() ?? '';
     return lines.filter((line) => line !== '');
   }
 

@@ -52,7 +52,7 @@ export function registerOpen(program: Command): void {
           hint: 'start one with: espalier up --detach',
         });
       }
-      const run = name === undefined ? undefined : (await connection.call(connection.runs, connection.runs.getRun, { runId: name })).run!;
+      const run = name === undefined ? undefined : (await connection.call(connection.runs, connection.runs.getRun, { runId: name })).run;
       const link = dashboardLink(dataFolder, running, run === undefined ? '/' : `/runs/${run.runId}`);
       if (link === null) {
         throw new CliError('DASHBOARD_OFF', 'this server was started with --web off', {

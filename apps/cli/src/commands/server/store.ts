@@ -34,7 +34,7 @@ function registerBackup(store: Command): void {
     .option('--overwrite', 'replace an earlier backup of that name, if the store has all of its events')
     .option('--overwrite-any', 'replace any backup of that name, also a newer one or one of another store');
   examples(backup, ['espalier store backup backups/monday.db']);
-  action<{ overwrite?: boolean; overwriteAny?: boolean }>(
+  action<{ overwrite?: boolean; overwriteAny?: boolean }, [string]>(
     backup,
     async (context, [file], options) => {
       const { dataFolder, output } = context;
@@ -42,7 +42,7 @@ function registerBackup(store: Command): void {
       const { backupEmbeddedEventStore } = await eventStore();
       const overwrite = options.overwriteAny ? 'any' : options.overwrite ? 'earlier' : 'no';
       const report = await namingOverwrite({ BACKUP_FILE_EXISTS: '--overwrite', BACKUP_FILE_NEEDED: '--overwrite-any' }, () =>
-        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite }),
+        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file, overwrite }),
       );
       output.result(report, () =>
         output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
@@ -63,7 +63,7 @@ function registerRestore(store: Command): void {
     )
     .option('--overwrite', 'replace the store that is there');
   examples(restore, ['espalier down'], ['espalier store restore backups/monday.db --overwrite']);
-  action<{ overwrite?: boolean }>(
+  action<{ overwrite?: boolean }, [string]>(
     restore,
     async (context, [file], options) => {
       const { dataFolder, output } = context;
@@ -77,7 +77,7 @@ function registerRestore(store: Command): void {
       }
       const { restoreEmbeddedEventStore } = await eventStore();
       const report = await namingOverwrite({ STORE_EXISTS: '--overwrite' }, () =>
-        restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file!, overwrite: options.overwrite ?? false }),
+        restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file, overwrite: options.overwrite ?? false }),
       );
       output.result(report, () => {
         output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);

@@ -71,14 +71,14 @@ function registerRevoke(token: Command): void {
     .summary('take a token back')
     .description('Takes a token back: from now on it opens nothing. Open calls with it end, and browsers that it let in are logged out.');
   examples(revoke, ['espalier token revoke ci']);
-  action(revoke, async ({ connection, output }, [name]) => {
-    if (name!.startsWith('espalier_'))
+  action(revoke, async ({ connection, output }, [name]: [string]) => {
+    if (name.startsWith('espalier_'))
       throw new CliError('OPTION_INVALID', 'that is a token itself; its name or its id is allowed', {
         field: '<token>',
         exitCode: ExitCode.usage,
         hint: 'its id is the part between the two first underscores; a token in the history of a shell is no longer a secret',
       });
-    const { token: gone } = await connection.call(connection.access, connection.access.revokeToken, { token: name! });
+    const { token: gone } = await connection.call(connection.access, connection.access.revokeToken, { token: name });
     output.result({ token: plainToken(gone!) }, () => output.line(`token ${gone!.name} (${gone!.tokenId}) is revoked`));
   });
 }

@@ -128,7 +128,7 @@ export function registerUp(program: Command): void {
         ? Object.keys(serverOptions(options)).filter((name) => name !== 'listen' || options.listen !== running.listen)
         : [];
       if (unused.length > 0) {
-        const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)!.long).join(', ');
+        const names = unused.map((name) => up.options.find((option) => option.attributeName() === name)?.long).join(', ');
         const hold = unused.length === 1 ? 'holds' : 'hold';
         toStandardError(`a server runs already, with its own options: ${names} ${hold} after \`espalier down\` and another \`up\``);
       }

@@ -11,6 +11,7 @@ import { isStudySvg } from '../../study/plot-frame.js';
 import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../../study/study-detail.js';
 import { studySvg } from '../../study/study-svg.js';
 import { action, examples } from '../command.js';
+import type { Whole } from '../../connection/connection.js';
 
 interface PlotOptions {
   out: string;
@@ -39,13 +40,13 @@ export function registerPlot(study: Command): void {
     ['espalier study plot recipes --out recipes.svg'],
     ['espalier study plot recipes --curve loss --out loss.svg', 'with a band over the seeds'],
   );
-  action<PlotOptions>(plot, async (context, [studyId], { out, measure, curve, force = false }) => {
+  action<PlotOptions, [string]>(plot, async (context, [studyId], { out, measure, curve, force = false }) => {
     if (measure !== undefined && curve !== undefined)
       throw new CliError('OPTIONS_CONFLICT', '--measure is of where runs ended, --curve of their steps: give one', {
         exitCode: ExitCode.usage,
       });
     await requireFilePlace(out, { option: '--out', force, what: 'a drawing of "espalier study"', isOurs: isStudySvg });
-    const detail = await detailOf(context, studyId!);
+    const detail = await detailOf(context, studyId);
     const { svg, about } = curve === undefined ? ofMeasure(detail, measure) : await ofCurve(context, detail, curve);
     await writeFileWhole(out, once(svg));
     context.output.result({ out, ...about }, () => context.output.line(`drawn in ${out}`));
@@ -57,19 +58,19 @@ interface Drawing {
   about: Record<string, unknown>;
 }
 
-function ofMeasure(detail: v1.GetStudyResponse, measure: string | undefined): Drawing {
+function ofMeasure(detail: Whole<v1.GetStudyResponse>, measure: string | undefined): Drawing {
   requireMeasure(detail, measure);
   const { study, groups } = detail;
   const lines = linesOf(groups, measure);
-  if (lines.length === 0) throw nothingToDraw(study!, 'with an evaluation');
+  if (lines.length === 0) throw nothingToDraw(study, 'with an evaluation');
   const name = measure ?? measureNames(groups)[0]!;
   return {
-    svg: studySvg({ title: study!.name, measure: name, lines, intact: intactValue(groups, measure) }),
+    svg: studySvg({ title: study.name, measure: name, lines, intact: intactValue(groups, measure) }),
     about: { measure: name, lines },
   };
 }
 
-async function ofCurve({ connection }: Context, { study, groups, runs }: v1.GetStudyResponse, quantity: string): Promise<Drawing> {
+async function ofCurve({ connection }: Context, { study, groups, runs }: Whole<v1.GetStudyResponse>, quantity: string): Promise<Drawing> {
   const lines: BandLine[] = [];
   let known = new Set<string>();
   for (const [index, group] of groups.entries()) {
@@ -90,8 +91,8 @@ async function ofCurve({ connection }: Context, { study, groups, runs }: v1.GetS
       field: '--curve',
       exitCode: ExitCode.usage,
     });
-  if (lines.length === 0) throw nothingToDraw(study!, 'with recorded steps');
-  return { svg: curvesSvg({ title: study!.name, quantity, lines }), about: { curve: quantity, lines } };
+  if (lines.length === 0) throw nothingToDraw(study, 'with recorded steps');
+  return { svg: curvesSvg({ title: study.name, quantity, lines }), about: { curve: quantity, lines } };
 }
 
 const nothingToDraw = (study: v1.Study, what: string): CliError =>

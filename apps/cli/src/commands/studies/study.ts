@@ -19,6 +19,7 @@ import { intactValue, measureName, measureOf, reachedWords, shareGone, targetWor
 import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../../study/study-detail.js';
 import { registerPlot } from './study-plot.js';
 import { action, examples } from '../command.js';
+import type { Whole } from '../../connection/connection.js';
 
 /** The server checks every run first, and may have to wait for an engine to start. */
 const LAUNCH_TIMEOUT_MS = 600_000;
@@ -48,9 +49,9 @@ function registerLaunch(study: Command): void {
     )
     .option('-w, --watch', 'stay until all its runs have ended');
   examples(launch, ['espalier study launch recipes.yaml --watch']);
-  action<{ watch?: boolean }>(launch, async (context, [path], options) => {
+  action<{ watch?: boolean }, [string]>(launch, async (context, [path], options) => {
     const { connection, output } = context;
-    const file = readStudy(path!, await readYamlText(path!, STUDY_FILE, STUDY_FILE_BYTES_MAX), STUDY_FILE);
+    const file = readStudy(path, await readYamlText(path, STUDY_FILE, STUDY_FILE_BYTES_MAX), STUDY_FILE);
     await fetchNames(context, file.request);
     const response = await connection
       .call(connection.studies, connection.studies.launchStudy, file.request, LAUNCH_TIMEOUT_MS)
@@ -63,9 +64,9 @@ function registerLaunch(study: Command): void {
       return 0;
     }
     if (!output.json) printLaunched(output, response);
-    const detail = await untilEnded(context, launched!.studyId);
+    const detail = await untilEnded(context, launched.studyId);
     output.result(detail, () => printStudy(output, detail, undefined));
-    return detail.study!.runsFailed > 0 ? ExitCode.failed : 0;
+    return detail.study.runsFailed > 0 ? ExitCode.failed : 0;
   });
 }
 
@@ -78,8 +79,7 @@ async function fetchNames(context: Context, { runs }: v1.LaunchStudyRequest): Pr
   }
 }
 
-function printLaunched(output: Output, { study: launched, added }: v1.LaunchStudyResponse): void {
-  const study = launched!;
+function printLaunched(output: Output, { study, added }: Whole<v1.LaunchStudyResponse>): void {
   const has = howMany(study.runs, 'run');
   const what =
     added === study.runs
@@ -91,15 +91,15 @@ function printLaunched(output: Output, { study: launched, added }: v1.LaunchStud
   output.line(`look at it with: espalier study show ${study.studyId}`);
 }
 
-async function untilEnded(context: Context, studyId: string): Promise<v1.GetStudyResponse> {
+async function untilEnded(context: Context, studyId: string): Promise<Whole<v1.GetStudyResponse>> {
   const line = new ShareLine(context.output, 'runs');
   try {
     for (;;) {
       const detail = await detailOf(context, studyId);
       const { study } = detail;
-      const ended = study!.runsCompleted + study!.runsFailed + study!.runsCancelled;
-      line.update(ended / study!.runs, study!.waitingFor, `${ended} of ${study!.runs} have ended`);
-      if (study!.endedAt !== undefined) return detail;
+      const ended = study.runsCompleted + study.runsFailed + study.runsCancelled;
+      line.update(ended / study.runs, study.waitingFor, `${ended} of ${study.runs} have ended`);
+      if (study.endedAt !== undefined) return detail;
       await sleep(LOOK_MS, undefined, { signal: context.signal });
     }
   } catch (error) {
@@ -160,10 +160,10 @@ function registerShow(study: Command): void {
     .option('--csv <file>', 'also as a file with a line for each run', absolutePath)
     .option('--force', 'replace an earlier file there');
   examples(show, ['espalier study show recipes'], ['espalier study show recipes --runs --csv recipes.csv']);
-  action<ShowOptions>(show, async (context, [studyId], { measure, runs = false, csv, force = false }) => {
+  action<ShowOptions, [string]>(show, async (context, [studyId], { measure, runs = false, csv, force = false }) => {
     const { output } = context;
     if (csv !== undefined) await requireFilePlace(csv, { option: '--csv', force, what: 'a table of "espalier study"', isOurs: isStudyCsv });
-    const detail = await detailOf(context, studyId!);
+    const detail = await detailOf(context, studyId);
     requireMeasure(detail, measure);
     if (csv !== undefined) await writeFileWhole(csv, once(studyCsv(detail)));
     output.result(detail, () => {
@@ -174,9 +174,9 @@ function registerShow(study: Command): void {
   });
 }
 
-function printStudy(output: Output, detail: v1.GetStudyResponse, measure: string | undefined): void {
+function printStudy(output: Output, detail: Whole<v1.GetStudyResponse>, measure: string | undefined): void {
   const { study, groups } = detail;
-  const { name, runs, runsCompleted, runsFailed, runsUnderWay, runsWaiting, runsCancelled, waitingFor } = study!;
+  const { name, runs, runsCompleted, runsFailed, runsUnderWay, runsWaiting, runsCancelled, waitingFor } = study;
   const counts = [
     `${runsCompleted} of ${howMany(runs, 'run')} completed`,
     ...(runsUnderWay > 0 ? [`${runsUnderWay} under way`] : []),
@@ -184,8 +184,8 @@ function printStudy(output: Output, detail: v1.GetStudyResponse, measure: string
     ...(runsFailed > 0 ? [`${runsFailed} failed`] : []),
     ...(runsCancelled > 0 ? [`${runsCancelled} cancelled`] : []),
   ];
-  output.line(`${output.style('bold', name)} (${study!.studyId}) is ${statusOf(study!)}: ${counts.join(', ')}`);
-  if (study!.note !== '') output.text(study!.note);
+  output.line(`${output.style('bold', name)} (${study.studyId}) is ${statusOf(study)}: ${counts.join(', ')}`);
+  if (study.note !== '') output.text(study.note);
   if (waitingFor !== '') output.text(`waits: ${waitingFor}`);
   const fields = [...new Set(groups.flatMap(({ settings }) => Object.keys(settings)))];
   const first = groups.map((group) => measureOf(group, measure)).find((one) => one !== undefined);
@@ -212,7 +212,7 @@ function printStudy(output: Output, detail: v1.GetStudyResponse, measure: string
   printRungs(output, detail);
 }
 
-function printRuns(output: Output, { runs }: v1.GetStudyResponse): void {
+function printRuns(output: Output, { runs }: Whole<v1.GetStudyResponse>): void {
   output.table(
     ['RUN', 'VARIANT', 'TARGET', 'SEED', 'STATUS', 'STEP', 'SPARSITY', 'REACHED', 'PERPLEXITY', 'WHY'],
     runs.map(({ variant, settings, run, refusal }) => [
@@ -240,10 +240,10 @@ function registerCancel(study: Command): void {
     .description('Launches no more runs of a study, and cancels those under way. What has completed stays.')
     .option('--reason <text>', 'why, for the record');
   examples(cancel, ['espalier study cancel recipes']);
-  action<{ reason?: string }>(cancel, async ({ connection, output }, [studyId], { reason = '' }) => {
-    const { study: cancelled } = await connection.call(connection.studies, connection.studies.cancelStudy, { studyId: studyId!, reason });
+  action<{ reason?: string }, [string]>(cancel, async ({ connection, output }, [studyId], { reason = '' }) => {
+    const { study: cancelled } = await connection.call(connection.studies, connection.studies.cancelStudy, { studyId: studyId, reason });
     output.result(cancelled, () =>
-      output.line(`study ${cancelled!.name} is cancelled: ${howMany(cancelled!.runsCompleted, 'run')} completed`),
+      output.line(`study ${cancelled.name} is cancelled: ${howMany(cancelled.runsCompleted, 'run')} completed`),
     );
   });
 }

@@ -17,6 +17,7 @@ import {
   type Peer,
   type Refusal,
   type TlsIdentity,
+  hostAndPort,
 } from '#local-access';
 import { EspalierError, TUNNEL_WINDOW_BYTES, v1 } from '#protocol';
 import { Tallies } from '../../monitoring/tallies.js';
@@ -81,10 +82,8 @@ export class Doors {
     });
 
   private options(address: string, protocol: string): DoorOptions {
-    const [, host, port] = /^(.+):(\d+)$/.exec(address)!;
     return {
-      host: host!.replace(/^\[(.*)\]$/, '$1'),
-      port: Number(port),
+      ...hostAndPort(address),
       // With TLS, a browser shows its cookie to no other user's program, since that has no certificate. So tokens tell who calls, and every
       // user may connect.
       admits: this.token === null || this.tls !== null ? () => true : isOwnUserOrRoot,

@@ -10,7 +10,7 @@ import { tokenUpload, type TokenStore } from './training-tokens.js';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
 import type { EndedSegment, TrainingProgress } from './training-progress.js';
 
-export type { EndedSegment, TrainingProgress } from './training-progress.js';
+export type { EndedSegment, TrainedSegment, TrainingProgress } from './training-progress.js';
 
 /** Reading the weights takes as long as the disk needs. */
 const INSPECTION_TIMEOUT_MS = 1_800_000;
@@ -144,8 +144,9 @@ export class EngineClient extends EngineCalls {
     for await (const { steps, segments, end, calibratedShare } of messages) {
       if (calibratedShare > 0) yield { kind: 'calibrated', share: calibratedShare };
       let first = 0;
-      for (const outcome of segments) {
-        const next = steps.findIndex(({ step }, index) => index >= first && step >= required(outcome.state, 'SegmentOutcome.state').step);
+      for (const segment of segments) {
+        const outcome = { ...segment, state: required(segment.state, 'SegmentOutcome.state') };
+        const next = steps.findIndex(({ step }, index) => index >= first && step >= outcome.state.step);
         const last = next === -1 ? steps.length : next;
         if (last > first) yield { kind: 'steps', steps: steps.slice(first, last) };
         first = last;

@@ -1,6 +1,6 @@
 // Puts together answers of an engine that come in several messages.
 import { type engineV1, EspalierError } from '#protocol';
-import type { EndedSegment } from './engine-client.js';
+import type { EndedSegment, TrainedSegment } from './engine-client.js';
 
 /** A larger state is in slices, which are never sent with the training. */
 const STATE_BYTES_MAX = 2 ** 31;
@@ -11,11 +11,11 @@ const STATE_BYTES_MAX = 2 ** 31;
  */
 export async function stateOf(
   messages: AsyncIterator<engineV1.TrainResponse>,
-  { state, stateFile, stateBytes, partSums, slices }: engineV1.SegmentOutcome,
+  { state, stateFile, stateBytes, partSums, slices }: TrainedSegment,
   asked: string,
 ): Promise<EndedSegment['state']> {
   if (stateFile !== '') {
-    const expected = `${asked}-${required(state, 'SegmentOutcome.state').step}`;
+    const expected = `${asked}-${state.step}`;
     if (asked === '' || stateFile !== expected)
       throw new EspalierError('ENGINE_FAILED', `the engine named ${JSON.stringify(stateFile)} as the file of a state, which is another`);
     return { file: stateFile };

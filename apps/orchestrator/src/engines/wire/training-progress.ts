@@ -18,8 +18,11 @@ export interface StateUnderWay {
   arrival: Promise<Arrived>;
 }
 
+/** An engine's report of a segment that it has trained. The client refuses one without a state. */
+export type TrainedSegment = engineV1.SegmentOutcome & { state: engineV1.StateSummary };
+
 export interface EndedSegment {
-  outcome: engineV1.SegmentOutcome;
+  outcome: TrainedSegment;
   /**
    * The state as bytes, in a file whose name begins with the given prefix, or on its way from the engine to the store. null where the state
    * was not asked for, or the engine holds it.

@@ -38,15 +38,12 @@ export interface SpeedTable {
 export const atHidden = <T extends Time>(times: readonly T[], { model }: SpeedTable): T[] =>
   times.filter((time) => (time.hidden ?? model.hidden_size) === model.hidden_size);
 
-/** The seconds at a width, on straight lines between the measured points and from zero seconds at width 0. */
-function secondsAt(times: readonly Time[], width: number): number {
-  const points = [{ width: 0, seconds: 0 }, ...times];
-  const after = Math.max(
-    1,
-    points.findIndex((point) => point.width! >= width),
-  );
-  const [low, high] = [points[after - 1]!, points[after]!];
-  return low.seconds + ((high.seconds - low.seconds) * (width - low.width!)) / (high.width! - low.width!);
+/** The seconds at a width, on straight lines between the measured points and from zero seconds at width 0. `times` rise in width. */
+function secondsAt(times: readonly TimeByWidth[], width: number): number {
+  const high = times.find((time) => time.width >= width) ?? times[0];
+  if (high === undefined) return 0;
+  const low = times.findLast((time) => time.width < high.width) ?? { width: 0, seconds: 0 };
+  return low.seconds + ((high.seconds - low.seconds) * (width - low.width)) / (high.width - low.width);
 }
 
 /**
@@ -75,15 +72,21 @@ function rising(points: { width: number; seconds: number }[]): { width: number; 
 function wideShare(times: readonly Time[], table: SpeedTable, otherwise: number): number {
   const { hidden_size: all } = table.model;
   const [full] = atHidden(times, table).sort((left, right) => (right.width ?? 0) - (left.width ?? 0));
-  const fewer = times.filter((time) => time.hidden !== undefined && time.hidden < all && time.width === full!.width);
-  if (fewer.length === 0 || full!.seconds === 0) return otherwise;
-  const shares = fewer.map((time) => (1 - time.seconds / full!.seconds) / (1 - time.hidden! / all));
+  if (full === undefined || full.seconds === 0) return otherwise;
+  const shares = times.flatMap(({ width, hidden = all, seconds }) =>
+    hidden < all && width === full.width ? [(1 - seconds / full.seconds) / (1 - hidden / all)] : [],
+  );
+  if (shares.length === 0) return otherwise;
   return Math.min(1, Math.max(0, shares.reduce((sum, share) => sum + share, 0) / shares.length));
 }
 
 /** The smallest share of a pass that a kind of part costs. It is above 0, so that no division by a cost fails. */
 const LEAST_SHARE = 1e-6;
 
+interface Part {
+  times: readonly TimeByWidth[];
+  wideOtherwise: number;
+}
 interface Kind {
   wide: number;
   alone: number;
@@ -91,19 +94,22 @@ interface Kind {
 }
 
 /** The cost of parts that grow with one width, such as all products of a layer's heads. */
-function kindOf(parts: { times: readonly Time[]; wideOtherwise: number }[], rest: readonly Time[], full: number, table: SpeedTable): Kind {
-  const measured = parts.map(({ times }) => atHidden(times, table).sort((left, right) => left.width! - right.width!));
-  const widths = [...new Set(measured.flat().map(({ width }) => width!))].sort((left, right) => left - right);
+function kindOf(parts: Part[], rest: readonly Time[], full: number, table: SpeedTable): Kind {
+  const measured = parts.map(({ times, wideOtherwise }) => ({
+    times: atHidden(times, table).sort((left, right) => left.width - right.width),
+    wide: wideShare(times, table, wideOtherwise),
+  }));
+  const widths = [...new Set(measured.flatMap(({ times }) => times.map(({ width }) => width)))].sort((left, right) => left - right);
   const [block] = atHidden(rest, table);
-  const isFree = (block?.seconds ?? 0) + measured.reduce((sum, times) => sum + secondsAt(times, full), 0) === 0;
+  const isFree = (block?.seconds ?? 0) + measured.reduce((sum, { times }) => sum + secondsAt(times, full), 0) === 0;
   const least = isFree ? LEAST_SHARE * passSeconds(table) : 0;
   const points = widths.map((width) => ({
     width,
-    seconds: (block?.seconds ?? 0) + measured.reduce((sum, times) => sum + secondsAt(times, width), 0) + (least * width) / full,
+    seconds: (block?.seconds ?? 0) + measured.reduce((sum, { times }) => sum + secondsAt(times, width), 0) + (least * width) / full,
   }));
   const curve = rising(points);
-  const all = curve.at(-1)!.seconds;
-  const ends = parts.map(({ times, wideOtherwise }, index) => secondsAt(measured[index]!, full) * wideShare(times, table, wideOtherwise));
+  const all = Math.max(...curve.map(({ seconds }) => seconds));
+  const ends = measured.map(({ times, wide }) => secondsAt(times, full) * wide);
   const wideAll = Math.min(all, ends.reduce((sum, one) => sum + one, 0) + (block?.seconds ?? 0) * wideShare(rest, table, 1));
   return {
     wide: wideAll / full,
@@ -115,15 +121,16 @@ function kindOf(parts: { times: readonly Time[]; wideOtherwise: number }[], rest
 /** The seconds of one pass of the intact model, as the sum over its parts. */
 export function passSeconds(table: SpeedTable): number {
   const { model, by_heads: byHeads, by_kv_heads: byKv, by_units: byUnits, layer, fixed } = table;
-  const full = (times: readonly Time[]): number =>
-    atHidden(times, table).reduce((last, time) => ((time.width ?? 0) >= (last.width ?? 0) ? time : last)).seconds;
   const parts = [byHeads.q, byHeads.attention, byHeads.o, byKv.kv, byUnits.gate_up, byUnits.down, layer.attention, layer.mlp];
-  return model.layers * parts.reduce((sum, times) => sum + full(times), 0) + full(fixed);
+  return model.layers * parts.reduce((sum, times) => sum + fullSeconds(times, table), 0) + fullSeconds(fixed, table);
 }
+
+const fullSeconds = (times: readonly Time[], table: SpeedTable): number =>
+  atHidden(times, table).reduce((last, time) => ((time.width ?? 0) >= (last.width ?? 0) ? time : last)).seconds;
 
 export function secondsCost(table: SpeedTable): Cost {
   const { model, by_heads: byHeads, by_kv_heads: byKv, by_units: byUnits, layer, fixed } = table;
-  const product = (times: readonly Time[]) => ({ times, wideOtherwise: 1 });
+  const product = (times: readonly TimeByWidth[]): Part => ({ times, wideOtherwise: 1 });
   const heads = kindOf(
     [product(byHeads.q), product(byHeads.o), { times: byHeads.attention, wideOtherwise: 0 }],
     layer.attention,
@@ -132,12 +139,12 @@ export function secondsCost(table: SpeedTable): Cost {
   );
   const kv = kindOf([product(byKv.kv)], [], model.kv_heads, table);
   const units = kindOf([product(byUnits.gate_up), product(byUnits.down)], layer.mlp, model.units, table);
-  const [rest] = atHidden(fixed, table);
-  const restWide = rest!.seconds * wideShare(fixed, table, 1);
+  const rest = fullSeconds(fixed, table);
+  const restWide = rest * wideShare(fixed, table, 1);
   const of = (name: 'wide' | 'alone', others: number): PartCosts => ({ head: heads[name], unit: units[name], kv: kv[name], rest: others });
   return {
     wide: of('wide', restWide),
-    alone: of('alone', rest!.seconds - restWide),
+    alone: of('alone', rest - restWide),
     curves: { head: heads.curve, unit: units.curve, kv: kv.curve },
   };
 }

@@ -4,7 +4,7 @@ import { LOSS_NAMES, LOSSES } from '#comparison';
 import { loraLearningRate } from '../../pruning-run/method/sparsity-schedule.js';
 import type { SegmentRows } from '../../views/projection/metrics-reader.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
-import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../../views/projection/metrics-codec.js';
+import { METRIC_COLUMNS, numberAt, ROW_DOUBLES } from '../../views/projection/metrics-codec.js';
 
 type RunFacts = Pick<PruningRunState, 'model' | 'settings'>;
 type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity' | 'recordedAtMs'>;
@@ -19,7 +19,7 @@ interface Quantity {
 const column = (name: (typeof METRIC_COLUMNS)[number]): number => METRIC_COLUMNS.indexOf(name);
 const stored = (name: string, field: (typeof METRIC_COLUMNS)[number], unit = '1'): Quantity => {
   const offset = column(field);
-  return { name, unit, of: () => (rows, at) => rows[at + offset]! };
+  return { name, unit, of: () => (rows, at) => numberAt(rows, at + offset) };
 };
 const SECONDS = column('seconds');
 
@@ -45,7 +45,7 @@ export const QUANTITIES: readonly Quantity[] = [
     of:
       ({ settings }) =>
       (rows, at) =>
-        loraLearningRate(settings, rows[at]!),
+        loraLearningRate(settings, numberAt(rows, at)),
   },
   { name: 'tokens_per_second', unit: 'tokens/s', of: tokensPerSecond },
   stored('lambda1', 'lambda1'),
@@ -57,16 +57,21 @@ export const QUANTITIES: readonly Quantity[] = [
 
 function tokensPerSecond({ settings }: RunFacts): ValueOf {
   const tokens = settings.batchSize * settings.sequenceLength;
-  return (rows, at) => (rows[at + SECONDS]! > 0 ? tokens / rows[at + SECONDS]! : NaN);
+  return (rows, at) => {
+    const seconds = numberAt(rows, at + SECONDS);
+    return seconds > 0 ? tokens / seconds : NaN;
+  };
 }
 
-/**
- * The numbers of a point: steps, last step, seconds, and the time when the last step was recorded. Then for each quantity the lowest value,
- * the sum, the number, and the highest value.
- */
-const HEAD = 4;
+/** A point sums up several things: first its steps, their seconds and the times when they were recorded, then each quantity. */
+const STEPS = 0;
+const SECONDS_OF_STEPS = 1;
+const RECORDED_AT = 2;
+const FIRST_QUANTITY = 3;
+/** The numbers that sum up the values of one thing: the lowest value, the sum, the number of values, the highest value. */
 const EACH = 4;
-const WIDTH = HEAD + EACH * QUANTITIES.length;
+const WIDTH = EACH * (FIRST_QUANTITY + QUANTITIES.length);
+const NOTHING = [Infinity, 0, 0, -Infinity];
 
 export class CurvePoints {
   private data = new Float64Array(0);
@@ -79,26 +84,18 @@ export class CurvePoints {
   /** Adds the wanted steps of a segment. Steps must come in order, but the steps of one point may come in several calls. */
   add(run: RunFacts, segment: Segment, isWanted: (step: number) => boolean): void {
     const { rows, recordedAtMs } = segment;
-    const values = QUANTITIES.map(({ of }) => of(run, segment));
-    for (let row = 0; row < rowCount(rows); row += 1) {
-      const from = row * ROW_DOUBLES;
-      const step = rows[from]!;
+    const quantities = QUANTITIES.map(({ of }) => of(run, segment));
+    for (let from = 0; from < rows.length; from += ROW_DOUBLES) {
+      const step = numberAt(rows, from);
       if (!isWanted(step)) continue;
       const at = this.pointOf(step);
-      const { data } = this;
-      data[at]! += 1;
-      data[at + 1] = Math.max(data[at + 1]!, step);
-      data[at + 2]! += rows[from + SECONDS]!;
-      data[at + 3] = Math.max(data[at + 3]!, recordedAtMs / 1000);
-      for (let index = 0; index < values.length; index += 1) {
-        const value = values[index]!(rows, from);
-        if (Number.isNaN(value)) continue;
-        const place = at + HEAD + EACH * index;
-        data[place] = Math.min(data[place]!, value);
-        data[place + 1]! += value;
-        data[place + 2]! += 1;
-        data[place + 3] = Math.max(data[place + 3]!, value);
-      }
+      this.join(at + EACH * STEPS, step);
+      this.join(at + EACH * SECONDS_OF_STEPS, numberAt(rows, from + SECONDS));
+      this.join(at + EACH * RECORDED_AT, recordedAtMs / 1000);
+      quantities.forEach((valueOf, index) => {
+        const value = valueOf(rows, from);
+        if (!Number.isNaN(value)) this.join(at + EACH * (FIRST_QUANTITY + index), value);
+      });
     }
   }
 
@@ -106,21 +103,11 @@ export class CurvePoints {
   widened(stepsPerPoint: number, fromStep: number, toStep: number): CurvePoints {
     const wide = new CurvePoints(stepsPerPoint);
     for (let point = 0; point < this.length; point += 1) {
-      const from = point * WIDTH;
+      const [, , steps, last] = this.summed(point, STEPS);
       const step = (this.first + point) * this.stepsPerPoint;
-      if (this.data[from] === 0 || this.data[from + 1]! < fromStep || step > toStep) continue;
+      if (steps === 0 || last < fromStep || step > toStep) continue;
       const at = wide.pointOf(step);
-      const { data } = wide;
-      data[at]! += this.data[from]!;
-      data[at + 1] = Math.max(data[at + 1]!, this.data[from + 1]!);
-      data[at + 2]! += this.data[from + 2]!;
-      data[at + 3] = Math.max(data[at + 3]!, this.data[from + 3]!);
-      for (let offset = HEAD; offset < WIDTH; offset += EACH) {
-        data[at + offset] = Math.min(data[at + offset]!, this.data[from + offset]!);
-        data[at + offset + 1]! += this.data[from + offset + 1]!;
-        data[at + offset + 2]! += this.data[from + offset + 2]!;
-        data[at + offset + 3] = Math.max(data[at + offset + 3]!, this.data[from + offset + 3]!);
-      }
+      for (let thing = 0; thing < WIDTH / EACH; thing += 1) wide.join(at + EACH * thing, ...this.summed(point, thing));
     }
     return wide;
   }
@@ -133,24 +120,41 @@ export class CurvePoints {
     totalSteps: number;
     values(quantity: number): Record<'lowest' | 'mean' | 'highest', number[]>;
   } {
-    const places = Array.from({ length: this.length }, (_, point) => point * WIDTH).filter((at) => this.data[at]! > 0);
-    const all = (offset: number): number[] => places.map((at) => this.data[at + offset]!);
-    const seconds = all(2);
+    const points = Array.from({ length: this.length }, (_, point) => point).filter((point) => this.summed(point, STEPS)[2] > 0);
+    const all = (thing: number) => points.map((point) => this.summed(point, thing));
+    const seconds = all(SECONDS_OF_STEPS).map(([, sum]) => sum);
     return {
-      steps: all(1),
+      steps: all(STEPS).map(([, , , last]) => last),
       seconds,
-      endedAt: endTimes(all(3), seconds),
-      totalSteps: all(0).reduce((sum, one) => sum + one, 0),
+      endedAt: endTimes(
+        all(RECORDED_AT).map(([, , , last]) => last),
+        seconds,
+      ),
+      totalSteps: all(STEPS).reduce((total, [, , steps]) => total + steps, 0),
       values: (quantity) => {
-        const offset = HEAD + EACH * quantity;
-        const known = (at: number, value: number): number => (this.data[at + offset + 2]! > 0 ? value : NaN);
+        const values = all(FIRST_QUANTITY + quantity);
         return {
-          lowest: places.map((at) => known(at, this.data[at + offset]!)),
-          mean: places.map((at) => known(at, this.data[at + offset + 1]! / this.data[at + offset + 2]!)),
-          highest: places.map((at) => known(at, this.data[at + offset + 3]!)),
+          lowest: values.map(([lowest, , number]) => (number > 0 ? lowest : NaN)),
+          mean: values.map(([, sum, number]) => (number > 0 ? sum / number : NaN)),
+          highest: values.map(([, , number, highest]) => (number > 0 ? highest : NaN)),
         };
       },
     };
+  }
+
+  /** Joins summed values of one thing to those at this place. A single value is its own sum. */
+  private join(at: number, lowest: number, sum = lowest, number = 1, highest = lowest): void {
+    const { data } = this;
+    data[at] = Math.min(numberAt(data, at), lowest);
+    data[at + 1] = numberAt(data, at + 1) + sum;
+    data[at + 2] = numberAt(data, at + 2) + number;
+    data[at + 3] = Math.max(numberAt(data, at + 3), highest);
+  }
+
+  private summed(point: number, thing: number): [lowest: number, sum: number, number: number, highest: number] {
+    const at = point * WIDTH + EACH * thing;
+    const { data } = this;
+    return [numberAt(data, at), numberAt(data, at + 1), numberAt(data, at + 2), numberAt(data, at + 3)];
   }
 
   private pointOf(step: number): number {
@@ -169,17 +173,20 @@ export class CurvePoints {
       larger.set(this.data);
       this.data = larger;
     }
-    for (let offset = HEAD; offset < WIDTH; offset += EACH) {
-      this.data[at + offset] = Infinity;
-      this.data[at + offset + 3] = -Infinity;
-    }
+    for (let offset = 0; offset < WIDTH; offset += EACH) this.data.set(NOTHING, at + offset);
     this.length += 1;
   }
 }
 
 /** The times when points ended. Several segments may be recorded at one time, so a point ends no later than the next one begins. */
 function endTimes(recordedAt: readonly number[], seconds: readonly number[]): number[] {
-  const times = [...recordedAt];
-  for (let at = times.length - 2; at >= 0; at -= 1) times[at] = Math.min(times[at]!, times[at + 1]! - seconds[at + 1]!);
-  return times;
+  let nextBegins = Infinity;
+  const ends = recordedAt.map((recorded, at) => ({ recorded, taken: seconds[at] ?? 0 })).toReversed();
+  return ends
+    .map(({ recorded, taken }) => {
+      const end = Math.min(recorded, nextBegins);
+      nextBegins = end - taken;
+      return end;
+    })
+    .toReversed();
 }

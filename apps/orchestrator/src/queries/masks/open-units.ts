@@ -1,5 +1,5 @@
 // Tells which heads, units and hidden units are open, by the recorded masks.
-import type { Gates } from '#audit';
+import { gatesIn, type Gates } from '#audit';
 import type { ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 
 export interface OpenUnits {
@@ -12,10 +12,9 @@ export interface OpenUnits {
 export function unitsOfGates({ layers, hiddenSize }: Pick<ModelIdentity, 'layers' | 'hiddenSize'>, gates: Gates): OpenUnits {
   let first = 0;
   const next = (size: number): Set<number> => {
-    const open = new Set<number>();
-    for (let gate = 0; gate < size; gate++) if (gates[(first + gate) >> 3]! & (1 << ((first + gate) & 7))) open.add(gate);
+    const from = first;
     first += size;
-    return open;
+    return new Set(Array.from(gatesIn(gates, from, first), (gate) => gate - from));
   };
   return { heads: layers.map(({ heads }) => next(heads)), units: layers.map(({ units }) => next(units)), hidden: next(hiddenSize) };
 }

@@ -148,19 +148,19 @@ class SeriesOf {
   /** @returns the number of changes that were noted */
   add(step: number, open: Gates, changed: Gates | null): number {
     const { first, size } = this.span;
-    const inGroup = new Uint32Array(Math.max(this.groups, 1));
-    let count = 0;
-    for (let gate = 0; gate < size; gate += 1) {
-      if (!has(open, first + gate)) continue;
-      count += 1;
-      inGroup[Math.floor((gate * this.groups) / size)]! += 1;
-    }
-    this.open.push(count);
-    if (this.groups > 0) this.shares.push(Buffer.from(Array.from(inGroup, (opened, group) => this.share(opened, group))));
+    const gates = new Set(gatesIn(open, first, first + size));
+    this.open.push(gates.size);
+    const inGroups = new Array<number>(this.groups).fill(0);
+    if (this.groups > 0)
+      for (const gate of gates) {
+        const group = Math.floor(((gate - first) * this.groups) / size);
+        inGroups[group] = (inGroups[group] ?? 0) + 1;
+      }
+    if (this.groups > 0) this.shares.push(Buffer.from(inGroups.map((opened, group) => this.share(opened, group))));
     if (!this.request.includeChanges || changed === null) return 0;
     const change: v1.MaskChange = { step: BigInt(step), closed: [], opened: [] };
     for (const gate of gatesIn(changed, first, first + size)) {
-      (has(open, gate) ? change.opened : change.closed).push(gate - first);
+      (gates.has(gate) ? change.opened : change.closed).push(gate - first);
     }
     const noted = change.closed.length + change.opened.length;
     if (noted > 0) this.changes.push(change);
@@ -180,5 +180,3 @@ class SeriesOf {
     return { kind, layer, size, open: this.open, groups: this.groups, groupOpen: Buffer.concat(this.shares), changes: this.changes };
   }
 }
-
-const has = (gates: Gates, gate: number): boolean => (gates[gate >> 3]! & (1 << (gate & 7))) !== 0;

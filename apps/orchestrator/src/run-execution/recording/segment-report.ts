@@ -1,5 +1,5 @@
 // Turns the engine's report of a segment into the form that is recorded. All functions are pure.
-import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest } from '#audit';
+import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest, gatesIn } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
 import type { ExportSize, ModelIdentity, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
 import {
@@ -46,7 +46,7 @@ export function trainedSegment(
 ): TrainedSegment {
   const stepsDone = Number(outcome.stepsDone);
   const fact = stateFact(run.model, outcome, plan.firstStep + stepsDone);
-  const { openUnits } = required(outcome.state, 'SegmentOutcome.state');
+  const { openUnits } = outcome.state;
   if (steps.length !== stepsDone || steps.some((one, index) => one.step !== plan.firstStep + index)) {
     throw new EspalierError('ENGINE_FAILED', `the engine did ${stepsDone} steps from ${plan.firstStep} on and reported ${steps.length}`);
   }
@@ -114,11 +114,9 @@ export function stateFact(
 export function kvHeadsOpen(layers: ModelIdentity['layers'], kvHeads: number, gates: Uint8Array): number[] {
   let first = 0;
   return layers.map(({ heads }) => {
-    const read = new Set<number>();
-    for (let head = 0; head < heads; head++)
-      if (gates[(first + head) >> 3]! & (1 << ((first + head) & 7))) read.add(Math.floor(head / (heads / kvHeads)));
+    const from = first;
     first += heads;
-    return read.size;
+    return new Set(Array.from(gatesIn(gates, from, first), (gate) => Math.floor((gate - from) / (heads / kvHeads)))).size;
   });
 }
 

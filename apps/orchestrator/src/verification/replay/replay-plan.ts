@@ -61,6 +61,9 @@ function segmentOf(
   revision: number,
 ): ReplaySegment {
   const { firstStep, state, metricsRevision } = event.data;
+  const { engine } = run;
+  if (engine === null) throw new TypeError(`no engine was attached before event ${revision}`);
+  const { numericsFingerprint, backend: device, threads, engineName } = engine;
   return {
     revision,
     firstStep,
@@ -71,10 +74,10 @@ function segmentOf(
     losses: lossesAt(run.settings, firstStep),
     ...stepTargets(run.settings, firstStep, state.step),
     settings: run.settings,
-    numericsFingerprint: run.engine!.numericsFingerprint,
-    device: run.engine!.backend,
-    threads: run.engine!.threads,
-    engineName: run.engine!.engineName,
+    numericsFingerprint,
+    device,
+    threads,
+    engineName,
     metricsRevision,
   };
 }

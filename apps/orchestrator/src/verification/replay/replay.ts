@@ -7,8 +7,9 @@ import type { BorrowedEngine, BorrowEngines } from '../../engine-pool/verificati
 import type { Budget, DataIdentity, ModelIdentity } from '../../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 import { initialStateRequest, openingMs, trainRequest, sessionOptions } from '../../engines/wire/engine-requests.js';
-import type { EngineApi, EndedSegment } from '../../engines/wire/engine-client.js';
+import type { EngineApi, EndedSegment, TrainedSegment } from '../../engines/wire/engine-client.js';
 import { partsOf, type ReplaySegment } from './replay-plan.js';
+import { required } from '../../engines/wire/received-answers.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
 import { firstDifference, type StepDifference } from './step-difference.js';
 import { tokenSources } from '../../pruning-run/record/training-tokens.js';
@@ -46,7 +47,7 @@ export interface ReplayEngine extends Pick<BorrowedEngine, 'name' | 'isOther'> {
 }
 
 interface Outcome {
-  outcome: engineV1.SegmentOutcome;
+  outcome: TrainedSegment;
   /** null: the state is in slices, which the engine holds. */
   state: Uint8Array | null;
   reports: engineV1.StepReport[];
@@ -56,9 +57,9 @@ interface Outcome {
 export async function* replaySegments(input: ReplayInput): AsyncGenerator<SegmentVerdict> {
   let carried: HeldState | null = null;
   for (const segments of sessionsOf(input.segments)) {
-    const engines = input.borrowEngines(segments[0]!, input.signal);
+    const engines = input.borrowEngines(segments[0], input.signal);
     try {
-      const replay: Replay = new Replay(input, await sessionOnOneOf(engines, input, segments[0]!), carried);
+      const replay: Replay = new Replay(input, await sessionOnOneOf(engines, input, segments[0]), carried);
       try {
         for (const segment of segments) {
           input.signal.throwIfAborted();
@@ -80,12 +81,13 @@ export async function* replaySegments(input: ReplayInput): AsyncGenerator<Segmen
  * Groups neighbouring segments that one session can compute: those that one engine computed with the same numerics and threads. Equal
  * numerics come from one device.
  */
-function sessionsOf(segments: ReplaySegment[]): ReplaySegment[][] {
-  const groups: ReplaySegment[][] = [];
+function sessionsOf(segments: ReplaySegment[]): [ReplaySegment, ...ReplaySegment[]][] {
+  const groups: [ReplaySegment, ...ReplaySegment[]][] = [];
   for (const segment of segments) {
-    const before = groups.at(-1)?.at(-1);
+    const group = groups.at(-1);
+    const before = group?.at(-1);
     const names = ['numericsFingerprint', 'threads', 'engineName'] as const;
-    if (before !== undefined && names.every((name) => before[name] === segment[name])) groups.at(-1)!.push(segment);
+    if (group !== undefined && names.every((name) => before?.[name] === segment[name])) group.push(segment);
     else groups.push([segment]);
   }
   return groups;
@@ -180,7 +182,7 @@ class Replay {
   async replay(segment: ReplaySegment): Promise<SegmentVerdict> {
     const start = await this.takeUp(segment);
     const outcome = await this.execute(segment);
-    this.held = outcome.outcome.state!.digest;
+    this.held = outcome.outcome.state.digest;
     this.last = { digest: this.held, bytes: outcome.state };
     try {
       return await this.judged(segment, start, outcome);
@@ -191,7 +193,7 @@ class Replay {
 
   private async judged(segment: ReplaySegment, start: string, outcome: Outcome): Promise<SegmentVerdict> {
     const steps = this.input.recordedSteps(segment);
-    const same = outcome.outcome.state!.digest === segment.endDigest;
+    const same = outcome.outcome.state.digest === segment.endDigest;
     const { numericsFingerprint, engine } = this.session;
     const verdict = { segment, numericsFingerprint, engine, stepDifference: null, tensorDifferences: [] };
     const tolerance = segment.numericsFingerprint === this.session.numericsFingerprint ? 0 : (this.input.tolerance ?? 0);
@@ -240,8 +242,8 @@ class Replay {
       this.teachers = new Set(trained.teacherDigests);
       result = trained;
     }
-    const { outcome, state } = result!;
-    const named = outcome.state!.digest;
+    const { outcome, state } = required(result, 'TrainResponse.segments');
+    const named = outcome.state.digest;
     const whole = new PassingState(Number(outcome.slices[0]?.bytes ?? Infinity));
     for await (const chunk of state === null ? client.heldState(named) : piecesOf(state as Uint8Array)) whole.pass(chunk);
     if (whole.digest() !== named)
@@ -265,7 +267,7 @@ class Replay {
     const repeatable =
       repeated === null
         ? ''
-        : repeated === outcome.outcome.state!.digest
+        : repeated === outcome.outcome.state.digest
           ? '; a second repetition gave the same as the first, so the engine is repeatable and the record differs'
           : '; a second repetition gave yet another state, so this engine is not repeatable';
     const tensorDifferences = await this.compareStates(segment, outcome);
@@ -280,7 +282,7 @@ class Replay {
       stepDifference,
       tensorDifferences,
       detail:
-        `${start}, state ${outcome.outcome.state!.digest} instead of ${segment.endDigest}: ` +
+        `${start}, state ${outcome.outcome.state.digest} instead of ${segment.endDigest}: ` +
         `${where}${repeatable}${tensorText(tensorDifferences)}`,
     };
   }
@@ -292,7 +294,7 @@ class Replay {
     } catch {
       return null; // the segment's start is not kept, so it can't be repeated
     }
-    return (await this.execute(segment)).outcome.state!.digest;
+    return (await this.execute(segment)).outcome.state.digest;
   }
 
   private async compareWithin(
@@ -324,7 +326,7 @@ class Replay {
   private async compareStates({ endDigest }: ReplaySegment, { state, outcome }: Outcome): Promise<TensorDifference[]> {
     const { artifacts } = this.input;
     if ((await artifacts.stat(endDigest)) === null) return [];
-    const computed = state === null ? this.session.client.heldState(outcome.state!.digest) : piecesOf(state);
+    const computed = state === null ? this.session.client.heldState(outcome.state.digest) : piecesOf(state);
     return stateDifferences(artifacts.open(endDigest), computed);
   }
 }
@@ -334,10 +336,11 @@ async function* piecesOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 function tensorText(differences: TensorDifference[]): string {
-  if (differences.length === 0) return '';
+  const [first] = differences;
+  if (first === undefined) return '';
   const worst = differences.reduce((one, other) => (other.maxRel > one.maxRel ? other : one));
   return (
-    `; ${differences.length} tensors differ, the first is ${differences[0]!.name}, ` +
+    `; ${differences.length} tensors differ, the first is ${first.name}, ` +
     `and ${worst.name} differs most (by ${worst.maxAbs.toExponential(2)}, relatively ${worst.maxRel.toExponential(2)})`
   );
 }

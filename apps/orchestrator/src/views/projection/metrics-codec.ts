@@ -24,7 +24,7 @@ export function decodeRows(blob: Uint8Array): Float64Array {
 }
 
 export function stepAt(rows: Float64Array, index: number): StepMeasurement {
-  const figures = METRIC_COLUMNS.map((name, column) => [name, figureOf(STEP_FIGURES[name], rows[index * ROW_DOUBLES + column]!)]);
+  const figures = METRIC_COLUMNS.map((name, column) => [name, figureOf(STEP_FIGURES[name], numberAt(rows, index * ROW_DOUBLES + column))]);
   return Object.fromEntries(figures) as StepMeasurement;
 }
 
@@ -36,3 +36,6 @@ function figureOf(kind: (typeof STEP_FIGURES)[StepFigure], stored: number): numb
 export function rowCount(rows: Float64Array): number {
   return rows.length / ROW_DOUBLES;
 }
+
+/** A number of an array that holds numbers alone; NaN beyond its end. */
+export const numberAt = (numbers: Float64Array, at: number): number => numbers[at] ?? NaN;
