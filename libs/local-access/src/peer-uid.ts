@@ -55,14 +55,14 @@ interface EndsInTable {
 /** The places where the other end's row may be. The local address of that end is this end's remote address. */
 function endsInTables({ remoteAddress, remotePort, localAddress, localPort }: ConnectionEnds): EndsInTable[] {
   if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return [];
-  const [peer, own] = [remoteAddress, localAddress].map((address) => address.replace(MAPPED, ''));
+  const [peer, own] = [remoteAddress.replace(MAPPED, ''), localAddress.replace(MAPPED, '')];
   const place = (table: PeerTable, form: (address: string) => string): EndsInTable => ({
     table,
-    local: endpoint(form(peer!), remotePort),
-    remote: endpoint(form(own!), localPort),
+    local: endpoint(form(peer), remotePort),
+    remote: endpoint(form(own), localPort),
   });
   // A client may reach an IPv4 address through an IPv6 socket.
-  return isIPv4(peer!) ? [place(PEER_TABLES[0], word), place(PEER_TABLES[1], mapped)] : [place(PEER_TABLES[1], words)];
+  return isIPv4(peer) ? [place(PEER_TABLES[0], word), place(PEER_TABLES[1], mapped)] : [place(PEER_TABLES[1], words)];
 }
 
 export function readTable(table: PeerTable): Buffer {

@@ -181,3 +181,6 @@ export function teacherWord(ref: TeacherRef | undefined): string {
       return NONE;
   }
 }
+
+/** The first and the last of rising numbers. */
+export const ends = (rising: readonly number[]): [first: number, last: number] => [rising[0] ?? 0, rising.at(-1) ?? 0];

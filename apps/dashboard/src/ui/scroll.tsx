@@ -6,13 +6,15 @@ export function Scroll({ label, children, class: more = '' }: { label: string; c
   const element = useRef<HTMLDivElement>(null);
   const [isCut, setCut] = useState(false);
   useEffect(() => {
+    const { current } = element;
+    if (current === null) return undefined;
     const look = (): void => {
-      const { scrollWidth, clientWidth, scrollHeight, clientHeight } = element.current!;
+      const { scrollWidth, clientWidth, scrollHeight, clientHeight } = current;
       setCut(scrollWidth > clientWidth || scrollHeight > clientHeight);
     };
     look();
     const resized = new ResizeObserver(look);
-    resized.observe(element.current!);
+    resized.observe(current);
     return () => resized.disconnect();
   }, [children]);
   return (

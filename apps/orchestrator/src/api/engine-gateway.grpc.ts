@@ -59,7 +59,7 @@ export class EngineGatewayGrpc {
       const tunnel = this.tunnel(name, call, refuse);
       const revoked = (): void => {
         this.joined.leaves(name, tunnel); // the engine's process ends and does not come back
-        refuse(end!.reason);
+        refuse(end?.reason);
         tunnel.destroy();
       };
       end?.throwIfAborted();

@@ -99,7 +99,7 @@ export class EngineGrpc {
     const { status } = slot; // the status after looking
     const { live, problem, losses } = slot.supervisor;
     const isOurs = live !== null;
-    const holder = isOurs ? undefined : now?.holder;
+    const { holder, heldForMs } = isOurs || now === null ? { holder: undefined, heldForMs: 0 } : now;
     return {
       name: slot.name,
       local: !slot.isNamed,
@@ -109,7 +109,7 @@ export class EngineGrpc {
       runId: slot.runId,
       problem: problem === null ? undefined : { code: problem.code, message: problem.message, field: '' },
       heldBy: holder === undefined ? '' : `process ${holder.pid} on ${holder.host}`,
-      heldUntil: holder === undefined ? undefined : timeAt(Date.now() + now!.heldForMs),
+      heldUntil: holder === undefined ? undefined : timeAt(Date.now() + heldForMs),
       waitingJobs: this.jobs.waitingAt(slot.name),
       losses,
       pid: isOurs || slot.isNamed ? (about?.pid ?? 0) : 0,

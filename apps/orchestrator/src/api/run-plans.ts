@@ -136,8 +136,8 @@ function resultAtTarget(plan: RunPlan, asked: RequestedSettings): Expected {
 /** A fork that begins where pruning has ended keeps the masks of its first state, and so has that state's size. */
 function resultOfFork(plan: RunPlan, { model, settings, origin }: PruningRunState): Expected {
   const atTarget = resultAtTarget(plan, settings);
-  const { from } = origin!;
-  return from.step < settings.totalSteps ? atTarget : { ...atTarget, result: resultSize(model, from) };
+  const from = origin?.from;
+  return from === undefined || from.step < settings.totalSteps ? atTarget : { ...atTarget, result: resultSize(model, from) };
 }
 
 function launchAdvice({ model, settings, budget }: RunPlan, asked: RequestedSettings, result: ResultSize | undefined): SettingsWarning[] {

@@ -63,8 +63,8 @@ function forkParts({ from, settings }: Pick<v1.ForkRunRequest, 'from' | 'setting
     const description = `cannot be changed by a fork: it would give the state another meaning; launch a run instead`;
     violations.push({ field: `settings.${field}`, description, code: 'FORK_FIELD_FIXED' });
   }
-  if (violations.length > 0) throw invalidRequest(violations);
-  return { from: start!, overrides: overrides as Partial<RunSettings> };
+  if (start === undefined || violations.length > 0) throw invalidRequest(violations);
+  return { from: start, overrides: overrides as Partial<RunSettings> };
 }
 
 function labels({ tags, note }: Pick<v1.LaunchRunRequest, 'tags' | 'note'>): { tags?: string[]; note?: string } {

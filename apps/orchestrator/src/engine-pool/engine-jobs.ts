@@ -184,7 +184,8 @@ export class EngineJobs {
 
   private takeAt(slot: string): Job | null {
     const at = this.queue.findIndex(({ place }) => place?.name === slot);
-    return at < 0 ? null : this.queue.splice(at, 1)[0]!;
+    const [job = null] = at < 0 ? [] : this.queue.splice(at, 1);
+    return job;
   }
 }
 

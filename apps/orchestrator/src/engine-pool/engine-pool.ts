@@ -283,7 +283,7 @@ export class EnginePool {
     const appraisals = new Map<string, Appraisal>();
     for (const [slot, answer] of answers) if (answer !== null) appraisals.set(slot.name, answer);
     for (const { name, device } of idle) {
-      const alike = appraisals.get(speakers.get(device)!.name);
+      const alike = appraisals.get(speakers.get(device)?.name ?? '');
       if (alike !== undefined && !appraisals.has(name)) appraisals.set(name, alike);
     }
     return appraisals;

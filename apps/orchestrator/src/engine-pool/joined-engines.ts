@@ -48,9 +48,9 @@ export class JoinedEngines {
     const known = this.joined.get(name);
     if (known === undefined && this.pool.slot(name) !== undefined)
       throw new EspalierError('ENGINE_NAME_TAKEN', `an engine of this server has the name ${name}: give the one that joins another --name`);
-    const there = known?.engine.instance ?? null;
-    if (there === null || there === instance) return;
-    const { host: otherHost, since } = known!.engine.joined!;
+    const there = known?.engine;
+    if (there == null || there.instance === null || there.instance === instance || there.joined === undefined) return;
+    const { host: otherHost, since } = there.joined;
     throw new EspalierError(
       'ENGINE_NAME_TAKEN',
       `an engine of the name ${name} joined from ${otherHost} at ${since.toISOString()} and is still there: give this one another --name`,

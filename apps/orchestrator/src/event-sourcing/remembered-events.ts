@@ -12,7 +12,7 @@ export class Remembered<Value> {
     this.entries.delete(sent.id);
     this.entries.set(sent.id, { sent, value });
     const [oldest] = this.entries.keys();
-    if (this.entries.size > this.most) this.entries.delete(oldest!);
+    if (oldest !== undefined && this.entries.size > this.most) this.entries.delete(oldest);
   }
 
   find({ id, type, data }: Pick<StoredEvent, 'id' | 'type' | 'data'>): Value | null {

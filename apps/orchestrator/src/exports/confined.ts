@@ -66,9 +66,9 @@ export async function confined<T>(
     await mkdir(view);
     const found = (known ??= await namespaces());
     const limited = (place: string): string[] => ['prlimit', `--data=${OWN_MEMORY_BYTES + MEMORY_OF_MODEL * modelBytes}`, ...words(place)];
-    const [command, ...args] =
+    const [command = '', ...args] =
       found === null ? limited(folder) : ['unshare', ...found.words, 'sh', '-c', SCRIPT, 'sh', view, folder, hidden, ...limited(view)];
-    return await use({ command: command!, args, env: environment(home), inReach: found === null ? NO_NAMESPACES : found.inReach });
+    return await use({ command, args, env: environment(home), inReach: found === null ? NO_NAMESPACES : found.inReach });
   } finally {
     await rm(own, { recursive: true, force: true });
   }

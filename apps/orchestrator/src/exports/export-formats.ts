@@ -92,5 +92,5 @@ function formatOf({ format, form }: Pick<v1.ExportRunRequest, 'format' | 'form'>
 
 function alternatives(names: readonly string[]): string {
   const quoted = names.map((name) => `"${name}"`);
-  return quoted.length === 1 ? quoted[0]! : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`;
+  return [quoted.slice(0, -1).join(', '), ...quoted.slice(-1)].filter(Boolean).join(' or ');
 }

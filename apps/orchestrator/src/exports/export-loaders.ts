@@ -54,7 +54,7 @@ interface Ended {
 
 /** @param words the words of the program, by the folder in which it finds the export */
 async function run(words: (folder: string) => string[], request: LoaderRequest, signal: AbortSignal): Promise<Ended> {
-  if (!(await isThere(words('')[0]!))) return { status: MISSING, output: '', errors: '', inReach: '' };
+  if (!(await isThere(words('')[0] ?? ''))) return { status: MISSING, output: '', errors: '', inReach: '' };
   const { window, ids, threads } = request;
   return confined(
     request,
@@ -117,5 +117,5 @@ function numberOf(value: unknown): number | undefined {
 }
 
 function lastLine(text: string): string {
-  return text.trimEnd().split('\n').at(-1)!.slice(0, 4000);
+  return (text.trimEnd().split('\n').at(-1) ?? '').slice(0, 4000);
 }

@@ -84,9 +84,9 @@ export async function* quantized(
 }
 
 /** Runs the command and returns its output. @throws EspalierError QUANTIZER_FAILED */
-function run([command, ...args]: string[], signal: AbortSignal): Promise<string> {
+function run([command = '', ...args]: string[], signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'], signal, killSignal: 'SIGKILL' });
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], signal, killSignal: 'SIGKILL' });
     let said = '';
     child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-ERRORS_MAX)));
     child.on('error', reject);
@@ -97,4 +97,4 @@ function run([command, ...args]: string[], signal: AbortSignal): Promise<string>
   });
 }
 
-const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1)!.slice(0, 1000);
+const lastLine = (text: string): string => (text.trimEnd().split('\n').at(-1) ?? '').slice(0, 1000);

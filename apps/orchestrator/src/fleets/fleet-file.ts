@@ -86,7 +86,10 @@ class FleetReader extends YamlReader {
     const allowed = [...COMMON_KEYS, ...KEYS_OF[kind]];
     for (const [key, pair] of pairs) if (!allowed.includes(key)) throw this.unknown(key, pair, allowed);
     const given: Given = {
-      read: (key, read, otherwise) => (pairs.has(key) ? read(pairs.get(key)!) : otherwise),
+      read: (key, read, otherwise) => {
+        const pair = pairs.get(key);
+        return pair === undefined ? otherwise : read(pair);
+      },
       number: (key, least, most, otherwise) => given.read(key, (pair) => this.numberOf(pair, key, least, most), otherwise),
       numberOrNull: (key, most) => given.read<number | null>(key, (pair) => this.numberOf(pair, key, 1, most), null),
       path: (key) => given.read<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null),
@@ -161,7 +164,7 @@ class FleetReader extends YamlReader {
     try {
       template = parse(textOfOptionFile(path, 'the template of a pod', FIELD), { version: '1.1' }) as PodTemplate | null;
     } catch (error) {
-      if (error instanceof Error && error.name === 'YAMLParseError') throw wrong(error.message.split('\n')[0]!);
+      if (error instanceof Error && error.name === 'YAMLParseError') throw wrong(error.message.split('\n', 1).join(''));
       throw error;
     }
     if (!isRecord(template)) throw wrong('the file holds no metadata and spec of a pod: lines of "key: value" are needed');

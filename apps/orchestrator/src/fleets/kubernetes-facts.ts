@@ -35,14 +35,14 @@ function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1P
   if (pod === undefined)
     return [{ ...fact, stage: 'waiting', state: 'Pending', reason: spec?.suspend === true ? 'Suspended' : 'no pod yet' }];
   // The end of the job follows in a moment.
-  if (isOver(pod)) return [{ ...fact, stage: 'ending', state: pod.status!.phase!, reason: endReason(pod) }];
+  if (isOver(pod)) return [{ ...fact, stage: 'ending', state: pod.status?.phase ?? 'Ended', reason: endReason(pod) }];
   if (pod.status?.phase === 'Running')
     return [{ ...fact, stage: 'running', state: 'Running', reason: pod.metadata?.deletionTimestamp === undefined ? '' : 'Terminating' }];
   return [{ ...fact, stage: 'waiting', state: pod.status?.phase ?? 'Pending', reason: waitReason(pod) }];
 }
 
 function ending(engine: string, pod: V1Pod): JobFact {
-  const id = pod.metadata!.labels!['batch.kubernetes.io/job-name'] ?? pod.metadata!.name!;
+  const id = pod.metadata?.labels?.['batch.kubernetes.io/job-name'] ?? pod.metadata?.name ?? '';
   return { id, engine, stage: 'ending', state: 'Terminating', reason: '', node: pod.spec?.nodeName ?? '', isOutdated: false };
 }
 

@@ -38,9 +38,9 @@ export class LocalHost implements JobHost {
   }
 
   async submit(engine: string): Promise<string> {
-    const [program, ...args] = this.commandOf(engine);
+    const [program = '', ...args] = this.commandOf(engine);
     const log = asOwnerOnly(() => openSync(this.logOf({ engine }), 'a'));
-    const child = spawn(program!, [...args, '--exit-with-stdin'], { stdio: ['pipe', log, log] });
+    const child = spawn(program, [...args, '--exit-with-stdin'], { stdio: ['pipe', log, log] });
     closeSync(log);
     child.stdin?.on('error', () => undefined);
     await new Promise<void>((resolve, reject) => {

@@ -53,7 +53,7 @@ export class SlurmHost implements JobHost {
 
   async submit(engine: string): Promise<string> {
     const out = await slurm('sbatch', sbatchArguments(this.jobs, engine), 'FLEET_JOB_REFUSED', jobScript(this.jobs.commandOf(engine)));
-    return out.trim().split(';')[0]!; // the name of a cluster may follow
+    return out.trim().split(';', 1).join(''); // the name of a cluster may follow
   }
 
   async cancel(ids: readonly string[]): Promise<void> {

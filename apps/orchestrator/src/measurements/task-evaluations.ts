@@ -224,7 +224,7 @@ async function encoded(questions: Question[], encoder: TextEncoder, positions: n
       return [lengths.length - 1];
     });
     // The windows of a text are one answer.
-    return questions[index]!.asks.kind === 'whole' ? [own.flat()] : own;
+    return questions[index]?.asks.kind === 'whole' ? [own.flat()] : own;
   });
   const all = new Uint32Array(tokens);
   let first = 0;
@@ -238,7 +238,7 @@ async function encoded(questions: Question[], encoder: TextEncoder, positions: n
 
 function answersOf({ places }: Block, { logLikelihoods, greedy }: ScoredBatch): Answer[] {
   return places.map((choices) => ({
-    logLikelihoods: choices.map((own) => own.reduce((sum, place) => sum + logLikelihoods[place]!, 0)),
-    greedy: choices.map((own) => own.every((place) => greedy[place]!)),
+    logLikelihoods: choices.map((own) => own.reduce((sum, place) => sum + (logLikelihoods[place] ?? NaN), 0)),
+    greedy: choices.map((own) => own.every((place) => greedy[place] === true)),
   }));
 }

@@ -14,8 +14,8 @@ import type { RunViews } from '../views/run-views.js';
 export async function compareRuns(views: RunViews, request: v1.CompareRunsRequest): Promise<v1.CompareRunsResponse> {
   const leftId = await views.runId(request.leftRunId, 'left_run_id');
   const rightId = await views.runId(request.rightRunId, 'right_run_id');
-  const left = views.peek(leftId)!;
-  const right = views.peek(rightId)!;
+  const left = views.summaryOf(leftId);
+  const right = views.summaryOf(rightId);
   const common = commonAncestor(views, leftId, rightId);
   return {
     settings: differences(askedOf(left), askedOf(right)),

@@ -137,10 +137,10 @@ async function stretchesOf(views: RunViews, store: EventStore, runId: string, in
   const line = inherited ? [runId, ...ancestorsOf(views, runId)] : [runId];
   const stretches: Stretch[] = [];
   let offset = 0n;
-  for (let index = line.length - 1; index >= 0; index -= 1) {
-    const owner = line[index]!;
-    const heir = line[index - 1];
-    const last = heir === undefined ? await lastRevision(store, owner) : BigInt(views.peek(heir)!.run.origin!.parentRevision);
+  for (const owner of line.toReversed()) {
+    const heir = line[line.indexOf(owner) - 1];
+    const origin = heir === undefined ? null : views.summaryOf(heir).run.origin;
+    const last = origin === null ? await lastRevision(store, owner) : BigInt(origin.parentRevision);
     stretches.push({ runId: owner, offset, length: last + 1n });
     offset += last + 1n;
   }

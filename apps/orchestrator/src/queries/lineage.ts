@@ -48,7 +48,7 @@ function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.Lineag
   const stack = [{ runId: root, depth: 0 }];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const { runId, depth } = next;
-    const run = views.message(views.peek(runId)!);
+    const run = views.message(views.summaryOf(runId));
     nodes.push({
       runId,
       depth,
@@ -68,13 +68,16 @@ function depthFirst(views: RunViews, rows: FamilyRow[], root: string): v1.Lineag
 
 /** The youngest run that both runs come from or are, and the step up to which they share a past. */
 export function commonAncestor(views: RunViews, left: string, right: string): { runId: string; step: number } | null {
-  const lines = [left, right].map((runId) => [runId, ...ancestorsOf(views, runId)]);
-  const common = lines[0]!.find((runId) => lines[1]!.includes(runId));
+  const [ofLeft, ofRight] = [
+    [left, ...ancestorsOf(views, left)],
+    [right, ...ancestorsOf(views, right)],
+  ] as const;
+  const common = ofLeft.find((runId) => ofRight.includes(runId));
   if (common === undefined) return null;
   // Each side left the common run where its own line of forks began. A side that is the common run itself never left it.
-  const leftAt = lines.map((line) => {
-    const at = line.indexOf(common);
-    return at === 0 ? (views.peek(common)?.run.current?.step ?? 0) : (views.peek(line[at - 1]!)?.run.origin?.from.step ?? 0);
+  const leftAt = [ofLeft, ofRight].map((line) => {
+    const heir = line[line.indexOf(common) - 1];
+    return heir === undefined ? (views.peek(common)?.run.current?.step ?? 0) : (views.peek(heir)?.run.origin?.from.step ?? 0);
   });
   return { runId: common, step: Math.min(...leftAt) };
 }

@@ -2,7 +2,7 @@
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { invalidField } from '#protocol';
 import { STEP_FIGURES } from '../pruning-run/record/steps-measured.js';
-import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
+import { METRIC_COLUMNS, numberAt, ROW_DOUBLES, rowCount } from '../views/projection/metrics-codec.js';
 import { readSegments } from '../views/projection/metrics-reader.js';
 import { fileVersion, scalarsRecord } from './tensorboard.js';
 import { isActiveStep, type Rewind } from '../views/projection/run-detail.js';
@@ -56,11 +56,11 @@ function* exportRows(database: ViewsDatabase, runId: string, rewinds: readonly R
     for (let index = 0; index < rowCount(rows); index += 1) {
       const row = rows.subarray(index * ROW_DOUBLES, (index + 1) * ROW_DOUBLES);
       const values = COLUMNS.map(({ kind }, column) => {
-        const value = row[column]!;
+        const value = numberAt(row, column);
         if (kind === 'flag') return value === 1;
         return Number.isNaN(value) ? null : value;
       });
-      yield { branch, attempt, abandoned: !isActiveStep(rewinds, branch, row[0]!), values };
+      yield { branch, attempt, abandoned: !isActiveStep(rewinds, branch, numberAt(row, 0)), values };
     }
   }
 }
@@ -131,7 +131,7 @@ function* parquetChunks(rows: ExportRow[]): Iterable<Uint8Array> {
           parquetColumn(
             name,
             kind,
-            rows.map(({ values }) => values[column]!),
+            rows.map(({ values }) => values[column] ?? null),
           ),
         ),
       ],

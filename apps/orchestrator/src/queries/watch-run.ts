@@ -77,7 +77,7 @@ async function* watched(
 }
 
 async function startCursor(views: RunViews, runId: string, afterRevision: bigint | undefined): Promise<Cursor> {
-  const now = views.peek(runId)!;
+  const now = views.summaryOf(runId);
   if (afterRevision === undefined) {
     // A watch that begins now gets the run as it is, and the steps that follow.
     return {
@@ -95,7 +95,7 @@ async function startCursor(views: RunViews, runId: string, afterRevision: bigint
     await views.reach(runId, revision).catch(() => {
       throw unknownRevision(runId, revision);
     });
-  const { extras, run } = views.peek(runId)!;
+  const { extras, run } = views.summaryOf(runId);
   const progress = progressAt(views.database, runId, revision);
   const rewind = extras.rewinds.findLast((one) => one.revision <= revision && one.revision > (progress?.revision ?? -1));
   return {
@@ -167,9 +167,11 @@ function liveSteps(views: RunViews, { run, extras }: RunSummary, cursor: Cursor,
 
 function advance(cursor: Cursor, message: v1.WatchRunResponse): void {
   cursor.revision = Number(message.revision);
-  cursor.status = message.run!.status;
-  cursor.waitedFor = message.run!.waitingFor?.code ?? '';
-  cursor.standing = standingText(message.run!);
+  if (message.run !== undefined) {
+    cursor.status = message.run.status;
+    cursor.waitedFor = message.run.waitingFor?.code ?? '';
+    cursor.standing = standingText(message.run);
+  }
   const last = message.steps.at(-1);
   if (last !== undefined) cursor.nextStep = Math.max(cursor.nextStep, Number(last.step) + 1);
 }

@@ -16,9 +16,10 @@ export const forkedRun = (change: Fork): PruningRunState => expected(null, decid
  * @throws EspalierError STATE_NOT_FOUND if the state that the fork starts from is gone
  */
 export async function requireStart(fork: PruningRunState, artifacts: ArtifactStore, pinned?: readonly string[]): Promise<void> {
-  const { stateDigest, step } = fork.current!;
-  if ((await artifacts.stat(stateDigest)) !== null) return;
-  const { parentRunId } = fork.origin!;
+  const { current, origin } = fork;
+  if (current === null || origin === null || (await artifacts.stat(current.stateDigest)) !== null) return;
+  const { stateDigest, step } = current;
+  const { parentRunId } = origin;
   const state = `state ${stateDigest.slice(0, 12)} of run ${parentRunId}`;
   if (pinned?.includes(stateDigest) === false)
     throw new EspalierError('STATE_NOT_FOUND', `${state} is no longer stored: the run went on; try again`);

@@ -65,13 +65,14 @@ export async function withTokens<T>(
     return await use();
   } catch (error) {
     const found = damageOrThrow(error);
-    const shards = part === 'train' ? tokenShards(run.data).map((shard) => shard.digest) : [run.data.validationDigest!];
+    const shards = part === 'train' ? tokenShards(run.data).map((shard) => shard.digest) : [run.data.validationDigest ?? ''];
     const conditions = new Map<string, ArtifactCondition>();
     for (const digest of new Set(shards)) conditions.set(digest, await artifacts.verify(digest));
     const damaged = [...conditions.keys()].filter((digest) => conditions.get(digest) !== 'ok');
-    if (damaged.length === 0) throw error; // something else than the tokens is damaged
+    const [first] = damaged;
+    if (first === undefined) throw error; // something else than the tokens is damaged
     // The check decides what is wrong: an engine that reads a file of tokens by itself only says that it can't.
-    const code = conditions.get(damaged[0]!) === 'missing' ? 'ARTIFACT_MISSING' : 'ARTIFACT_CORRUPT';
+    const code = conditions.get(first) === 'missing' ? 'ARTIFACT_MISSING' : 'ARTIFACT_CORRUPT';
     const damage = new EspalierError(code, found.message, { cause: found });
     log.error({ runId: run.runId, code, damaged }, `the ${part} tokens are damaged; making them again from their text`);
     await modelAndData.remakeTokens(run, part, { damage, damaged }, shutdown);

@@ -21,17 +21,18 @@ type ValidationPart = Pick<
 /** @param parent the data of a fork's parent; its validation text and tokens are kept where the source names no other */
 export function namedData(source: DataSource, parent?: DataIdentity): DataIdentity {
   const { trainPath, moreTrainPaths, trainWeights, textColumn, responseOnly, maxTrainTokens } = source;
-  const paths = [trainPath, ...(moreTrainPaths ?? [])].map((path) => resolve(path));
+  const more = moreTrainPaths?.map((path) => resolve(path));
+  const paths = [resolve(trainPath), ...(more ?? [])] as const;
   const keepsValidation = source.validationPath === '' && source.withoutValidation !== true && (parent?.validationDigest ?? null) !== null;
   return {
-    trainPath: paths[0]!,
-    ...defined({ moreTrainPaths: moreTrainPaths === undefined ? undefined : paths.slice(1) }),
+    trainPath: paths[0],
+    ...defined({ moreTrainPaths: more }),
     ...defined({ trainParts: trainParts(paths, trainWeights), textColumn, responseOnly, maxTrainTokens }),
     trainDigest: '',
     trainTokens: 0,
     tokenizerDigest: '',
     ...namedValidation(source, keepsValidation),
-    ...(keepsValidation ? keptValidation(parent!, textColumn) : {}),
+    ...(keepsValidation && parent !== undefined ? keptValidation(parent, textColumn) : {}),
   };
 }
 
@@ -84,7 +85,10 @@ export function trainTexts(data: NamedTexts): { parts: number; text: TextSource 
   const fields = ['data.train_path', ...moreTrainPaths.map((_, index) => `data.more_train_paths[${index}]`)];
   const about = { ...defined({ textColumn, responseOnly }), maxTokens: maxTrainTokens };
   if (parts === undefined) return [{ parts: 1, text: { paths, fields, ...about } }];
-  return paths.map((path, index) => ({ parts: parts[index]!, text: { paths: [path], fields: [fields[index]!], ...about } }));
+  return paths.map((path, index) => ({
+    parts: parts[index] ?? 0,
+    text: { paths: [path], fields: fields.slice(index, index + 1), ...about },
+  }));
 }
 
 export function validationText(data: NamedTexts): TextSource | null {
@@ -113,7 +117,11 @@ const PLAIN_TEXT = /\.(jsonl?|csv|tsv|txt)$/i;
 export function requireEnoughBytes({ paths, fields }: TextSource, bytes: number, { what, needed }: Taken): void {
   const most = 3 * bytes + 2;
   if (paths.every((path) => PLAIN_TEXT.test(path)) && most < needed)
-    throw invalidField('DATA_TOO_SHORT', fields![0]!, `has ${counted(bytes, 'byte')}, at most ${most} tokens; ${what} takes ${needed}`);
+    throw invalidField(
+      'DATA_TOO_SHORT',
+      fields?.[0] ?? 'data.train_path',
+      `has ${counted(bytes, 'byte')}, at most ${most} tokens; ${what} takes ${needed}`,
+    );
 }
 
 /** Leaves out fields that are undefined, since events do not record them. */

@@ -42,10 +42,8 @@ function violationsOf(paths: readonly string[], weights: readonly number[]): Fie
 function partsOf(weights: readonly number[]): number[] {
   const sum = weights.reduce((total, weight) => total + weight, 0);
   const shares = weights.map((weight) => (weight / sum) * WHOLE);
-  const parts = shares.map(Math.floor);
-  const left = WHOLE - parts.reduce((total, part) => total + part, 0);
-  const byRemainder = shares.map((share, index) => ({ index, rest: share - parts[index]! }));
-  byRemainder.sort((a, b) => b.rest - a.rest || a.index - b.index);
-  for (const { index } of byRemainder.slice(0, left)) parts[index]! += 1;
-  return parts;
+  const parts = shares.map((share) => ({ part: Math.floor(share), rest: share % 1 }));
+  const left = WHOLE - parts.reduce((total, { part }) => total + part, 0);
+  for (const rounded of parts.toSorted((a, b) => b.rest - a.rest).slice(0, left)) rounded.part += 1;
+  return parts.map(({ part }) => part);
 }

@@ -17,8 +17,11 @@ const ID_LENGTH = 16;
 const ROUNDING = 1e-9;
 
 /** Runs that differ by their seed only. */
+/** One run or more. */
+type Runs = [PlannedRun, ...PlannedRun[]];
+
 export interface Contender {
-  runs: PlannedRun[];
+  runs: Runs;
 }
 export interface Standing extends Contender {
   /** The perplexities of the contender's completed runs; empty where none completed. */
@@ -31,7 +34,7 @@ export interface Standing extends Contender {
 export interface Heat {
   race: string;
   rung: number;
-  runs: PlannedRun[];
+  runs: Runs;
 }
 
 export const withBudget = <R extends Pick<PlannedRun, 'settings'>>(run: R, { setting }: Halving, budget: number): R => ({
@@ -51,9 +54,9 @@ export function heatsOf(runs: readonly PlannedRun[]): Heat[] {
   for (const run of runs) {
     const { rung = 0 } = run;
     const race = raceOf(run);
-    const heat = heats.get(`${race} ${rung}`) ?? { race, rung, runs: [] };
-    heats.set(`${race} ${rung}`, heat);
-    heat.runs.push(run);
+    const heat = heats.get(`${race} ${rung}`);
+    if (heat === undefined) heats.set(`${race} ${rung}`, { race, rung, runs: [run] });
+    else heat.runs.push(run);
   }
   return [...heats.values()];
 }
@@ -63,21 +66,23 @@ function contendersOf(runs: readonly PlannedRun[], halving: Halving): Contender[
   for (const run of runs) {
     const alike = { ...withBudget(run, halving, halving.rungs[0]!).settings, seed: '0' };
     const id = canonicalJson(resolveSettings(alike));
-    const contender = contenders.get(id) ?? { runs: [] };
-    contenders.set(id, contender);
-    contender.runs.push(run);
+    const contender = contenders.get(id);
+    if (contender === undefined) contenders.set(id, { runs: [run] });
+    else contender.runs.push(run);
   }
   return [...contenders.values()];
 }
+
+const isMeasured = (result: RungResult): result is RungResult & { perplexity: number } => result.perplexity !== null;
 
 /** Ranks the contenders by their mean perplexity over seeds, the best first. Contenders that missed their target come after all others. */
 export function standingsOf(runs: readonly PlannedRun[], results: readonly RungResult[], halving: Halving): Standing[] {
   const byKey = new Map(results.map((result) => [result.key, result]));
   const standings = contendersOf(runs, halving).map((contender) => {
-    const completed = contender.runs.flatMap(({ key }) => byKey.get(key) ?? []).filter(({ perplexity }) => perplexity !== null);
+    const completed = contender.runs.flatMap(({ key }) => byKey.get(key) ?? []).filter(isMeasured);
     return {
       ...contender,
-      perplexities: completed.map(({ perplexity }) => perplexity!),
+      perplexities: completed.map(({ perplexity }) => perplexity),
       missedTarget: completed.length > 0 && completed.every(({ missedTarget }) => missedTarget),
     };
   });

@@ -50,8 +50,9 @@ export class LaunchStudy {
     const halving = request.halving === undefined ? undefined : checkedHalving(request.halving);
     const asked = request.runs.map(withWholePaths);
     if (halving !== undefined) refuseNoContenders(asked, halving);
-    for (const budget of halving?.rungs.slice(1) ?? []) refuseBadSettings(asked.map((run) => withBudget(run, halving!, budget)));
-    const runs = halving === undefined ? asked : asked.map((run) => withBudget(run, halving, halving.rungs[0]!));
+    const ofRungs = halving?.rungs.map((budget) => asked.map((run) => withBudget(run, halving, budget))) ?? [];
+    const [runs = asked, ...later] = ofRungs;
+    for (const ofRung of later) refuseBadSettings(ofRung);
     const studyId = studyIdOf(name);
     const before = await this.studies.find(studyId);
     refuseBadSettings(runs);

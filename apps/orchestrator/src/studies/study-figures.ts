@@ -56,18 +56,21 @@ export function rungTable({ halving, decisions, runs }: Pick<StudyState, 'halvin
   if (halving === null) return [];
   const varied = variedSettings(runs.map((planned) => ({ planned }))).filter((name) => name !== halving.setting);
   const heats = heatsOf(runs);
-  return decisions.map(({ race, rung, results, at }) => {
-    const racing = heats.find((heat) => heat.race === race && heat.rung === rung)!.runs;
+  return decisions.flatMap(({ race, rung, results, at }) => {
+    const racing = heats.find((heat) => heat.race === race && heat.rung === rung)?.runs;
+    if (racing === undefined) return [];
+    const [{ modelPath, settings }] = racing;
+    const resolved = resolveSettings(settings);
     return {
       rung,
-      budget: halving.rungs[rung]!,
-      modelPath: racing[0]!.modelPath,
-      targetSparsity: resolveSettings(racing[0]!.settings).targetSparsity,
-      target: targetWords(resolveSettings(racing[0]!.settings), 1),
+      budget: halving.rungs[rung] ?? 0,
+      modelPath,
+      targetSparsity: resolved.targetSparsity,
+      target: targetWords(resolved, 1),
       decidedAt: new Date(at),
       contenders: standingsOf(racing, results, halving).map(({ runs: own, perplexities, missedTarget, goesOn }) => ({
-        variant: own[0]!.variant,
-        settings: ownSettings(own[0]!, varied),
+        variant: own[0].variant,
+        settings: ownSettings(own[0], varied),
         runs: own.length,
         perplexity: figureOf(perplexities),
         missedTarget,

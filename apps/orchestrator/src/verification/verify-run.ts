@@ -86,12 +86,16 @@ export async function* recordVerdicts(
   for (const [index, owner] of line.entries()) {
     const history = await readHistory(store, owner, index === 0 ? record.planner : null, signal);
     histories.set(owner, history);
-    if (index === 0) history.endsBefore(known);
+    if (index === 0) {
+      record.history = history;
+      history.endsBefore(known);
+    }
     yield* historyVerdicts(owner, history, say, share / 2);
   }
-  record.history = histories.get(runId)!;
   const forks = `${counted(line.length - 1, 'fork')} back to the launch`;
-  const unreadForks = line.slice(1).flatMap((owner) => histories.get(owner)!.unread.map((revision) => `event ${revision} of run ${owner}`));
+  const unreadForks = [...histories]
+    .slice(1)
+    .flatMap(([owner, { unread }]) => unread.map((revision) => `event ${revision} of run ${owner}`));
   yield* problemVerdicts('lineage', `run ${runId}`, lineageProblems(line, histories), forks, say, share / 2, unreadForks);
   const metrics = await checkMetrics(store, runId, record.history, signal);
   record.events = record.history.read;
@@ -286,9 +290,9 @@ export async function manifestFits(artifacts: ArtifactStore, digest: string, his
       .map((file) => `${file.name} ${file.digest}`)
       .sort()
       .join('\n');
-  const recorded = history.exports.find((one) => one.digest === digest)!;
+  const recorded = history.exports.find((one) => one.digest === digest)?.files ?? [];
   try {
-    return list(decodeExportManifest(await artifacts.get(digest))) === list(recorded.files);
+    return list(decodeExportManifest(await artifacts.get(digest))) === list(recorded);
   } catch {
     return false;
   }

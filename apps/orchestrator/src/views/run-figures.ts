@@ -19,32 +19,36 @@ export interface Figure {
 
 type Read = (summary: RunSummary) => FigureValue;
 
-const NUMBERS: Record<string, Read> = {
-  perplexity: ({ run }) => headlineOf(run)?.value ?? null,
-  sparsity: ({ run }) => shareGone(run),
-  expected_sparsity: ({ run }) => run.current?.expectedSparsity ?? null,
-  step: ({ run }) => run.current?.step ?? 0,
-  steps: ({ run }) => endStepOf(run.settings),
-  teachers: ({ teacherCount }) => teacherCount,
-  parameters: ({ run }) => run.model.parameterCount,
-  training_seconds: ({ run }) => run.trainingSeconds,
-  restarts: ({ run }) => run.restarts,
-  rewinds: ({ extras }) => extras.rewinds.length,
-  skipped_steps: ({ run }) => run.skippedSteps,
-  parameters_left: ({ run }) => sizeOf(run)?.parameterCount ?? null,
-  loss: ({ extras }) => extras.lastStep?.loss ?? null,
-  tokens_per_second: (summary) => speedOf(summary, []).tokensPerSecond || null,
-  seconds_left: (summary) => speedOf(summary, []).etaSeconds || null,
-  share_done: ({ run }) => (run.current?.step ?? 0) / endStepOf(run.settings),
-  teacher: ({ run: { assignment } }) => (assignment === null ? null : markOf(assignment.teacher)),
-};
-const TEXTS: Record<string, Read> = {
-  name: ({ run }) => run.name,
-  model: ({ run }) => run.model.path,
-  launched_by: ({ run }) => run.launchedBy ?? null,
-  phase: ({ run }) => run.phase,
-  parent: ({ run }) => run.origin?.parentRunId ?? null,
-};
+const NUMBERS = new Map(
+  Object.entries<Read>({
+    perplexity: ({ run }) => headlineOf(run)?.value ?? null,
+    sparsity: ({ run }) => shareGone(run),
+    expected_sparsity: ({ run }) => run.current?.expectedSparsity ?? null,
+    step: ({ run }) => run.current?.step ?? 0,
+    steps: ({ run }) => endStepOf(run.settings),
+    teachers: ({ teacherCount }) => teacherCount,
+    parameters: ({ run }) => run.model.parameterCount,
+    training_seconds: ({ run }) => run.trainingSeconds,
+    restarts: ({ run }) => run.restarts,
+    rewinds: ({ extras }) => extras.rewinds.length,
+    skipped_steps: ({ run }) => run.skippedSteps,
+    parameters_left: ({ run }) => sizeOf(run)?.parameterCount ?? null,
+    loss: ({ extras }) => extras.lastStep?.loss ?? null,
+    tokens_per_second: (summary) => speedOf(summary, []).tokensPerSecond || null,
+    seconds_left: (summary) => speedOf(summary, []).etaSeconds || null,
+    share_done: ({ run }) => (run.current?.step ?? 0) / endStepOf(run.settings),
+    teacher: ({ run: { assignment } }) => (assignment === null ? null : markOf(assignment.teacher)),
+  }),
+);
+const TEXTS = new Map(
+  Object.entries<Read>({
+    name: ({ run }) => run.name,
+    model: ({ run }) => run.model.path,
+    launched_by: ({ run }) => run.launchedBy ?? null,
+    phase: ({ run }) => run.phase,
+    parent: ({ run }) => run.origin?.parentRunId ?? null,
+  }),
+);
 
 /** Returns the mark of the teacher, or 0 for the intact model. */
 function markOf(teacher: TeacherChoice): number | null {
@@ -56,10 +60,11 @@ function markOf(teacher: TeacherChoice): number | null {
 export function figureNamed(name: string, field: string): Figure {
   const setting = settingFigure(name);
   if (setting !== null) return setting;
-  if (Object.hasOwn(NUMBERS, name)) return { name, kind: 'number', of: NUMBERS[name]! };
-  if (Object.hasOwn(TEXTS, name)) return { name, kind: 'text', of: TEXTS[name]! };
+  const [number, text] = [NUMBERS.get(name), TEXTS.get(name)];
+  if (number !== undefined) return { name, kind: 'number', of: number };
+  if (text !== undefined) return { name, kind: 'text', of: text };
   if (/^\S+ \S+$/.test(name)) return { name, kind: 'number', of: (summary) => measureOf(summary, name) };
-  const figures = [...Object.keys(NUMBERS), ...Object.keys(TEXTS)].join(', ');
+  const figures = [...NUMBERS.keys(), ...TEXTS.keys()].join(', ');
   throw invalidField(
     'FIELD_UNKNOWN_VALUE',
     field,

@@ -80,7 +80,7 @@ function groupMessage({ values, runs, completed }: Group, told: readonly Figure[
   const measured = completed.filter(({ perplexity }) => perplexity !== null);
   // Perplexities of other texts or windows have no mean, and the lowest of them is not the best.
   const isOneMeasure = new Set(measured.map(({ measure }) => measure)).size === 1;
-  const perplexity = isOneMeasure ? figureOf(measured.map((one) => one.perplexity!)) : undefined;
+  const perplexity = isOneMeasure ? figureOf(completed.flatMap(({ perplexity: one }) => one ?? [])) : undefined;
   return {
     values: values.map((value) => (value === null ? '' : String(value))),
     runs,
@@ -96,7 +96,7 @@ function groupMessage({ values, runs, completed }: Group, told: readonly Figure[
 /** Compares numbers by size and texts by their letters. Runs without the figure come last. */
 function compareAll(left: readonly FigureValue[], right: readonly FigureValue[]): number {
   for (const [index, value] of left.entries()) {
-    const order = compared(value, right[index]!);
+    const order = compared(value, right[index] ?? null);
     if (order !== 0) return order;
   }
   return 0;

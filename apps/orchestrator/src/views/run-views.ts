@@ -85,7 +85,7 @@ export class RunViews extends Views {
     if (this.isDamaged(runId))
       throw runDamaged(
         runId,
-        this.peek(runId)!
+        this.summaryOf(runId)
           .extras.damage.filter(({ metrics }) => !metrics)
           .map(({ problem }) => problem),
       );
@@ -137,8 +137,13 @@ export class RunViews extends Views {
   async summary(runId: string, options: { atRevision?: number | bigint } = {}): Promise<RunSummary> {
     const id = await this.runId(runId);
     if (options.atRevision !== undefined) await this.reach(id, Number(options.atRevision));
-    const summary = this.peek(id);
-    if (summary === null) throw runNotFound(id);
+    return this.summaryOf(id);
+  }
+
+  /** The run as it is known now. @throws EspalierError RUN_NOT_FOUND */
+  summaryOf(runId: string): RunSummary {
+    const summary = this.peek(runId);
+    if (summary === null) throw runNotFound(runId);
     return summary;
   }
 

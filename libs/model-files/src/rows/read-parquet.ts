@@ -122,14 +122,15 @@ async function* readRows(
   const told = (count: number): void => onBytes(countedBytes * (count / Math.max(rowsTotal, 1)));
   let row = 0;
   try {
-    if (columns.length === 1 && !isNested(metadata, columns[0]!)) {
-      for await (const values of textPages(source, metadata, columns[0]!, budget, name)) {
+    const [column, ...others] = columns;
+    if (column !== undefined && others.length === 0 && !isNested(metadata, column)) {
+      for await (const values of textPages(source, metadata, column, budget, name)) {
         // A column of JSON holds lists if its rows are conversations.
         for (const value of values as Iterable<unknown>) {
           row += 1;
           if (typeof value !== 'string' && !Array.isArray(value))
-            throw malformed(name, row, `"${columns[0]!}" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
-          yield rows.document({ [columns[0]!]: value }, name, row);
+            throw malformed(name, row, `"${column}" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
+          yield rows.document({ [column]: value }, name, row);
         }
         told(values.length);
       }

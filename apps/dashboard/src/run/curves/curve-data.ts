@@ -63,7 +63,7 @@ export function curveOf(
 }
 
 /** The quantities that pale lines show: the first one of each picture. */
-const PALE_QUANTITIES = (): string[] => PICTURES.map(({ quantities }) => quantities[0]![0]);
+const PALE_QUANTITIES = (): string[] => PICTURES.map(({ quantities }) => quantities[0][0]);
 /** The most abandoned branches that are shown, the last ones first. */
 const MOST_ABANDONED = 6;
 
@@ -90,8 +90,9 @@ function paleLine(name: string, { steps, curves }: QueryCurvesResponse): PaleLin
 
 const PLANNED = [5, 4];
 
+type PictureQuantity = [quantity: string, label: string, isPlanned?: boolean];
 interface PictureOfCurves extends Picture {
-  quantities: [quantity: string, label: string, isPlanned?: boolean][];
+  quantities: [PictureQuantity, ...PictureQuantity[]];
 }
 
 const LOSSES_APART = Object.values(LOSSES).filter(({ hasOwnChart }) => hasOwnChart);

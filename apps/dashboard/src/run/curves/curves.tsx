@@ -6,7 +6,7 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { Charts } from '../../ui/charts/charts.js';
 import type { ChartMark, Smoothing as SmoothingBy } from '../../ui/charts/curve.js';
 import { stepOf } from '../../runs/columns.js';
-import { clock, clockName, count, duration, short } from '../../ui/format.js';
+import { clock, clockName, count, duration, ends, short } from '../../ui/format.js';
 import { MARK_COLORS } from '../../ui/charts/plot-options.js';
 import { Smoothing } from '../../ui/charts/smoothing.js';
 import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
@@ -153,7 +153,7 @@ const NO_LINES: PaleLine[] = [];
 
 /** @param from the first shown step; null: all steps are shown */
 function axisName(axis: XAxis, x: number[], from: number | null): string {
-  if (axis === 'clock' && x.length > 0) return clockName(x[0]!, x.at(-1)!);
+  if (axis === 'clock' && x.length > 0) return clockName(...ends(x));
   return axis === 'time' && from !== null ? `${X_AXES.time} from step ${count(from)} on` : X_AXES[axis];
 }
 
@@ -186,7 +186,7 @@ function chartsOf(response: QueryCurvesResponse, smoothing: SmoothingBy, lines: 
       const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing: isSmoothed ? smoothing : null });
       return curve === null ? [] : [curve];
     });
-    return { ...picture, curves: withPaleLines(curves, lines, quantities[0]![0], all) };
+    return { ...picture, curves: withPaleLines(curves, lines, quantities[0][0], all) };
   }).filter(({ curves }) => curves.length > 0);
 }
 

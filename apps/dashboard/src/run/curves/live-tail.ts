@@ -9,7 +9,7 @@ export function withTail(recorded: QueryCurvesResponse, tail: QueryCurvesRespons
   const last = recorded.steps.at(-1) ?? -1n;
   const from = tail?.steps.findIndex((step) => step > last) ?? -1;
   if (tail === undefined || from < 0) return recorded;
-  const isNext = from > 0 || tail.steps[from]! <= last + tail.stepsPerPoint || recorded.steps.length === 0;
+  const isNext = from > 0 || (tail.steps[from] ?? Infinity) <= last + tail.stepsPerPoint || recorded.steps.length === 0;
   if (!isNext) return recorded;
   const joined = (curve: Curve): Curve => {
     const more = tail.curves.find(({ quantity }) => quantity === curve.quantity);

@@ -44,7 +44,7 @@ export function stepAtPlace(place: number, steps: readonly number[], places: rea
 function between(at: number, from: readonly number[], to: readonly number[]): number | null {
   const next = from.findIndex((value) => value >= at);
   if (next < 0 || (next === 0 && from[0] !== at)) return null;
-  if (next === 0 || from[next] === at) return to[next]!;
-  const share = (at - from[next - 1]!) / (from[next]! - from[next - 1]!);
-  return to[next - 1]! + share * (to[next]! - to[next - 1]!);
+  const [low = 0, high = 0] = next === 0 ? [at, at] : from.slice(next - 1, next + 1);
+  const [lowTo = 0, highTo = lowTo] = to.slice(Math.max(next - 1, 0), next + 1);
+  return high === at ? highTo : lowTo + ((at - low) / (high - low)) * (highTo - lowTo);
 }

@@ -1,4 +1,5 @@
 // Places the recorded states of a layer on an axis of steps. Between two states, the gates that differ changed at a step that is not known.
+import { ends } from '../../ui/format.js';
 
 /** The most columns of a picture. Screens have few more pixels for it. */
 const MOST_COLUMNS = 1_200;
@@ -11,7 +12,7 @@ export interface Around {
 
 /** @param share the place on the axis, from 0 for the first state to 1 for the last one */
 export function statesAround(share: number, steps: readonly number[]): Around {
-  const [first, last] = [steps[0]!, steps.at(-1)!];
+  const [first, last] = ends(steps);
   const step = first + Math.min(Math.max(share, 0), 1) * (last - first);
   const before = Math.max(
     0,
@@ -26,7 +27,8 @@ export function statesAround(share: number, steps: readonly number[]): Around {
  * @param open the groups' open shares, state by state
  */
 export function gateColumns(open: Uint8Array, groups: number, steps: readonly number[]): { shares: Uint8Array; columns: number } {
-  const columns = Math.min(Math.max(steps.at(-1)! - steps[0]!, 1), MOST_COLUMNS);
+  const [first, last] = ends(steps);
+  const columns = Math.min(Math.max(last - first, 1), MOST_COLUMNS);
   const shares = new Uint8Array(groups * columns);
   for (let column = 0; column < columns; column += 1) {
     const { before, by } = statesAround((column + 0.5) / columns, steps);

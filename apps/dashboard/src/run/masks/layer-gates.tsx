@@ -1,7 +1,7 @@
 // Shows the gates of one layer over time, and when each of them closed.
 import { useMemo, useState } from 'preact/hooks';
 import type { MaskSeries } from '../../generated/espalier/v1/history_service_pb.js';
-import { count } from '../../ui/format.js';
+import { count, ends } from '../../ui/format.js';
 import { Scroll } from '../../ui/scroll.js';
 import { ticksWithin } from '../../ui/charts/ticks.js';
 import { gateColumns, statesAround } from './gate-columns.js';
@@ -15,7 +15,8 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
   const [told, setTold] = useState('');
   const title = `${LAYER_NAMES[kind]?.(layer) ?? ''} over time`;
   const { shares, columns } = useMemo(() => gateColumns(groupOpen, groups, steps), [groupOpen, groups, steps.join()]);
-  const [first, last] = [steps[0]!, steps.at(-1)!];
+  const [first, last] = ends(steps);
+  const now = steps[state] ?? last;
   const rows = useMemo(() => {
     const closedAtFirst = new Set<number>();
     for (let group = 0; group < groups; group += 1) {
@@ -23,7 +24,7 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
       const [from, to] = gatesOf(group, groups, size);
       for (let gate = from; gate < to; gate += 1) closedAtFirst.add(gate);
     }
-    return gateRows({ size, changes, closedAtFirst }, steps, steps[state]!);
+    return gateRows({ size, changes, closedAtFirst }, steps, now);
   }, [changes, groups, groupOpen, size, steps.join(), state]);
   const missing = rows.length > MOST_ROWS ? ` ${count(rows.length - MOST_ROWS)} more rows are not shown.` : '';
   const point = (x: number, y: number): void => {
@@ -35,9 +36,9 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
       return share === 0 ? 'closed' : share === 1 ? 'open' : 'partly open';
     };
     const what = to - from === 1 ? `${gateWord(kind)} ${from}` : `${gateWord(kind)}s ${from} to ${to - 1}`;
+    const stepAt = (at: number): string => count(steps[at] ?? last);
     const [earlier, later] = [openAt(before), openAt(by)];
-    const where =
-      before === by ? `at step ${count(steps[by]!)}` : `between the states of steps ${count(steps[before]!)} and ${count(steps[by]!)}`;
+    const where = before === by ? `at step ${stepAt(by)}` : `between the states of steps ${stepAt(before)} and ${stepAt(by)}`;
     setTold(`${what} ${where}: ${earlier === later ? later : `${earlier}, then ${later}`}`);
   };
   return (
@@ -68,7 +69,7 @@ export function LayerGates({ series, steps, state }: { series: MaskSeries; steps
           <thead>
             <tr>
               <th>{gateWord(kind) === 'head' ? 'Head' : 'Unit'}</th>
-              <th>At step {count(steps[state]!)}</th>
+              <th>At step {count(now)}</th>
               <th>Closed and opened</th>
             </tr>
           </thead>

@@ -64,10 +64,10 @@ export function MasksTab({ run, query }: TabProps) {
             min={0}
             max={last}
             value={state}
-            aria-valuetext={`step ${data.steps[state]!}`}
-            onInput={({ currentTarget: { value } }) => setQuery({ step: Number(value) === last ? '' : String(data.steps[Number(value)]!) })}
+            aria-valuetext={`step ${data.steps[state]}`}
+            onInput={({ currentTarget: { value } }) => setQuery({ step: Number(value) === last ? '' : String(data.steps[Number(value)]) })}
           />
-          <b class="num">{count(data.steps[state]!)}</b>
+          <b class="num">{count(data.steps[state] ?? 0)}</b>
         </label>
         {state !== last && <button onClick={() => setQuery({ step: '' })}>Last state</button>}
         <MapLegend />
@@ -172,7 +172,7 @@ function Changes({ data, state }: { data: QueryMasksResponse; state: number }) {
       <header>
         <h2>Changes since the state before</h2>
         <span class="soft">
-          {state === 0 ? 'this is the first state' : `from step ${count(data.steps[state - 1]!)} to step ${count(step!)}`}
+          {state === 0 ? 'this is the first state' : `from step ${count(data.steps[state - 1] ?? 0)} to step ${count(step ?? 0)}`}
         </span>
       </header>
       <Scroll label="Changes" class="changes">

@@ -4,7 +4,7 @@ import { NONE, runStatusWords } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { Anchor } from '../../ui/router.js';
 import { differenceOf, differingSettings, summaryOf, type Group } from './comparison.js';
-import { FIGURES, type Compared } from './compared-figures.js';
+import { FIGURES, runOf, type Compared } from './compared-figures.js';
 
 interface Props {
   groups: Group[];
@@ -17,8 +17,7 @@ interface Props {
 
 export function CompareTable({ groups, all, sort, sortBy, first, without }: Props) {
   const settings = differingSettings(groups);
-  const statusOf = ({ members }: Group): string =>
-    [...new Set(members.map(({ runId }) => runStatusWords(all.find(({ run }) => run.runId === runId)!.run)))].join(', ');
+  const statusOf = ({ members }: Group): string => [...new Set(members.map(({ runId }) => runStatusWords(runOf(all, runId))))].join(', ');
   return (
     <table class="plain num compared">
       <caption class="soft">
@@ -29,9 +28,9 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
         <tr>
           <th scope="col">Figure</th>
           {groups.map((group, index) => (
-            <th key={group.members[0]!.runId} scope="col">
+            <th key={group.members[0].runId} scope="col">
               <Swatch {...lookOf(index)} />{' '}
-              {group.members.length === 1 ? <Anchor to={`/runs/${group.members[0]!.runId}`}>{group.name}</Anchor> : group.name}
+              {group.members.length === 1 ? <Anchor to={`/runs/${group.members[0].runId}`}>{group.name}</Anchor> : group.name}
               <br />
               {index === 0 ? (
                 <span class="tag">baseline</span>
@@ -51,7 +50,7 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
         <tr>
           <th scope="row">status</th>
           {groups.map((group) => (
-            <td key={group.members[0]!.runId}>{statusOf(group)}</td>
+            <td key={group.members[0].runId}>{statusOf(group)}</td>
           ))}
         </tr>
         {FIGURES.map((figure) => (
@@ -75,7 +74,8 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
 type RowProps = Pick<Props, 'groups' | 'sort' | 'sortBy'> & { figure: (typeof FIGURES)[number] };
 
 function FigureRow({ figure: { name, words, differenceWords = words, about }, groups, sort, sortBy }: RowProps) {
-  const summaries = groups.map((group) => summaryOf(group, name));
+  const summaries = groups.map((group) => ({ group, summary: summaryOf(group, name) }));
+  const [baseline] = groups;
   const direction = sort === name ? 'ascending' : sort === `${name} desc` ? 'descending' : undefined;
   return (
     <tr>
@@ -85,11 +85,11 @@ function FigureRow({ figure: { name, words, differenceWords = words, about }, gr
         </button>
         {about !== undefined && <small class="about">{about}</small>}
       </th>
-      {summaries.map((summary, index) => (
-        <td key={groups[index]!.members[0]!.runId}>
+      {summaries.map(({ group, summary }, index) => (
+        <td key={group.members[0].runId}>
           {summary === undefined ? NONE : words(summary.mean)}
           {summary?.spread !== undefined && <span class="soft"> ± {words(summary.spread)}</span>}
-          {index > 0 && <Against own={groups[index]!} baseline={groups[0]!} figure={name} words={differenceWords} />}
+          {index > 0 && baseline !== undefined && <Against own={group} baseline={baseline} figure={name} words={differenceWords} />}
         </td>
       ))}
     </tr>

@@ -5,13 +5,12 @@ import { useMemo, useState } from 'preact/hooks';
 import { runService } from '../../api/client.js';
 import { useChanges } from '../../api/live.js';
 import { useLoaded } from '../../api/loaded-data.js';
-import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { placesOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
 import { Charts, type Picture } from '../../ui/charts/charts.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import type { Page } from '../../ui/page.js';
-import { clock, clockName, counted, countTick } from '../../ui/format.js';
+import { clock, clockName, counted, countTick, ends } from '../../ui/format.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { Smoothing } from '../../ui/charts/smoothing.js';
 import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
@@ -22,7 +21,7 @@ import { Anchor, setQuery } from '../../ui/router.js';
 import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
 import { CompareTable } from './compare-table.js';
-import { memberOf, MOST_COMPARED, pointsOf, type Compared } from './compared-figures.js';
+import { memberOf, MOST_COMPARED, pointsOf, runOf, type Compared } from './compared-figures.js';
 import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.js';
 import { MaskDifferences } from './mask-differences.js';
 
@@ -96,7 +95,8 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         .map((chart) => ({ ...chart, xName: axisName(axis, chart.x) })),
     [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
   );
-  const masked = groups.slice(1).find(({ members: [first] }) => first!.runId === query.get('masks')) ?? groups[1] ?? groups[0]!;
+  const [baseline] = groups;
+  const masked = groups.slice(1).find(({ members: [first] }) => first.runId === query.get('masks')) ?? groups[1] ?? groups[0];
   const show = (shown: Group[]): void => setQuery({ runs: shown.flatMap(({ members }) => members.map(({ runId }) => runId)).join(',') });
   const zoom = (range: Range | null): void => {
     cursor.set(null);
@@ -148,11 +148,11 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         fileName="comparison"
       />
       <div class="below">
-        {groups.length > 1 && (
+        {baseline !== undefined && masked !== undefined && groups.length > 1 && (
           <MaskDifferences
-            baseline={runOf(all, groups[0]!)}
-            other={runOf(all, masked)}
-            others={Object.fromEntries(groups.slice(1).map(({ name, members: [first] }) => [first!.runId, name]))}
+            baseline={runOf(all, baseline.members[0].runId)}
+            other={runOf(all, masked.members[0].runId)}
+            others={Object.fromEntries(groups.slice(1).map(({ name, members: [first] }) => [first.runId, name]))}
             choose={(runId) => setQuery({ masks: runId })}
           />
         )}
@@ -161,10 +161,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   );
 }
 
-const axisName = (axis: XAxis, x: readonly number[]): string =>
-  axis === 'clock' && x.length > 0 ? clockName(x[0]!, x.at(-1)!) : X_AXES[axis];
-
-const runOf = (all: Compared[], { members: [first] }: Group): Run => all.find(({ run }) => run.runId === first!.runId)!.run;
+const axisName = (axis: XAxis, x: readonly number[]): string => (axis === 'clock' && x.length > 0 ? clockName(...ends(x)) : X_AXES[axis]);
 
 /** Rounds to a thousandth of the range, so that addresses stay short. */
 function roundedFor(value: number, { from, to }: Range): number {
@@ -202,7 +199,7 @@ function overlaid(
     .filter((place) => range === null || (place >= range.from && place <= range.to))
     .sort((one, other) => one - other);
   const curves = groups.flatMap(({ name, members }, index): Curve[] => {
-    const own = members.map(({ runId }) => lines.get(runId)!).filter(({ values }) => values.some((value) => value !== null));
+    const own = members.flatMap(({ runId }) => lines.get(runId) ?? []).filter(({ values }) => values.some((value) => value !== null));
     if (own.length === 0) return [];
     const { values, lowest, highest } = meanLine(own, x);
     const smooth =

@@ -13,6 +13,12 @@ export interface Compared {
   curves: QueryCurvesResponse;
 }
 
+export function runOf(all: readonly Compared[], runId: string): Run {
+  const found = all.find(({ run }) => run.runId === runId);
+  if (found === undefined) throw new TypeError(`run ${runId} is not compared`);
+  return found.run;
+}
+
 /** The most runs in a comparison. A reader could not tell more curves apart. */
 export const MOST_COMPARED = 200;
 

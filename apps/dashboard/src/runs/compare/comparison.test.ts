@@ -1,4 +1,4 @@
-import { differenceOf, differingSettings, groupsOf, meanLine, sorted, summaryOf, type Member } from './comparison.js';
+import { differenceOf, differingSettings, groupsOf, meanLine, sorted, summaryOf, type Group, type Member } from './comparison.js';
 
 let ids = 0;
 const member = (
@@ -48,19 +48,19 @@ describe('runs that are compared', () => {
   });
 
   test('differ from the baseline with a sign; only perplexity makes a run better or worse', () => {
-    const one = (perplexity: number, loss: number) => ({ name: '', members: [member('', {}, { perplexity, 'last loss': loss })] });
+    const one = (perplexity: number, loss: number): Group => ({ name: '', members: [member('', {}, { perplexity, 'last loss': loss })] });
     expect(differenceOf(one(3, 130), one(5, 1.4), 'last loss')).toEqual({ value: 128.6, verdict: 'none', why: '' });
     expect(differenceOf(one(5, 1), one(5, 1), 'perplexity')).toBeNull();
     expect(differenceOf({ name: '', members: [member('', {})] }, one(5, 1), 'perplexity')).toBeNull();
   });
 
   describe('are called better or worse', () => {
-    const group = (perplexities: number[], size = 100, more: Partial<Member> = {}) => ({
-      name: '',
-      members: perplexities.map((perplexity) => member('', {}, { perplexity, 'parameters left': size }, more)),
-    });
+    const group = ([first, ...others]: [number, ...number[]], size = 100, more: Partial<Member> = {}): Group => {
+      const measured = (perplexity: number) => member('', {}, { perplexity, 'parameters left': size }, more);
+      return { name: '', members: [measured(first), ...others.map(measured)] };
+    };
     const baseline = group([5, 5.1]);
-    const verdict = (own: ReturnType<typeof group>) => {
+    const verdict = (own: Group) => {
       const { verdict: word, why } = differenceOf(own, baseline, 'perplexity')!;
       return [word, why];
     };

@@ -13,7 +13,7 @@ export interface Member {
 }
 export interface Group {
   name: string;
-  members: Member[];
+  members: [Member, ...Member[]];
 }
 export interface Summary {
   mean: number;
@@ -29,20 +29,20 @@ const SEED = 'seed';
  * seed, stand alone: neither is an independent sample.
  */
 export function groupsOf(members: readonly Member[], overSeeds: boolean): Group[] {
-  const groups = new Map<string, Member[]>();
+  const groups = new Map<string, Group['members']>();
   for (const member of members) {
     const key = settingsKey(member);
-    const own = groups.get(key) ?? [];
-    const isAlone = !overSeeds || member.isFork || own.some(({ settings }) => settings[SEED] === member.settings[SEED]);
-    if (isAlone) groups.set(member.runId, [member]);
-    else groups.set(key, [...own, member]);
+    const own = groups.get(key);
+    const isAlone = !overSeeds || member.isFork || own?.some(({ settings }) => settings[SEED] === member.settings[SEED]);
+    if (isAlone === true) groups.set(member.runId, [member]);
+    else groups.set(key, own === undefined ? [member] : [...own, member]);
   }
   const all = [...groups.values()];
   const names = all.map(groupName);
-  return all.map((own, index) => {
-    const name = names[index]!;
+  return all.map((members) => {
+    const name = groupName(members);
     const isTwice = names.filter((one) => one === name).length > 1;
-    return { name: isTwice ? `${name} ${own[0]!.runId.slice(0, 4)}` : name, members: own };
+    return { name: isTwice ? `${name} ${members[0].runId.slice(0, 4)}` : name, members };
   });
 }
 
@@ -51,13 +51,12 @@ function settingsKey({ settings }: Member): string {
 }
 
 /** The name of a group: the beginning that the names of its runs share, and their number. */
-function groupName(members: readonly Member[]): string {
-  const [first, ...rest] = members.map(({ name }) => name);
-  if (rest.length === 0) return first!;
-  let common = first!;
-  for (const name of rest) while (!name.startsWith(common)) common = common.slice(0, -1);
+function groupName([{ name: first }, ...rest]: Group['members']): string {
+  if (rest.length === 0) return first;
+  let common = first;
+  for (const { name } of rest) while (!name.startsWith(common)) common = common.slice(0, -1);
   const trimmed = common.replace(/[\s\-_.=/:]+$/, '');
-  return `${trimmed === '' ? first! : trimmed} (${members.length} seeds)`;
+  return `${trimmed === '' ? first : trimmed} (${1 + rest.length} seeds)`;
 }
 
 export function summaryOf({ members }: Group, figure: string): Summary | undefined {
@@ -122,7 +121,7 @@ const STANDARD_ERRORS = 2;
 
 /** Tells whether the means of two groups differ by less than two standard errors of their difference. */
 function mayBeChance(value: number, own: Summary, baseline: Summary): boolean {
-  return Math.abs(value) < STANDARD_ERRORS * Math.sqrt(own.spread! ** 2 / own.n + baseline.spread! ** 2 / baseline.n);
+  return Math.abs(value) < STANDARD_ERRORS * Math.sqrt((own.spread ?? NaN) ** 2 / own.n + (baseline.spread ?? NaN) ** 2 / baseline.n);
 }
 
 /** Sorts the groups by a figure. The baseline stays first, and groups without the figure come last. */

@@ -5,6 +5,7 @@ import { clockTicksWithin, ticksWithin } from './ticks.js';
 export const [SVG_WIDTH, SVG_HEIGHT] = [900, 460];
 const [LEFT, RIGHT, BOTTOM] = [84, 24, 58];
 const COLORS = ['#17695a', '#c2571a', '#3b62c4', '#8d3f97', '#7a6a00', '#b02a4c'];
+const colourOf = (tone: number): string => COLORS[(tone - 1) % COLORS.length] ?? MARK_COLOR;
 const MARK_COLOR = '#8a938e';
 /** The approximate width of a letter. */
 const LETTER = 6.6;
@@ -61,7 +62,7 @@ function knownOf(curves: Curve[], log: boolean): number[] {
 
 function shapeOf(curve: Curve, x: number[], log: boolean, px: (value: number) => number, py: (value: number) => number): string {
   const { tone, dash, values, lowest, highest, spans, isPale } = curve;
-  const stroke = COLORS[(tone - 1) % COLORS.length]!;
+  const stroke = colourOf(tone);
   const place = (value: number, index: number): string => `${px(x[index]!).toFixed(1)} ${py(value).toFixed(1)}`;
   let isDown = false;
   const line = values
@@ -150,7 +151,7 @@ function legendOf(curves: Curve[]): { text: string; lines: number } {
     x += width;
     const dashes = dash.length === 0 ? '' : ` stroke-dasharray="${dash.join(' ')}"`;
     return (
-      `<path d="M${at} ${y - 4}h${KEY - 6}" stroke="${COLORS[(tone - 1) % COLORS.length]!}" stroke-width="2"${dashes}/>` +
+      `<path d="M${at} ${y - 4}h${KEY - 6}" stroke="${colourOf(tone)}" stroke-width="2"${dashes}/>` +
       `<text x="${at + KEY}" y="${y}">${escaped(label)}</text>`
     );
   });

@@ -38,7 +38,7 @@ export function smoothed(values: (number | null)[], steps: readonly number[], { 
   let [sum, weight, before, phase] = [0, 0, steps[0] ?? 0, -1];
   return values.map((value, index) => {
     if (value === null || !Number.isFinite(value)) return value;
-    const step = steps[index]!;
+    const step = steps[index] ?? NaN;
     const now = phases.findLastIndex((first) => first <= step);
     if (now !== phase) [sum, weight] = [0, 0];
     const kept = Math.exp(-Math.max(1, step - before) / over);
@@ -55,7 +55,7 @@ export function interpolated(places: number[], values: (number | null)[], x: num
   });
   let next = 0;
   return x.map((at) => {
-    while (next < points.length && points[next]!.place < at) next += 1;
+    while ((points[next]?.place ?? at) < at) next += 1;
     const after = points[next];
     if (after?.place === at) return after.value;
     const before = points[next - 1];

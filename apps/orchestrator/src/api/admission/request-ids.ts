@@ -8,8 +8,9 @@ const REQUEST_ID = /^[A-Za-z0-9][A-Za-z0-9._:=+@-]{0,127}$/;
 
 /** Returns the id of a call whose client has sent these ids. `problem` is set where they are not valid; the call is then refused. */
 export function requestIdOf(shown: readonly string[]): { id: string; problem?: EspalierError } {
-  if (shown.length === 0) return { id: randomUUID() };
-  if (shown.length === 1 && REQUEST_ID.test(shown[0]!)) return { id: shown[0]! };
+  const [id, ...others] = shown;
+  if (id === undefined) return { id: randomUUID() };
+  if (others.length === 0 && REQUEST_ID.test(id)) return { id };
   const allowed = 'one is allowed, of 1 to 128 letters, digits and . _ : = + @ -, beginning with a letter or a digit';
   return { id: randomUUID(), problem: invalidField('FIELD_OUT_OF_RANGE', REQUEST_ID_HEADER, allowed) };
 }

@@ -8,12 +8,13 @@ export type TokenStore = Pick<ArtifactStore, 'open' | 'fileOf'>;
 /** Names the files of sources. A source is read from files only if all of its shards have one. */
 function locatedSources(sources: readonly TokenSource[], artifacts: TokenStore, readsFiles: boolean): engineV1.TokenSource[] {
   return sources.map(({ parts, shards }) => {
-    const files = shards.map(({ digest }) => (readsFiles ? artifacts.fileOf(digest) : null));
-    const inFiles = files.every((file) => file !== null);
-    return {
-      parts,
-      shards: shards.map(({ digest, tokens }, index) => ({ digest, tokenCount: BigInt(tokens), file: inFiles ? files[index]! : '' })),
-    };
+    const located = shards.map(({ digest, tokens }) => ({
+      digest,
+      tokenCount: BigInt(tokens),
+      file: (readsFiles ? artifacts.fileOf(digest) : null) ?? '',
+    }));
+    const inFiles = located.every(({ file }) => file !== '');
+    return { parts, shards: inFiles ? located : located.map((shard) => ({ ...shard, file: '' })) };
   });
 }
 

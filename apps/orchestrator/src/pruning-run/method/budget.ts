@@ -66,7 +66,7 @@ type BudgetSettings = Pick<RunSettings, BudgetSetting | CountSetting | 'recipe' 
 /** Reports requests with more than one budget, and settings that no budget of the request uses. This check needs no model. */
 export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | CountSetting>): FieldViolation[] {
   const [first, ...more] = given(settings);
-  if (more.length > 0) return more.map((name) => conflict(BUDGETS[name].field, BUDGETS[first!].field));
+  if (first !== undefined && more.length > 0) return more.map((name) => conflict(BUDGETS[name].field, BUDGETS[first].field));
   return COUNT_SETTINGS.flatMap((name) => {
     const goBy: readonly BudgetSetting[] = COUNTED_BY[name];
     const setting = settingOfName(name);
@@ -83,7 +83,7 @@ export function speedViolations({
   recipe,
 }: Pick<RunSettings, 'targetSpeedup' | 'speedTable' | 'recipe'>): FieldViolation[] {
   if (targetSpeedup === 0) return [];
-  const least = settingOfName('targetSpeedup').askedMin!;
+  const least = settingOfName('targetSpeedup').askedMin ?? 0;
   if (targetSpeedup < least) {
     const description = `is slower than the intact model: must be at least ${least}, is ${targetSpeedup}`;
     return [{ field: 'settings.target_speedup', description, code: 'BUDGET_OUT_OF_REACH' }];
@@ -127,8 +127,8 @@ export function budgetOf(settings: BudgetSettings, model: ModelShape, measured: 
   const least = Math.max(costAt(cost, closed), intact * (1 - SPARSITY_MAX));
   const cache = setting === 'targetBytes' ? cacheBytes(model, settings) : 0;
   const budget = { setting, intact, least, kvHeads: model.kvHeads, cacheBytes: cache, cost: numbersOf(cost) };
-  if (setting !== 'targetSpeedup') return budget;
-  const { digest, table } = measured!;
+  if (setting !== 'targetSpeedup' || measured === null) return budget;
+  const { digest, table } = measured;
   const { device, dtype, phase, batch, context } = table;
   return { ...budget, speed: { tableDigest: digest, device, dtype, phase, batch, context } };
 }
@@ -191,7 +191,7 @@ export function amountViolations(budget: Budget, amounts: Amounts, targetSparsit
     const [least, most] = unit === 1 ? [Math.ceil(budget.least), Math.floor(budget.intact)] : [roundedUp(budget.least / unit), 1];
     const why =
       asked > budget.intact ? 'is more than the intact model has' : 'is less than the masks can leave: not all of a model is prunable';
-    const given = amounts[budget.setting]!;
+    const given = amounts[budget.setting] ?? 0;
     const [limits, typed] = asTyped(budget.setting, { least, most, asked: given });
     const description = `${why}: must be in [${least}, ${most}] (${limits}), is ${given} (${typed})`;
     return [{ field: `settings.${field}`, description, code: 'BUDGET_OUT_OF_REACH' }];
@@ -218,8 +218,8 @@ export function budgetOfForkViolations(parent: Budget | undefined, overrides: Pa
 
 const gatesOf = ({ layers }: Pick<ModelIdentity, 'layers'>, { kvHeads }: Budget): Gates => ({
   layers: layers.length,
-  heads: layers[0]!.heads,
-  units: layers[0]!.units,
+  heads: layers[0]?.heads ?? 0,
+  units: layers[0]?.units ?? 0,
   kvHeads,
 });
 

@@ -91,10 +91,9 @@ export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, 
 const sum = ({ head, unit, kv, rest }: PartCosts, open: OpenGates): number => head * open.heads + unit * open.units + kv * open.kv + rest;
 
 function partsAt(curve: Curve, width: number): number {
-  const after = curve.findIndex((point) => point.width >= width);
-  const high = after < 0 ? curve.length - 1 : after;
-  const low = curve[high - 1] ?? { width: 0, parts: 0 };
-  const point = curve[high]!;
+  const point = curve.find((one) => one.width >= width) ?? curve.at(-1);
+  if (point === undefined) return 0;
+  const low = curve[curve.indexOf(point) - 1] ?? { width: 0, parts: 0 };
   return point.parts - ((point.width - width) * (point.parts - low.parts)) / (point.width - low.width);
 }
 

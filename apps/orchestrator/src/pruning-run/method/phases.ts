@@ -24,12 +24,16 @@ export function phasesOf({ totalSteps, recoverSteps }: PhaseSettings): [Phase, .
   return [prune, { kind: 'recover', firstStep: totalSteps, endStep: totalSteps + recoverSteps }];
 }
 
-export const endStepOf = (settings: PhaseSettings): number => phasesOf(settings).at(-1)!.endStep;
+function lastPhase(settings: PhaseSettings): Phase {
+  const [prune, recover = prune] = phasesOf(settings);
+  return recover;
+}
+
+export const endStepOf = (settings: PhaseSettings): number => lastPhase(settings).endStep;
 
 /** The phase of the step that follows `step` done steps, or the last phase where no step follows. */
 export function phaseAt(settings: PhaseSettings, step: number): Phase {
-  const phases = phasesOf(settings);
-  return phases.find(({ endStep }) => step < endStep) ?? phases.at(-1)!;
+  return phasesOf(settings).find(({ endStep }) => step < endStep) ?? lastPhase(settings);
 }
 
 /** The phase of the last done step, where `step` is the number of done steps. */

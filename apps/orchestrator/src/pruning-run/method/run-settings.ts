@@ -135,9 +135,9 @@ export function withSteps(
 /** A time chooses the steps, so a request names one of the two. A time below 0 is refused by the setting's range. */
 export function timeViolations({ time, totalSteps, recoverSteps }: RequestedSettings): FieldViolation[] {
   if (time === undefined || time < 0) return [];
-  const { askedMin: least, max } = settingOfName('time');
+  const { askedMin: least = 0, max = Infinity } = settingOfName('time');
   const refused = (description: string, code: FieldViolation['code']): FieldViolation[] => [{ field: 'settings.time', description, code }];
-  if (time < least!) return refused(`must be from ${timeWords(least!)} to ${timeWords(max!)}, is ${timeWords(time)}`, 'FIELD_OUT_OF_RANGE');
+  if (time < least) return refused(`must be from ${timeWords(least)} to ${timeWords(max)}, is ${timeWords(time)}`, 'FIELD_OUT_OF_RANGE');
   const named = Object.entries({ total_steps: totalSteps, recover_steps: recoverSteps }).filter(([, value]) => value !== undefined);
   if (named.length === 0) return [];
   const words = named.map(([field, value]) => `${field} is ${value}`).join(' and ');

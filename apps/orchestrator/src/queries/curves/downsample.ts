@@ -1,7 +1,7 @@
 // Reduces a curve to fewer points without losing anything remarkable: the first and last step, the highest and lowest value of every
 // quantity, skipped steps, and in each stretch the highest and lowest loss.
 import { LOSS_NAMES } from '#comparison';
-import { METRIC_COLUMNS, ROW_DOUBLES, rowCount } from '../../views/projection/metrics-codec.js';
+import { METRIC_COLUMNS, numberAt, ROW_DOUBLES, rowCount } from '../../views/projection/metrics-codec.js';
 
 const LOSS = METRIC_COLUMNS.indexOf('loss');
 const SKIPPED = METRIC_COLUMNS.indexOf('skipped');
@@ -40,13 +40,14 @@ export function downsample(rows: Float64Array, maxPoints: number): number[] {
 }
 
 function extremes(rows: Float64Array, column: number, from: number, to: number): { lowest: number; highest: number } {
+  const valueAt = (index: number): number => numberAt(rows, index * ROW_DOUBLES + column);
   let lowest = -1;
   let highest = -1;
   for (let index = from; index < to; index += 1) {
-    const value = rows[index * ROW_DOUBLES + column]!;
+    const value = valueAt(index);
     if (Number.isNaN(value)) continue;
-    if (lowest < 0 || value < rows[lowest * ROW_DOUBLES + column]!) lowest = index;
-    if (highest < 0 || value > rows[highest * ROW_DOUBLES + column]!) highest = index;
+    if (lowest < 0 || value < valueAt(lowest)) lowest = index;
+    if (highest < 0 || value > valueAt(highest)) highest = index;
   }
   return { lowest, highest };
 }

@@ -78,7 +78,7 @@ export class SegmentRecorder {
       if (whole.length > 0) {
         recorded = await this.append(run, whole, { patienceMs: Infinity, signal: patience, onWait });
         this.live.goesOn(run.runId);
-        this.live.recorded(run.runId, whole.at(-1)!.report.state.step);
+        this.live.recorded(run.runId, recorded.current?.step ?? 0);
         for (const { report } of whole) {
           this.tallies.recordedSteps.inc(report.state.step - report.firstStep);
           this.tallies.recordedTokens.inc(report.tokens);
