@@ -84,8 +84,8 @@ test('a server of another release that refuses a call is said once, before the r
   }
 });
 
-test("up beside the data folder's server of an earlier release says how to have this one", async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'earlier-release-'));
+test("up beside the data folder's server of an older version says how to have this one", async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'older-server-'));
   // A server is known by its process, whose command line has this word.
   const process = spawn(execPath, ['-e', 'setInterval(() => {}, 1_000)', 'orchestrator']);
   try {

@@ -43,7 +43,7 @@ export async function* trainSegments(
   for await (const batch of progress) {
     const steps = batch.flatMap((item) => ('step' in item ? [item.step] : []));
     const segments = await Promise.all(batch.flatMap((item) => ('segment' in item ? [located(item.segment)] : [])));
-    if (!signal.aborted) for (const { stateFile } of segments) files.told(stateFile);
+    if (!signal.aborted) for (const { stateFile } of segments) files.announced(stateFile);
     const calibrated = batch.findLast((item) => 'calibratedShare' in item);
     const outcomes: engineV1.SegmentOutcome[] = [];
     const sent: { state: HandedState; letGo: () => void }[] = [];
@@ -85,7 +85,7 @@ class StateFiles {
     this.all.push(file);
   }
 
-  told(file: string): void {
+  announced(file: string): void {
     this.known.add(file);
   }
 

@@ -30,13 +30,3 @@ test('a file of a later release is refused, and keeps its bytes', () => {
   );
   expect(readFileSync(file, 'hex')).toBe(before);
 });
-
-test('a file of a release that gave it no version keeps its notifications', () => {
-  const first = Outbox.open(file, ['lab']);
-  first.setLow('/data', [['lab', { id: 'a', time: '2026-11-01T00:00:00.000Z', run: null } as never]], 0);
-  first.close();
-  changeFile('PRAGMA user_version = 0');
-  const again = Outbox.open(file, ['lab']);
-  expect(again.count('lab')).toBe(1);
-  again.close();
-});

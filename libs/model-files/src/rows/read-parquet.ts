@@ -119,7 +119,7 @@ async function* readRows(
 ): AsyncGenerator<SourceDocument> {
   const { metadata, columns } = await openParquet(source, name, rows);
   const rowsTotal = Number(metadata.num_rows);
-  const told = (count: number): void => onBytes(countedBytes * (count / Math.max(rowsTotal, 1)));
+  const reportRows = (count: number): void => onBytes(countedBytes * (count / Math.max(rowsTotal, 1)));
   let row = 0;
   try {
     const [column, ...others] = columns;
@@ -132,13 +132,13 @@ async function* readRows(
             throw malformed(name, row, `"${column}" is ${value == null ? 'null' : `a ${typeof value}`}; a string is allowed`);
           yield rows.document({ [column]: value }, name, row);
         }
-        told(values.length);
+        reportRows(values.length);
       }
     } else {
       await checkPages(source, metadata, budget, name);
       for await (const { rows: group } of rowGroups(source, metadata, budget, name, columns)) {
         for (const one of group) yield rows.document(one, name, ++row);
-        told(group.length);
+        reportRows(group.length);
       }
     }
   } catch (error) {

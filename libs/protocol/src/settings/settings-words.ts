@@ -72,7 +72,7 @@ export function settingsPage(): string {
     Array<string>(7).fill('---'),
     ...rows,
   ];
-  return `${HEAD}\n${table.map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n')}\n`;
+  return `${HEAD}\n${table.map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n')}\n\n${END}`;
 }
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');
@@ -86,4 +86,9 @@ or of the one that is named: \`fisher\` for a real model ([recipes.md](recipes.m
 
 This page is made from the table in \`proto/espalier/v1/common.proto\` (\`npm run settings-page\`). [HACKING.md](../HACKING.md#add-a-setting)
 says how to add a setting.
+`;
+
+const END = `## What to do next
+
+[recipes.md](recipes.md) says what the defaults reach and what other values cost; [studies.md](studies.md) compares values on your model.
 `;

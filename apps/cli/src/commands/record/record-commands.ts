@@ -92,7 +92,7 @@ function registerHistory(program: Command): void {
     .summary('every recorded fact of a run')
     .description(
       'Prints the events of a run as they are stored: one line each, with --data the stored JSON too. "by NAME" says whose command an ' +
-        'event comes from. Other events are work of the server itself, or older than such names (--json tells them apart).',
+        'event comes from. Other events are work of the server itself.',
     )
     .option('--from <revision>', 'start at this revision', bigNumber)
     .option('--types <names>', 'only these, e.g. TeacherSnapshotted,TeacherAssigned', names)
