@@ -165,7 +165,7 @@ describe('plan', () => {
     };
     const settings = { preset: 'nuteprune2', recoverLearningRate: 0.001 };
     const server = await serve({
-      planRun: () => ({ ...planned(1n << 20n), ...v1.PlanRunResponse.fromPartial({ budget, settings, result: {} }) }),
+      planRun: () => v1.PlanRunResponse.fromPartial({ ...planned(1n << 20n), budget, settings, result: {} }),
     });
     const rateOf = async (...options: string[]) =>
       /^recover_learning_rate +(.*)$/m.exec((await espalier(server, 'plan', '--model', 'model', ...options)).stdout)![1];

@@ -53,7 +53,7 @@ describe('the standings of a rung', () => {
   it('have those last that missed their target, which makes them look good, and those out that have no value', () => {
     const one = runs.filter((_, index) => index % 2 === 0).slice(0, 3);
     const standings = standingsOf(one, [result(one[0]!, 1, true), result(one[1]!, 9), result(one[2]!, null)], halving);
-    expect(standings.map(({ runs: own, goesOn }) => [own[0]!.settings.maskLearningRate, goesOn])).toEqual([
+    expect(standings.map(({ runs: own, goesOn }) => [own[0].settings.maskLearningRate, goesOn])).toEqual([
       [0.2, true],
       [0.1, false],
       [0.3, false],
@@ -133,7 +133,7 @@ describe('a study with rungs', () => {
   it('keeps the settings that a run asked for in the next rung, and computes the others from its steps', () => {
     const nextOf = (settings: RequestedSettings): PlannedRun => {
       const [heat] = openHeats(after(null, launch([run(settings)])));
-      return nextRuns(heat!, [result(heat!.runs[0]!, 5)], halving)[0]!;
+      return nextRuns(heat!, [result(heat!.runs[0], 5)], halving)[0]!;
     };
     expect(nextOf({ recoverSteps: 250 }).settings).toMatchObject({ totalSteps: 300, recoverSteps: 250 });
     expect(resolveSettings(nextOf({}).settings)).toMatchObject({ totalSteps: 300, recoverSteps: 2400 });
