@@ -1,6 +1,7 @@
 // Sampling, sparsity, batch order, random numbers and the memory plan.
 #include <omp.h>
 
+#include <fstream>
 #include <set>
 
 #include "espalier/evaluation/evaluate.h"
@@ -50,6 +51,20 @@ TEST(HardConcrete, SampleMeanAndDerivative) {
   EXPECT_NEAR(hard_concrete::sample_derivative(z), slope, 1e-3);
   EXPECT_EQ(hard_concrete::sample_derivative(0.0), 0.0);
   EXPECT_EQ(hard_concrete::sample_derivative(1.0), 0.0);
+}
+
+// The orchestrator has this formula too, since it checks targets before there is an engine. gates.test.ts reads the same file.
+TEST(HardConcrete, AgreesWithTheTestVectorThatTypeScriptReads) {
+  std::ifstream file(repository() / "testdata/vectors/open-probability.txt");
+  double log_alpha = 0, open = 0;
+  std::vector<double> log_alphas;
+  while (file >> log_alpha >> open) {
+    EXPECT_NEAR(hard_concrete::open_probability(log_alpha), open, 1e-15) << log_alpha;
+    log_alphas.push_back(log_alpha);
+  }
+  ASSERT_GE(log_alphas.size(), 10u);
+  EXPECT_EQ(log_alphas.front(), hard_concrete::kMinLogAlpha);
+  EXPECT_EQ(log_alphas.back(), hard_concrete::kMaxLogAlpha);
 }
 
 // Every gate has the value that plain loops compute, and sums have one order, however many threads share the chunks.

@@ -1,9 +1,18 @@
 // Tests which sets of gates a run may have, and what its events record of them.
+import { readFileSync } from 'node:fs';
 import { launched, stateAt, Story } from '../testing.js';
-import { blockGatesOf, gateViolations, groupViolations } from './gates.js';
+import { blockGatesOf, gateViolations, groupViolations, LOG_ALPHA_MAX, LOG_ALPHA_MIN, openProbability } from './gates.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
 
 const ALL = ['head', 'unit', 'hidden', 'kv-group', 'attention', 'mlp'];
+
+// The engine has this formula too (hard_concrete.h), and method_test.cpp reads the same file.
+test('the probability that a gate is open agrees with the test vector that C++ reads', () => {
+  const rows = readFileSync('testdata/vectors/open-probability.txt', 'utf8').trim().split('\n');
+  const pairs = rows.map((row) => row.split(' ').map(Number) as [logAlpha: number, open: number]);
+  for (const [logAlpha, open] of pairs) expect(Math.abs(openProbability(logAlpha) - open)).toBeLessThanOrEqual(1e-15);
+  expect([pairs[0]?.[0], pairs.at(-1)?.[0]]).toEqual([LOG_ALPHA_MIN, LOG_ALPHA_MAX]);
+});
 
 describe('gates of a run', () => {
   const violations = (settings: RequestedSettings): (string | undefined)[] =>

@@ -1,5 +1,5 @@
-// The gates of a run: which kinds it has, and the probability that a gate is open. The formula equals that of the engine
-// (core/method/masks/hard_concrete.h).
+// The gates of a run: which kinds it has, and the probability that a gate is open. The engine has this
+// formula too (core/method/masks/hard_concrete.h); both are tested against testdata/vectors/open-probability.txt.
 import type { FieldViolation } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 
