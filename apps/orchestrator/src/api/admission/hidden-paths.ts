@@ -7,10 +7,13 @@ import { roleOf, type Grant } from './access.js';
 import { isInside } from './allowed-paths.js';
 
 export const HIDDEN_PATH = '(outside the data roots)';
-/** An absolute path within a sentence: it follows no word, and ends before a space or a mark. */
-const PATH_IN_TEXT = /(?<![\w.~:/*-])\/(?:[^\s"'`\\,;:()<>|/]+\/)*[^\s"'`\\,;:()<>|/]*[^\s"'`\\,;:()<>|/.]/g;
-/** A text of JSON that is an absolute path as a whole, which may have spaces. */
-const PATH_IN_JSON = /"(\/(?:[^"\\]|\\.)*)"/g;
+/** An absolute path in quotes. */
+const QUOTED_PATH = /(["'`])(\/(?:(?!\1)[^\n])*)\1/g;
+/**
+ * An absolute path within a sentence, which follows no word, and the rest of its line. Without quotes nothing tells whether a path ends at
+ * a space or a mark, so what follows a path that is hidden is hidden with it.
+ */
+const PATH_IN_TEXT = /(?<![\w.~:/*-])\/[^\s"'`,;:()<>|/][^\s"'`,;:()<>|]*/g;
 
 /** Tells whether answers to this caller hide paths outside the roots. */
 export const hidesPaths = (grant: Grant, { viewersReadTexts }: Pick<OrchestratorConfig, 'viewersReadTexts'>): boolean =>
@@ -21,10 +24,18 @@ export function withoutOutsidePaths<T>(message: T, roots: readonly string[]): T 
   const isHidden = (path: string): boolean => path !== '/' && !isInside(resolve(path), roots);
   const shown = (text: string): string => {
     if (!text.includes('/')) return text;
-    if (text.startsWith('/')) return isHidden(text) ? HIDDEN_PATH : text;
-    return text
-      .replace(PATH_IN_JSON, (quoted, path: string) => (isHidden(JSON.parse(quoted) as string) ? `"${HIDDEN_PATH}"` : `"${path}"`))
-      .replace(PATH_IN_TEXT, (path) => (isHidden(path) ? HIDDEN_PATH : path));
+    if (text.startsWith('/') && isHidden(text)) return HIDDEN_PATH;
+    const json = jsonIn(text);
+    if (json !== undefined) {
+      const safe = JSON.stringify(copy(json));
+      return safe === JSON.stringify(json) ? text : safe;
+    }
+    const lines = text.replace(QUOTED_PATH, (all, quote: string, path: string) => (isHidden(path) ? quote + HIDDEN_PATH + quote : all));
+    return lines.split('\n').map(shownLine).join('\n');
+  };
+  const shownLine = (line: string): string => {
+    for (const { 0: path, index } of line.matchAll(PATH_IN_TEXT)) if (isHidden(path)) return line.slice(0, index) + HIDDEN_PATH;
+    return line;
   };
   const copy = (value: unknown): unknown => {
     if (typeof value === 'string') return shown(value);
@@ -42,6 +53,16 @@ export function errorWithoutOutsidePaths(error: unknown, roots: readonly string[
   if (!hasOutsidePath(words, roots)) return error;
   const { message: shown, ...details } = withoutOutsidePaths(words, roots);
   return new EspalierError(code, shown, { ...details, cause: error });
+}
+
+/** The value of a text that is JSON of an object or a list, such as the data of an event. */
+function jsonIn(text: string): unknown {
+  if (!/^[[{]/.test(text)) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 export const hasOutsidePath = (facts: object, roots: readonly string[]): boolean =>
