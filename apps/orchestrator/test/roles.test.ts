@@ -142,6 +142,11 @@ describe('every method, as every role', () => {
     expect(methods.filter(({ access }) => access.role === v1.Role.ROLE_UNSPECIFIED)).toEqual([]);
     const viewers = methods.filter(({ access }) => access.role === ROLE_VIEWER).map(({ path }) => path.slice(path.lastIndexOf('/') + 1));
     expect(viewers.filter((name) => !/^(Get|List|Query|Read|Watch|Group|Compare|Stat|Download|Export)/.test(name))).toEqual(['EndLogin']);
+    // Only an admin changes another's work.
+    const steering = methods.filter(({ path }) => /\/(Pause|Resume|Cancel|Describe|Delete|Discard|CollectGarbage)\w*$/.test(path));
+    const least = steering.map(({ path, access }) => [path, access.onOthers || access.role]);
+    expect(least.filter(([, role]) => role !== ROLE_ADMIN)).toEqual([]);
+    expect(steering.length).toBeGreaterThan(7);
   });
 
   it.each(Object.keys(ROLES))('lets in or refuses a %s as it says, over gRPC, Connect and gRPC-Web alike', async (role) => {
@@ -213,6 +218,12 @@ describe('an operator', () => {
     expect(first.startedBy).toBe('token:worker');
     expect(await cancel(other, first)).toBe('ROLE_TOO_LOW');
     expect(await cancel(worker, first)).toBe('OK');
+    // A ladder may be another caller's than its run.
+    await unary((done) => worker.startLadder({ runId, every: 1 }, done));
+    const cancelLadder = (runs: v1.RunServiceClient): Promise<string> => refusalOf(unary((done) => runs.cancelLadder({ runId }, done)));
+    expect([await cancelLadder(other), await cancelLadder(worker)]).toEqual(['ROLE_TOO_LOW', 'OK']);
+    for (const method of ['CancelJob', 'CancelLadder'])
+      expect(server.log).toMatch(new RegExp(`"method":"[^"]*${method}","actor":"token:worker",.*"a command"`));
     // The engine does one job after another, so the last of them still waits when the token ends.
     const waiting = [await start(worker), await start(worker)];
     await revoke('worker');

@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventStoreHost } from './event-store.provider.js';
 
-const log = { warn: () => undefined, error: () => undefined } as never;
+const said: string[] = [];
+const say = (facts: object, words?: string): void => void said.push(`${words}: ${JSON.stringify(facts)}`);
+const log = { warn: say, error: say } as never;
 const one = (type: string) => [{ id: randomUUID(), type, data: Buffer.from('{}') }];
 
 describe('an embedded event store that dies while another program has its port', () => {
@@ -51,5 +53,32 @@ describe('an embedded event store that dies while another program has its port',
     expect(portNow()).not.toBe(takenPort);
     expect(await nextType()).toBe('Second');
     await seen.return?.();
+  });
+});
+
+describe('an embedded event store that hangs', () => {
+  const dataFolder = mkdtempSync(join(tmpdir(), 'event-store-hangs-'));
+  let host: EventStoreHost;
+  afterAll(async () => {
+    await host.close();
+    rmSync(dataFolder, { recursive: true });
+  });
+
+  it('is ended and started again, the log says why, and the server goes on by a client that finds the new one', async () => {
+    host = await EventStoreHost.open({ dataFolder } as never, log);
+    await host.store.append('stream', one('First'), 'no_stream');
+    await sleep(2_500); // an append that was answered counts as an answer
+    const hanging = host.pid!;
+    const { store } = host;
+    const asked = store.append('stream', one('Second'), 0n).catch(() => undefined);
+    process.kill(hanging, 'SIGSTOP');
+    while (host.pid === hanging) await sleep(50);
+    expect(said.filter((line) => line.includes(`"pid":${hanging}`))).toEqual([
+      `the event store does not answer: {"pid":${hanging},"problem":"it does not answer within 5 s"}`,
+      `the event store hangs and is started again: {"pid":${hanging}}`,
+    ]);
+    await asked;
+    expect(host.store).toBe(store);
+    await store.append('stream', one('Third'), 'any');
   });
 });
