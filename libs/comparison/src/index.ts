@@ -20,7 +20,7 @@ export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, 
 export { csvCell } from './csv.js';
 export { viewOfOne } from './dashboard-views.js';
 export { EXPORT_FORMAT_NAMES, EXPORT_FORMATS, type ExportFormat } from './export-formats.js';
-export { hasMissedTarget, isOffTarget, TARGET_TOLERANCE } from './target-check.js';
+export { hasMissedTarget, isOffTarget, missAdvice, TARGET_TOLERANCE } from './target-check.js';
 export { replayEngineWords, replayWords, type Replays } from './replay-words.js';
 export { reachedWords, shareGone } from './share-gone.js';
 export { axis, LEAST_SPARSITY_POINTS, linearTicks, logTicks, spansMuch, type Axis } from './axis.js';

@@ -1,5 +1,5 @@
 // Describes the status of a run, with important warnings beside it.
-import { hasMissedTarget, isOffTarget } from '#comparison';
+import { hasMissedTarget, missAdvice } from '#comparison';
 import { v1 } from '#protocol';
 import { count, howMany, percent, statusWord } from './format.js';
 import type { Style } from './terminal.js';
@@ -39,12 +39,9 @@ export function missedTarget({ status, step, hardSparsity, settings }: v1.Run): 
 export function missWords({ hardSparsity, expectedSparsity, settings }: v1.Run): string {
   const targetSparsity = settings?.targetSparsity ?? Number.NaN;
   const missed = `the target was missed: sparsity ${percent(hardSparsity)} instead of ${percent(targetSparsity)}`;
-  if (isOffTarget(expectedSparsity, targetSparsity)) return `${missed}; more --steps or a higher --mask-lr come closer`;
-  // The masks learned what was asked. Only whole heads and units can be removed, and shapes make these steps larger.
   const isFree = [undefined, v1.ShapeTarget.SHAPE_TARGET_FREE].includes(settings?.shapeTarget);
-  const finer = isFree ? 'another target fits them better' : 'with --for free there are finer sizes';
-  const learned = `the masks learned ${percent(expectedSparsity)}`;
-  return `${missed}; ${learned}, and the rest is rounding to ${isFree ? 'whole parts' : 'shapes'}: ${finer}`;
+  const names = { steps: '--steps', maskRate: '--mask-lr', freeShapes: '--for free' };
+  return `${missed}; ${missAdvice({ expectedSparsity, targetSparsity, isFree }, names)}`;
 }
 
 /**

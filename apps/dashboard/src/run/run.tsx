@@ -1,11 +1,11 @@
 // The view of one run: its state, the commands on it, and its tabs.
-import { reachedWords, shareGone, targetWithBudget } from '../../../../libs/comparison/src/index.js';
+import { missAdvice, reachedWords, shareGone, targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import { useEffect, useState } from 'preact/hooks';
 import { runService } from '../api/client.js';
 import { useChanges } from '../api/live.js';
 import { useLoaded, useRepeated } from '../api/loaded-data.js';
 import { ForkForm } from '../forms/run/fork-form.js';
-import { RunStatus } from '../generated/espalier/v1/common_pb.js';
+import { RunStatus, ShapeTarget } from '../generated/espalier/v1/common_pb.js';
 import type { Budget, Run } from '../generated/espalier/v1/run_service_pb.js';
 import { endOf, headlineOf, nameOf, stepOf } from '../runs/columns.js';
 import {
@@ -131,12 +131,19 @@ function Notes({ run }: { run: Run }) {
       {missedTarget(standingOf(run)) && (
         <p class="note">
           Pruning ended with a hard sparsity of {percent(run.hardSparsity)}, more than one point away from its target of{' '}
-          {targetWithBudget(run.settings ?? {})}. More steps or a higher mask learning rate bring it closer.
+          {targetWithBudget(run.settings ?? {})}; {adviceOf(run)}.
         </p>
       )}
       {note !== '' && <p class="soft users-note">{note}</p>}
     </>
   );
+}
+
+function adviceOf({ expectedSparsity, settings }: Run): string {
+  const { targetSparsity = NaN, shapeTarget } = settings ?? {};
+  const isFree = [undefined, ShapeTarget.UNSPECIFIED, ShapeTarget.FREE].includes(shapeTarget);
+  const names = { steps: 'steps', maskRate: 'mask learning rate', freeShapes: 'free shapes' };
+  return missAdvice({ expectedSparsity, targetSparsity, isFree }, names);
 }
 
 function budgetFigure({ unit, asked, intact, predicted }: Budget): [term: string, value: string, more: string] {
