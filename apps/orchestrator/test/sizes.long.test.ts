@@ -1,6 +1,7 @@
 // Tests that a state has one size everywhere: that of its export. It uses real processes and the tiny model, whose queries share keys and
 // values.
 import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
 import { collect, TestServer, unary } from './harness/server.js';
 
 const server = TestServer.inNewFolder();
@@ -70,4 +71,9 @@ test('a ratio has one direction and its spread', async () => {
     expect(speedUp.low).toBeLessThanOrEqual(speedUp.times);
     expect(speedUp.times).toBeLessThanOrEqual(speedUp.high);
   }
+  const { speeds } = await server.run(run.runId);
+  expect(speeds.at(-1)).toMatchObject({ subject: 'masked', prefill: compact!.prefillSpeedUp, decode: compact!.decodeSpeedUp });
+  expect(speeds.at(-1)).toMatchObject({ promptTokens: 4, tokens: 1, batch: 1, computeDtype: 'bf16', stateDigest: run.stateDigest });
+  expect((await server.events(run.runId)).filter(({ type }) => type === 'SpeedRecorded')).toHaveLength(speeds.length);
+  expect(recordProblems(await server.events(run.runId))).toEqual([]);
 });

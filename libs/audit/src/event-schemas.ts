@@ -104,6 +104,8 @@ const madeExport = z.strictObject({
   notes: z.array(text),
 });
 export type MadeExport = z.infer<typeof madeExport>;
+/** A speed as a multiple of the intact model's, with the interval that the median of many more rounds would lie in. */
+const speedUp = z.strictObject({ times: z.number(), low: z.number(), high: z.number() });
 const loaderProof = z.strictObject({
   loader: text,
   outcome: z.enum(['agrees', 'failed', 'untried']),
@@ -339,6 +341,23 @@ export const eventFields = {
     samplesDigest: digest.exactOptional(), // an artifact in JSON Lines with the result of each question
     /** The numerics of the evaluating engine where it had others than the training. Absent for exports. */
     numericsFingerprint: text.exactOptional(),
+  },
+  /** The speed of a state's pruned model or of an export, measured in turns with the intact model. */
+  SpeedRecorded: {
+    subject,
+    step: count,
+    stateDigest: digest,
+    teacherMark: count.nullable(),
+    backend: text,
+    device: text,
+    threads: count,
+    computeDtype: text, // in which both models were stored
+    batch: count, // the sequences that were decoded together
+    promptTokens: count, // of each sequence, before the first new token
+    tokens: count, // decoded after them
+    rounds: count,
+    prefill: speedUp,
+    decode: speedUp,
   },
   ModelExported: {
     exportDigest: digest,

@@ -26,8 +26,9 @@ export function speedWords({ times, low, high }: SpeedUp): string {
 /** Returns a text like "1.58 to 1.66": the interval in which the ratio of many more rounds would lie. */
 export const spreadWords = ({ low, high }: SpeedUp): string => `${low.toFixed(2)} to ${high.toFixed(2)}`;
 
-/** Returns a text like "1.6x faster (1.58 to 1.66)". */
-export const gainWords = (speedUp: SpeedUp): string => `${speedWords(speedUp)} (${spreadWords(speedUp)})`;
+/** Returns a text like "1.6x faster (1.58 to 1.66)"; "-" where nothing was measured. */
+export const gainWords = (speedUp: SpeedUp | undefined): string =>
+  speedUp === undefined ? '-' : `${speedWords(speedUp)} (${spreadWords(speedUp)})`;
 
 /** The number of digits after the point. The last digit is at least as coarse as the spread. */
 function digitsFor(halfWidth: number): number {

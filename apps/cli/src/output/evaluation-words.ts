@@ -5,7 +5,7 @@ import { percent, shortDigest } from './format.js';
  * Names the evaluated model: "intact", "masked, teacher #20", "export 0123456789ab", "intact, wanda on single weights, 50.0%", "intact with
  * closed heads of layer 3".
  */
-export function subjectWords({ subject, teacherMark }: v1.Evaluation): string {
+export function subjectWords({ subject, teacherMark }: Pick<v1.Evaluation, 'subject' | 'teacherMark'>): string {
   const [kind, of = '', share] = subject.split(':');
   if (kind === 'unstructured') return `intact, ${of} on single weights, ${percent(Number(share))}`;
   const what = kind === 'export' ? `export ${shortDigest(of)}` : kind === 'closings' ? closingsWords(of, share) : subject;

@@ -76,7 +76,7 @@ export class JobGrpc {
       case 'export':
         return mapped(services.exportRun(work.value, runId, by, signal), (made) => ({ export: exportMessage(made) }));
       case 'bench':
-        return mapped(services.benchRun(work.value, runId, signal), (speed) => ({ speed }));
+        return mapped(services.benchRun(work.value, runId, by, signal), (speed) => ({ speed }));
       case 'verify':
         return verdicts(verifyRun(this.verification, work.value, by, signal));
     }

@@ -184,8 +184,8 @@ export class RunGrpc {
   }
 
   private async *bench(request: v1.BenchRunRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.BenchRunResponse> {
-    await this.accepted(call);
-    for await (const news of this.services.benchRun(request, await this.views.wholeRunId(request.runId), signal)) {
+    const by = await this.accepted(call);
+    for await (const news of this.services.benchRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), outcome: 'result' in news ? news.result : undefined };
     }
   }

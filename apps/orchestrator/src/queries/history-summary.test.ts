@@ -18,3 +18,16 @@ test('an engine with other numerics is told by the parts of the fingerprint that
   const evaluating = fact('EngineAttached', { ...attached, evaluatesOnly: true });
   expect(lineOf(evaluating)).toBe(`${line}; it only evaluates, since all steps are done`);
 });
+
+test('a measured speed is told with its intervals and what it was measured on', () => {
+  const about = { subject: 'masked', step: 40, stateDigest: 'a'.repeat(64), teacherMark: null } as const;
+  const on = { backend: 'cpu', device: 'a processor', threads: 2, computeDtype: 'bf16', batch: 1, promptTokens: 64, tokens: 32, rounds: 9 };
+  const [prefill, decode] = [
+    { times: 1.2, low: 1.15, high: 1.25 },
+    { times: 1, low: 0.99, high: 1.01 },
+  ];
+  expect(lineOf(fact('SpeedRecorded', { ...about, ...on, prefill, decode }))).toBe(
+    'speed of masked at step 40: prefill 1.2x faster (1.15 to 1.25), decode as fast (0.99 to 1.01) ' +
+      '(batch 1, prompts of 64 tokens, bf16, on cpu a processor)',
+  );
+});

@@ -1,5 +1,5 @@
 // The line that people see for each event.
-import { isOffTarget, numericsDifference, targetWords, timeWords } from '#comparison';
+import { gainWords, isOffTarget, numericsDifference, targetWords, timeWords } from '#comparison';
 import { counted, settingOfName, stepsFrom, type SettingName } from '#protocol';
 import type { DiscardedArtifact, RecordedEvent, RefitOutcome, StateFact, TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
 import { measureName } from '../pruning-run/record/measures.js';
@@ -194,6 +194,12 @@ function lineOfOutcome(event: Outcome): string {
     }
     case 'RunDeleted':
       return `deleted, with ${discardWords(event.data.artifacts)}${event.data.reason === '' ? '' : `: ${event.data.reason}`}`;
+    case 'SpeedRecorded': {
+      const { subject, step, teacherMark, prefill, decode, batch, promptTokens, computeDtype, backend, device } = event.data;
+      const what = teacherMark === null ? subject : `${subject}, teacher ${teacherMark},`;
+      const under = `batch ${batch}, prompts of ${counted(promptTokens, 'token')}, ${computeDtype}, on ${backend} ${device}`;
+      return `speed of ${what} at step ${step}: prefill ${gainWords(prefill)}, decode ${gainWords(decode)} (${under})`;
+    }
     case 'ModelExported': {
       const { made, form, dtype, parameterCount, exportDigest } = event.data;
       return `exported ${made?.format ?? form}, ${dtype || 'dtype as the source'}, ${parameterCount} parameters, as ${short(exportDigest)}`;

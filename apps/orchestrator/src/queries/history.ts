@@ -62,6 +62,7 @@ function outlivesRewinds(event: RecordedEvent, revision: number, rewinds: readon
     case 'ArtifactsDiscarded':
       return true;
     case 'EvaluationRecorded':
+    case 'SpeedRecorded':
     case 'ModelExported':
       return rewinds.every((rewind) => revision >= rewind.revision || event.data.step <= rewind.toStep);
     default:

@@ -1,5 +1,5 @@
-// Evaluations, exports, measurements of speed and verifications that go on without a client that waits. The results of the first two are
-// recorded in the run, so a server that ends loses only the jobs under way, and the next one lists these as lost.
+// Evaluations, exports, measurements of speed and verifications that go on without a client that waits. Their results are recorded in the
+// run, so a server that ends loses only the jobs under way, and the next one lists these as lost.
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { Logger } from 'pino';

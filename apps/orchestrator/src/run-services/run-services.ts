@@ -22,7 +22,7 @@ import { computeDtypeOf, tasksOf } from '../measurements/task-requests.js';
 import { evaluateTasks } from '../measurements/task-evaluations.js';
 import { clearExportFolders } from '../measurements/artifact-files.js';
 import { jobOn, loadPrepared, measuredSubjectOf, stateOf, subjectOf } from '../measurements/subjects.js';
-import { measureSpeed, speedMessage, speedOptions } from './speed.js';
+import { measureSpeed, speedFact, speedMessage, speedOptions } from './speed.js';
 import { worked, type Progress } from './work.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { StateKeeper } from '../retention/state-keeper.js';
@@ -123,16 +123,24 @@ export class RunServices implements OnModuleInit {
     });
   }
 
-  async *benchRun(request: v1.BenchRunRequest, runId: string, signal: AbortSignal): AsyncGenerator<Progress<v1.SpeedOutcome>> {
+  async *benchRun(
+    request: v1.BenchRunRequest,
+    runId: string,
+    by: CallContext,
+    signal: AbortSignal,
+  ): AsyncGenerator<Progress<v1.SpeedOutcome>> {
     const run = await loadPrepared(this.runs, runId);
     const subject = subjectOf(run, { ...request, intact: false });
     if (subject.kind === 'intact') throw new Error('unreachable: the intact model is measured beside every other');
     const options = speedOptions(request, run.model);
     const { wish, pinned } = jobOn(subject, run, 'a measurement');
     const format = subject.kind === 'export' ? '' : request.format || 'hf-remote';
-    yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) =>
-      speedMessage(await measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both), format),
-    );
+    yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) => {
+      const measured = await measureSpeed(bench, this.artifacts, run, subject, options, onProgress, both);
+      const after = (await this.runs.change(runId, speedFact(measured, subject, options, bench), { by })).run;
+      await this.feed.seen(runId, after.revision);
+      return speedMessage(measured, format);
+    });
   }
 
   async *exportRun(

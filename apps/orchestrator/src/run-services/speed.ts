@@ -1,12 +1,13 @@
 // Measures how fast the intact model and its pruned model generate. The engine measures them in turns.
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError, invalidRequest, type FieldViolation, type v1 } from '#protocol';
+import type { RecordSpeed } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { chooseExport } from '../exports/export-formats.js';
 import { withArtifactFiles } from '../measurements/artifact-files.js';
-import type { Subject } from '../measurements/subjects.js';
+import { recordedSubject, type Subject } from '../measurements/subjects.js';
 import { DTYPES, dtypeViolation } from '../measurements/text-requests.js';
 
 const MOST_SEQUENCES = 16;
@@ -66,12 +67,37 @@ export async function measureSpeed(
   return measure('');
 }
 
+/** The measurement as the run records it. @throws EspalierError ENGINE_FAILED where the engine sent no ratios */
+export function speedFact(
+  { compact, rounds, computeDtype }: engineV1.SpeedOutcome,
+  subject: Exclude<Subject, { kind: 'intact' }>,
+  { sequences, promptTokens, tokens }: SpeedOptions,
+  { engine: { about }, threads }: Pick<EngineWorkbench, 'engine' | 'threads'>,
+): RecordSpeed {
+  const [prefill, decode] = [speedUp(compact?.prefillRatio), speedUp(compact?.passRatio)];
+  if (prefill === undefined || decode === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no ratios of times');
+  const { backend, device } = about;
+  const { stateDigest } = subject.kind === 'export' ? subject : subject.state;
+  const on = { backend, device, threads: threads || about.threads, computeDtype };
+  return {
+    ...{ kind: 'recordSpeed', ...recordedSubject(subject), stateDigest, ...on },
+    ...{ batch: sequences, promptTokens, tokens, rounds, prefill, decode },
+  };
+}
+
 /**
- * The outcome in the words of the public protocol. @param format the format of the export whose sizes are given, or '' where an export was
- * measured
+ * The outcome in the words of the public protocol. A machine's speed drifts while both models are measured in turns, so only their ratios
+ * are known: the times of the pruned model are those of the intact one, times the ratios.
+ * @param format the format of the export whose sizes are given, or '' where an export was measured
  */
 export function speedMessage({ dense, compact, ...rest }: engineV1.SpeedOutcome, format: string): v1.SpeedOutcome {
-  return { ...rest, dense: dense && modelSpeed(dense), compact: compact && modelSpeed(compact), format };
+  const intact = dense && modelSpeed(dense);
+  const pruned = compact && modelSpeed(compact);
+  if (intact && pruned) {
+    pruned.prefillSeconds = intact.prefillSeconds * pruned.prefillRatio;
+    pruned.passSeconds = intact.passSeconds * pruned.passRatio;
+  }
+  return { ...rest, dense: intact, compact: pruned, format };
 }
 
 function modelSpeed({ size, prefillRatio, passRatio, ...times }: engineV1.ModelSpeed): v1.ModelSpeed {

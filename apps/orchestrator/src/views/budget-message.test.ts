@@ -19,6 +19,7 @@ function shown(
     settings: resolveSettings(settings),
     model: { weightBytes: 2000, parameterCount: 1000, layers: [{}, {}] } as never, // two bytes each
     current,
+    speeds: [],
     exports: exports.map(
       ([format, dtype, tensorBytes, parameterCount = PARAMETERS]): RecordedExport =>
         ({
@@ -82,7 +83,28 @@ test.each([
     cost: [],
   };
   const hardSparsity = 1 - 333.4 / budget.intact;
-  const run = { budget, settings: resolveSettings(settings), model: { layers: [] }, current: { ...current, hardSparsity }, exports: [] };
+  const run = {
+    budget,
+    settings: resolveSettings(settings),
+    model: { layers: [] },
+    current: { ...current, hardSparsity },
+    exports: [],
+    speeds: [],
+  };
   const { asked, intact, least, predicted } = budgetOfRun(run as never)!;
   expect({ asked, intact, least, predicted: Number(predicted!.toFixed(6)) }).toEqual(told);
+});
+
+test('seconds are those of the last measurement of the last state under the conditions of the table', () => {
+  const speed = { tableDigest: '', device: 'a processor', dtype: 'bf16', phase: 'decode', batch: 1, context: 64 } as const;
+  const budget = { setting: 'targetSpeedup', intact: 0.3, least: 0.1, kvHeads: 2, cacheBytes: 0, cost: [], speed } as const;
+  const as = (times: number) => ({ times, low: times - 0.1, high: times + 0.1 });
+  const conditions = { subject: 'masked', stateDigest: current.stateDigest, device: 'a processor', computeDtype: 'bf16', batch: 1 };
+  const one = { ...conditions, promptTokens: 64, prefill: as(9), decode: as(1.5) };
+  const settings = resolveSettings({ targetSpeedup: 1.5 });
+  const seconds = (...speeds: object[]): number | undefined =>
+    budgetOfRun({ budget, settings, model: { layers: [] }, current, exports: [], speeds } as never)!.measured;
+  expect(seconds(one, { ...one, decode: as(1.2) })).toBeCloseTo(0.25, 12);
+  const others = [{ batch: 2 }, { promptTokens: 65 }, { computeDtype: 'f32' }, { device: 'a card' }, { stateDigest: 'earlier' }];
+  for (const other of [...others, { subject: 'export:aa' }]) expect(seconds({ ...one, ...other })).toBeUndefined();
 });

@@ -2,7 +2,7 @@
 import type { v1 } from '#protocol';
 import { amountAsked, aboutBudget } from '../pruning-run/method/budget.js';
 import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
-import type { PruningRunState, RecordedExport } from '../pruning-run/aggregate/pruning-run.state.js';
+import type { PruningRunState, RecordedExport, RecordedSpeed } from '../pruning-run/aggregate/pruning-run.state.js';
 import type { Budget, ModelIdentity, RunSettings, StateFact } from '../pruning-run/record/pruning-run.events.js';
 
 /** Parameters, bytes and multiply-adds are whole numbers, though the expected cost of partly open gates is not. Seconds are not either. */
@@ -35,7 +35,7 @@ function intactSize(budget: Budget, settings: RunSettings, { layers, parameterCo
   return weights + layers.length * budget.kvHeads * budget.cacheBytes;
 }
 
-type Budgeted = Pick<PruningRunState, 'budget' | 'settings' | 'current' | 'exports' | 'model'>;
+type Budgeted = Pick<PruningRunState, 'budget' | 'settings' | 'current' | 'exports' | 'model' | 'speeds'>;
 
 export function budgetOfRun(run: Budgeted): v1.Budget | undefined {
   const { budget, settings, current, model } = run;
@@ -49,11 +49,11 @@ export function budgetOfRun(run: Budgeted): v1.Budget | undefined {
 const BYTES_EACH: Record<string, number> = { f32: 4, f16: 2, bf16: 2 };
 
 /** Returns what the newest export of the last state measures that has the type of the budget, and no zeros that fill shapes up. */
-function measuredOf({ settings, exports, model }: Budgeted, budget: Budget, current: StateFact): number | undefined {
+function measuredOf({ settings, exports, model, speeds }: Budgeted, budget: Budget, current: StateFact): number | undefined {
   // For every state the engine counts the multiplications with the tensors of its export. Attention has no tensor, so it is added here.
   if (budget.setting === 'targetMacs')
     return current.size && current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
-  if (budget.setting === 'targetSpeedup') return undefined; // `espalier bench` measures it and records nothing
+  if (budget.setting === 'targetSpeedup') return measuredSeconds(budget, speeds, current);
   const { budgetDtype } = settings;
   const isFile = typeInBlocks(settings) !== null;
   const ofModel = Math.round(model.weightBytes / model.parameterCount);
@@ -69,4 +69,21 @@ function measuredOf({ settings, exports, model }: Budgeted, budget: Budget, curr
   const file = newest.files.find(({ name }) => name.endsWith('.gguf'));
   const weights = isFile ? (file?.bytes ?? 0) : newest.made.tensorBytes;
   return weights + newest.made.layers.reduce((sum, layer) => sum + layer.kvHeads, 0) * budget.cacheBytes;
+}
+
+/**
+ * Returns the seconds of the budget's pass by the last measurement of the state under the conditions of the speed table. A measurement says
+ * how many times as fast the pruned model is; the table says how many seconds the intact one takes.
+ */
+function measuredSeconds({ intact, speed }: Budget, speeds: readonly RecordedSpeed[], current: StateFact): number | undefined {
+  const found = speeds.findLast(
+    ({ subject, stateDigest, device, computeDtype, batch, promptTokens }) =>
+      subject === 'masked' &&
+      stateDigest === current.stateDigest &&
+      device === speed?.device &&
+      computeDtype === speed.dtype &&
+      batch === speed.batch &&
+      promptTokens === speed.context,
+  );
+  return found && speed && intact / found[speed.phase].times;
 }

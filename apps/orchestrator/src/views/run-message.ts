@@ -13,6 +13,7 @@ import {
   waitsForSteps,
   type RecordedEvaluation,
   type RecordedExport,
+  RecordedSpeed,
 } from '../pruning-run/aggregate/pruning-run.js';
 import { settingsToChoose } from '../pruning-run/method/run-settings.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
@@ -93,6 +94,7 @@ export function runMessage(
     parameterCount: BigInt(run.model.parameterCount),
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
     evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),
+    speeds: run.speeds.map(measuredSpeedMessage),
     exports: run.exports.map(exportMessage),
     parentRunId: origin?.parentRunId ?? '',
     forkedAtStep: BigInt(origin?.from.step ?? 0),
@@ -265,6 +267,10 @@ export function factMessage(fact: Omit<RecordedEvaluation, 'abandoned'>): v1.Eva
     headline: false,
     abandoned: false,
   };
+}
+
+function measuredSpeedMessage({ step, at, teacherMark, promptTokens, ...fact }: RecordedSpeed): v1.MeasuredSpeed {
+  return { ...fact, step: BigInt(step), measuredAt: dateOf(at), teacherMark: teacherMark ?? undefined, promptTokens };
 }
 
 export function exportMessage(fact: RecordedExport): v1.ModelExport {

@@ -38,12 +38,13 @@ export function registerBench(program: Command): void {
     .argument('[run]', 'id or name of the run, or the beginning of its id; left out with --table')
     .summary('speed of a run, one of its teachers or an export beside the intact model')
     .description(
-      'Measures how long the model takes for a prompt (prefill) and for each token after it (decode), before pruning and after, in ' +
-        'turns, so that a machine that slows down slows both. Times are medians over the rounds. A ratio compares times of the same ' +
-        'round, and is shown with an interval that holds the true median in 95 of 100 cases. Rounds go on until the interval is ' +
-        'narrow, or for ten seconds. Both models are stored in one dtype. Parameters are those of an export. Nothing is recorded. A ' +
-        'run with target_speedup is measured with the context and batch of its speed table, and the speedup by the table is shown ' +
-        'beside the measured one. With --table the command measures such a table for a model; the machine should be idle.',
+      'Measures how long the model takes for a prompt (prefill) and for each token after it (decode), before pruning and ' +
+        'after, in turns, so that a machine that slows down slows both. Times are medians over the rounds. A ratio compares ' +
+        'times of the same round, and is shown with an interval that holds the true median in 95 of 100 cases. Rounds go on ' +
+        'until the interval is narrow, or for ten seconds. Both models are stored in one dtype. Parameters are those of an ' +
+        'export. The ratios are recorded in the history of the run. A run with target_speedup is measured with the context and ' +
+        'batch of its speed table, and the speedup by the table is shown beside the measured one, here and in `show`. With ' +
+        '--table the command measures such a table for a model; the machine should be idle.',
     )
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--export <digest>', 'an exported model of the run instead (4 or more digits of its digest)')
@@ -94,10 +95,11 @@ export function registerBench(program: Command): void {
       output.result(outcome, () => {
         output.table(
           ['MODEL', 'PARAMETERS', 'WEIGHTS READ', 'PREFILL', 'DECODE'],
-          [row('intact', dense, dense, sequences), row('pruned', dense, compact, sequences)],
+          [row('intact', dense, sequences), row('pruned', compact, sequences)],
           [1, 2, 3, 4],
+          { PREFILL: 'wrap', DECODE: 'wrap' },
         );
-        const gains = `prefill ${gain(compact.prefillSpeedUp)}, decode ${gain(compact.decodeSpeedUp)}`;
+        const gains = `prefill ${gainWords(compact.prefillSpeedUp)}, decode ${gainWords(compact.decodeSpeedUp)}`;
         output.text(`${gains}; ${howMany(rounds, 'round')}, both in ${computeDtype}`);
         if (budget !== undefined && measured !== undefined) output.text(speedTargetWords(budget, measured, compact));
         output.text(format === '' ? 'parameters of the export that was measured' : `parameters of an export in the format ${format}`);
@@ -117,17 +119,11 @@ function readRate({ weightBytes, passSeconds }: v1.ModelSpeed): number {
   return Number(weightBytes) / passSeconds;
 }
 
-/** "1.6x faster (1.58 to 1.65)" */
-const gain = (speedUp: v1.SpeedUp | undefined): string => (speedUp === undefined ? '-' : gainWords(speedUp));
-
-/**
- * The times of the pruned model are those of the intact model, divided by the ratios: a machine's speed drifts while both are measured in
- * turns, so only their ratio is known.
- */
-function row(name: string, dense: v1.ModelSpeed, { parameterCount, weightBytes, ...speed }: v1.ModelSpeed, sequences: number): string[] {
-  const tokens = (times: number): string => count(Math.round((sequences / dense.passSeconds) * times));
-  const prompt = (times: number): string => decimal((dense.prefillSeconds / times) * 1e3, 2);
+function row(name: string, { parameterCount, weightBytes, ...speed }: v1.ModelSpeed, sequences: number): string[] {
   const { prefillSpeedUp: prefill, decodeSpeedUp: decode } = name === 'intact' ? {} : speed;
+  // Only the ratios have intervals.
+  const tokens = (times: number): string => count(Math.round((sequences / speed.passSeconds) * (times / (decode?.times ?? 1))));
+  const prompt = (times: number): string => decimal(speed.prefillSeconds * ((prefill?.times ?? 1) / times) * 1e3, 2);
   return [
     name,
     count(parameterCount),

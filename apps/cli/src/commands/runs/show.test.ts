@@ -266,3 +266,21 @@ test('watching a run that a user has paused tells the command that goes on, once
   const { stdout } = await espalier(answers, 'watch', 'abcd');
   expect(stdout.match(/^paused at step 40; go on with: espalier resume abcdefghij23$/gm)).toHaveLength(1);
 });
+
+test('show has the speed that the table predicts beside the one that bench measured', async () => {
+  const speed = v1.SpeedMeasured.fromPartial({ device: 'a processor', dtype: 'bf16', phase: 'decode', batch: 1, context: 64 });
+  const figures = { asked: 0.2, intact: 0.3, intactSize: 0.3, predicted: 0.2, measured: 0.3 / 1.4 };
+  const budget = v1.Budget.fromPartial({ setting: 'target_speedup', unit: 'seconds', ...figures, speed });
+  const [prefill, decode] = [
+    { times: 1.2, low: 1.15, high: 1.25 },
+    { times: 1.4, low: 1.38, high: 1.42 },
+  ];
+  const on = { backend: 'cpu', device: 'a processor', threads: 2, computeDtype: 'bf16', batch: 1, promptTokens: 64, tokens: 32 };
+  const measured = v1.MeasuredSpeed.fromPartial({ subject: 'masked', step: 40n, ...on, prefill, decode });
+  const answers: Answers = { getRun: () => ({ run: testRun({ budget, speeds: [measured] }) }) };
+  const { stdout } = await espalier(answers, 'show', 'abcd');
+  expect(stdout).toMatch(/^budget +asked 200 of 300 ms \(1\.50x\); predicted 200 \(1\.50x\); measured 214\.3 \(1\.40x\)$/m);
+  expect(stdout).toMatch(
+    /^masked +1\.2x faster \(1\.15 to 1\.25\) +1\.4x faster \(1\.38 to 1\.42\) +1 +64 +bf16 +cpu a processor \(2 threads\) +40/m,
+  );
+});

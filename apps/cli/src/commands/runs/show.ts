@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { budgetWords, numericsDifference, reachedWords, replayWords, shareGone } from '#comparison';
+import { budgetWords, gainWords, numericsDifference, reachedWords, replayWords, shareGone } from '#comparison';
 import { stepsFrom, v1 } from '#protocol';
 import { pathWords } from '#hub';
 import type { Context } from '../../command-context.js';
@@ -236,6 +236,27 @@ function printResults({ output }: Context, run: v1.Run): void {
       output.text(`other numerics: its engine differs from the training's in the ${numericsDifference(run.numericsFingerprint, numerics)}`);
   if (closings.length > 0)
     output.line(`and ${howMany(closings.length, 'evaluation')} of parts of the closed gates, which eval --closings shows`);
+  const speeds = run.speeds.filter(({ teacherMark }) => teacherMark === undefined); // ladder measures each teacher
+  if (speeds.length > 0) {
+    output.line();
+    output.table(
+      ['SPEED OF', 'PREFILL', 'DECODE', 'BATCH', 'PROMPT', 'DTYPE', 'ON', 'STEP', 'NOTE', 'AT'],
+      speeds.map((one) => [
+        subjectWords(one),
+        gainWords(one.prefill),
+        gainWords(one.decode),
+        count(one.batch),
+        count(one.promptTokens),
+        one.computeDtype,
+        `${one.backend} ${one.device} (${howMany(one.threads, 'thread')})`,
+        String(one.step),
+        abandonedWords(one),
+        when(one.measuredAt),
+      ]),
+      [3, 4, 7],
+      { 'SPEED OF': 'wrap', ON: 'wrap', PREFILL: 'wrap', DECODE: 'wrap', NOTE: 'wrap', AT: 4 },
+    );
+  }
   if (run.exports.length > 0) {
     output.line();
     output.table(

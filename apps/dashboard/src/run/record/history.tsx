@@ -22,6 +22,7 @@ const CHOICES = [
   'RunResumed',
   'RunRewound',
   'EvaluationRecorded',
+  'SpeedRecorded',
   'ModelExported',
 ];
 

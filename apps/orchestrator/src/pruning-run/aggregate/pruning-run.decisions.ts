@@ -15,6 +15,7 @@ import type {
   RecordEvaluation,
   RecordExport,
   RecordReplay,
+  RecordSpeed,
   Resume,
 } from './run-change.js';
 import { givenUp } from './engine-decisions.js';
@@ -108,6 +109,12 @@ export function recordEvaluation(state: PruningRunState | null, change: RecordEv
   if (known) return [];
   const differ = numericsFingerprint !== undefined && run.numericsFingerprint !== null && numericsFingerprint !== run.numericsFingerprint;
   return [{ type: 'EvaluationRecorded', at, data: differ ? { ...data, numericsFingerprint } : data }];
+}
+
+/** Records a speed. Each measurement is another one, so an equal one is recorded, too. */
+export function recordSpeed(state: PruningRunState | null, { kind: _, ...data }: RecordSpeed, at: string): NewFact[] {
+  alive(state);
+  return [{ type: 'SpeedRecorded', at, data }];
 }
 
 /** Records steps that a verification computed again, unless the run was deleted or rewound in the meantime. */

@@ -61,6 +61,7 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     trainingSeconds: 0,
     lastSegment: null,
     evaluations: [],
+    speeds: [],
     exports: [],
     discarded: [],
     deleted: null,
@@ -220,6 +221,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
     lastSegment: null,
     pauseRequested: data.teacherMark === null && state.pauseRequested, // a rewind by the run itself (no mark) keeps the request
     evaluations: state.evaluations.map((one) => abandonedAfter(data.toStep, one)),
+    speeds: state.speeds.map((one) => abandonedAfter(data.toStep, one)),
     exports: state.exports.map((one) => abandonedAfter(data.toStep, one)),
   };
 }

@@ -32,6 +32,7 @@ export interface Teacher extends TeacherSnapshot {
 
 /** An evaluation. It is abandoned if its state lies on a branch that the run was rewound from. */
 export type RecordedEvaluation = PruningRunEventData<'EvaluationRecorded'> & { at: string; abandoned: boolean };
+export type RecordedSpeed = PruningRunEventData<'SpeedRecorded'> & { at: string; abandoned: boolean };
 export type RecordedExport = PruningRunEventData<'ModelExported'> & { at: string; abandoned: boolean };
 
 /** An artifact that a user had removed, and the revision of the event that records the removal. */
@@ -122,6 +123,7 @@ export interface PruningRunState {
   trainingSeconds: number;
   lastSegment: { steps: number; tokens: number; seconds: number } | null;
   evaluations: RecordedEvaluation[];
+  speeds: RecordedSpeed[];
   exports: RecordedExport[];
   discarded: KnownDiscard[];
   deleted: { at: string; reason: string } | null;

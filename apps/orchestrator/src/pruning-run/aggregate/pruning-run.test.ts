@@ -434,6 +434,35 @@ describe('rewinding and forking', () => {
     expect(replaySummary(story.state.replays)).toEqual({ agreeing: 8, byOtherEngine: 0, differing: 0, engines: ['local-1'] });
   });
 
+  it('records each measured speed, equal ones too, and marks those of a branch that it left', () => {
+    const story = trained();
+    const { step, stateDigest } = story.state.current!;
+    const gain = { times: 1.4, low: 1.35, high: 1.45 };
+    const on = {
+      backend: 'cpu',
+      device: 'a processor',
+      threads: 2,
+      computeDtype: 'bf16',
+      batch: 1,
+      promptTokens: 64,
+      tokens: 32,
+      rounds: 9,
+    };
+    const about = { subject: 'masked', step, stateDigest, teacherMark: null } as const;
+    const measured = { kind: 'recordSpeed', ...about, ...on, prefill: gain, decode: gain } as const;
+    expect(typesOf([...story.when(measured), ...story.when(measured)])).toEqual(['SpeedRecorded', 'SpeedRecorded']);
+    expect(story.state.speeds.map(({ decode, abandoned }) => [decode, abandoned])).toEqual([
+      [gain, false],
+      [gain, false],
+    ]);
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'resume', from: { kind: 'mark', mark: 1 }, acceptOtherNumerics: false });
+    expect(story.state.speeds.map(({ abandoned }) => abandoned)).toEqual([true, true]);
+    story.when({ kind: 'cancel', reason: '' });
+    story.when({ kind: 'delete', reason: '', neededElsewhere: new Set() });
+    expect(() => story.when(measured)).toThrow(refusal('RUN_DELETED'));
+  });
+
   it('records no replay of a branch that was left meanwhile, and none of a deleted run', () => {
     const story = trained();
     const data = { cause: 'verification', engineName: 'lab', isOtherEngine: true, device: 'cpu', numericsFingerprint: 'f1' } as const;

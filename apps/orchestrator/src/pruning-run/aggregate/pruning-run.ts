@@ -74,6 +74,8 @@ function applied(state: PruningRunState, event: LaterEvent): PruningRunState {
       return on.ended(state, event, 'cancelled', state.failure);
     case 'EvaluationRecorded':
       return { ...state, evaluations: [...state.evaluations, { ...event.data, at: event.at, abandoned: false }] };
+    case 'SpeedRecorded':
+      return { ...state, speeds: [...state.speeds, { ...event.data, at: event.at, abandoned: false }] };
     case 'RunDescribed':
       return afterDescribe(state, event.data);
     case 'ArtifactsDiscarded':
@@ -131,6 +133,8 @@ export function decide(state: PruningRunState | null, change: RunChange, at: str
       return whether.cancel(state, change, at);
     case 'recordEvaluation':
       return whether.recordEvaluation(state, change, at);
+    case 'recordSpeed':
+      return whether.recordSpeed(state, change, at);
     case 'recordExport':
       return whether.recordExport(state, change, at);
     case 'recordReplay':

@@ -132,6 +132,7 @@ export interface Delete extends GivesRoom {
   kind: 'delete';
 }
 export type RecordEvaluation = { kind: 'recordEvaluation' } & PruningRunEventData<'EvaluationRecorded'>;
+export type RecordSpeed = { kind: 'recordSpeed' } & PruningRunEventData<'SpeedRecorded'>;
 export type RecordReplay = { kind: 'recordReplay'; branch: number } & PruningRunEventData<'StepsReplayed'>;
 export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
 
@@ -153,6 +154,7 @@ export type RunChange =
   | Fail
   | Cancel
   | RecordEvaluation
+  | RecordSpeed
   | Describe
   | RecordExport
   | RecordReplay
