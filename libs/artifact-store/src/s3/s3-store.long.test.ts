@@ -416,6 +416,27 @@ describeBucket(title, () => {
     expect(strangers).toEqual([stranger]);
   });
 
+  test('an artifact in slices whose removal was cut off is not there, its slices are listed apart, and the next removal ends it', async () => {
+    const pieces = [Buffer.alloc(3_000, 1), Buffer.alloc(2_000, 2)];
+    const slices = pieces.map((piece) => ({ digest: digestOf(piece), bytes: piece.byteLength }));
+    const { digest } = await store.put(Buffer.concat(pieces), { slices });
+    await store.quarantine.take(digest);
+    server.fault = ({ method, url }) =>
+      method === 'DELETE' && url.includes(slices[1]!.digest) ? { status: 403, code: 'AccessDenied' } : undefined;
+    await expect(store.quarantine.remove(digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });
+    server.fault = () => undefined;
+    expect([await store.stat(digest), await store.verify(digest)]).toEqual([null, 'missing']);
+    const strangers = [];
+    for await (const key of store.unknownFiles()) strangers.push(key);
+    expect(strangers).toEqual([`${prefix}slices/${digest}`]);
+    const aside = [];
+    for await (const entry of store.quarantine.list()) aside.push(entry.digest);
+    expect(aside).toEqual([digest]);
+    expect(await store.quarantine.remove(digest)).toBe(true);
+    for await (const key of store.unknownFiles()) expect(key).toBeUndefined();
+    expect(await store.quarantine.remove(digest)).toBe(false);
+  });
+
   describe('credentials', () => {
     let before: NodeJS.ProcessEnv;
     beforeEach(() => {

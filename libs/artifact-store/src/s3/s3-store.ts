@@ -73,7 +73,12 @@ class S3Store implements ArtifactStore {
     this.bucket = new S3Bucket(location, this.reach);
     this.incoming = new FolderIncoming(join(location.cacheFolder, 'incoming'));
     this.owner = new S3Owner(location, this.bucket);
-    this.quarantine = new S3Quarantine(this.bucket, this.prefix, (digest) => this.delete(digest));
+    this.quarantine = new S3Quarantine(
+      this.bucket,
+      this.prefix,
+      (digest) => this.delete(digest),
+      (digest) => this.bytesOf(digest),
+    );
     this.addresses = new S3Addresses(
       this.bucket,
       { keyOf: (digest) => this.keyOf(digest), keyOfSlice: (digest, slice) => this.keyOfSlice(digest, slice) },
@@ -223,16 +228,20 @@ class S3Store implements ArtifactStore {
     return conditionOf(this.fromBucket(digest, 0, CHUNK_BYTES, false));
   }
 
+  /** The list goes first, so that no reader takes the slices that are left for a whole artifact. A removal that was cut off goes on here. */
   async delete(digest: string): Promise<boolean> {
-    const key = this.keyOf(digest);
-    const wasThere = (await this.bucket.head(key)) !== null;
-    const inSlices = wasThere ? await this.slicesOf(digest).catch(() => []) : null;
-    // The list goes last, so that a removal that was cut off can be done again.
-    if (inSlices !== null) for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) await this.bucket.remove(slice.key);
-    if (wasThere) await this.bucket.remove(key);
+    const wasThere = (await this.bytesOf(digest)) !== null;
+    await this.bucket.remove(this.keyOf(digest));
+    for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) await this.bucket.remove(slice.key);
     this.known.delete(digest);
     await this.cache.drop(digest);
     return wasThere;
+  }
+
+  private async bytesOf(digest: string): Promise<number | null> {
+    let bytes = (await this.bucket.head(this.keyOf(digest)))?.bytes ?? null;
+    for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) bytes = (bytes ?? 0) + slice.bytes;
+    return bytes;
   }
 
   async digestsStartingWith(prefix: string): Promise<string[]> {
@@ -247,20 +256,32 @@ class S3Store implements ArtifactStore {
   async *list(): AsyncIterable<ArtifactEntry> {
     const aside = new Set<string>();
     for await (const { key } of this.bucket.list(`${this.prefix}quarantine/`)) aside.add(key.slice(-64));
-    const inSlices = new Map<string, number>();
-    for await (const { key, bytes } of this.bucket.list(`${this.prefix}slices/`)) {
-      const digest = key.slice(-129, -65);
-      inSlices.set(digest, (inSlices.get(digest) ?? 0) + bytes);
-    }
+    const slices = await this.sliceBytes();
     for await (const { key, bytes, changedAt } of this.bucket.list(`${this.prefix}objects/`)) {
       const digest = key.slice(-64);
       if (this.isArtifact(key, digest) && !aside.has(digest))
-        yield { digest, bytes: bytes + (inSlices.get(digest) ?? 0), storedAt: changedAt };
+        yield { digest, bytes: bytes + (slices.get(digest) ?? 0), storedAt: changedAt };
     }
   }
 
+  /** The bytes of all slices, by the digest of their artifact. */
+  private async sliceBytes(): Promise<Map<string, number>> {
+    const found = new Map<string, number>();
+    for await (const { key, bytes } of this.bucket.list(`${this.prefix}slices/`)) {
+      const digest = key.slice(-129, -65);
+      found.set(digest, (found.get(digest) ?? 0) + bytes);
+    }
+    return found;
+  }
+
   async *unknownFiles(): AsyncIterable<string> {
-    for await (const { key } of this.bucket.list(`${this.prefix}objects/`)) if (!this.isArtifact(key, key.slice(-64))) yield key;
+    const withoutList = await this.sliceBytes();
+    for await (const { key } of this.bucket.list(`${this.prefix}objects/`)) {
+      if (this.isArtifact(key, key.slice(-64))) withoutList.delete(key.slice(-64));
+      else yield key;
+    }
+    // They are of an upload that is under way or was cut off.
+    for (const digest of withoutList.keys()) yield `${this.prefix}slices/${digest}`;
   }
 
   private isArtifact(key: string, digest: string): boolean {

@@ -68,6 +68,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     expect(await store().quarantine.take(digest)).toBe(true);
     expect(Buffer.from(await store().get(digest)).equals(content)).toBe(true);
     expect(await digests()).toEqual([]);
+    expect((await all(store().quarantine.list()))[0]!.bytes).toBeGreaterThanOrEqual(10_000);
     expect(await store().quarantine.giveBack(digest)).toBe(true);
     expect(await digests()).toEqual([digest]);
     const wrong = store().put(pieces(content.subarray(1), content.subarray(0, 1)), { expectedDigest: digest, slices });
