@@ -72,18 +72,20 @@ class Builder {
     ExportTensor& embedding = add(names_.embedding, model_.embedding(), all_rows(model_.embedding()), plan_.hidden);
     embedding.col_factor = plan_.masks.hidden;
     embedding.factor = plan_.folded.embedding;
-    if (own_) take_own(embedding, kEmbeddingName, nullptr, &own_->hidden);
+    if (own_embeddings()) take_own(embedding, kEmbeddingName, nullptr, &own_->hidden);
     for (size_t l = 0; l < plan_.layers.size(); ++l) add_layer(l);
     add_norm(names_.final_norm, kFinalNormName, model_.final_norm(), plan_.final_norm_factor, plan_.folded.final_norm);
     // The head reads the residual stream after the last norm, where no mask applies any more.
     if (!plan_.config.tied_embeddings) {
       ExportTensor& head = add(names_.lm_head, model_.lm_head(), all_rows(model_.lm_head()), plan_.hidden);
-      if (own_) take_own(head, source_.tied_embeddings ? kEmbeddingName : kLmHeadName, nullptr, &own_->hidden);
+      if (own_embeddings()) take_own(head, source_.tied_embeddings ? kEmbeddingName : kLmHeadName, nullptr, &own_->hidden);
     }
     return std::move(out_);
   }
 
  private:
+  bool own_embeddings() const { return own_ && state_->widths().own_embeddings; }
+
   static std::vector<int64_t> all_rows(const WeightView& view) {
     std::vector<int64_t> rows;
     for (int64_t i = 0; i < view.rows; ++i) rows.push_back(i);

@@ -29,11 +29,11 @@ void SessionCore::reopen(const StateLayout& layout) {
 // already. Returns the state as it was before; nothing where it does not change.
 std::optional<TrainState> SessionCore::change_where_recovery_begins(const SegmentPlan& plan) {
   const int64_t more = options_.recover_lora_rank;
-  const bool own = options_.recover_weights == RecoverWeights::kAll;
+  const bool own = options_.recover_weights != RecoverWeights::kLora;
   if ((more == 0 && !own) || plan.train_masks || plan.one_shot || trainer().step() != plan.moments_from_step) return std::nullopt;
   TrainState before = trainer().export_state();
   if (before.has_own_weights()) return std::nullopt;
-  hold(own ? with_own_weights(*model_, before) : before.widened(model_->config(), more, plan.seed));
+  hold(own ? with_own_weights(*model_, before, options_.recover_weights == RecoverWeights::kAll) : before.widened(model_->config(), more, plan.seed));
   return before;
 }
 

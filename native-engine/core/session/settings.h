@@ -62,8 +62,8 @@ struct Words<ComputeDType> {
 };
 template <>
 struct Words<RecoverWeights> {
-  static constexpr std::array<std::pair<const char*, RecoverWeights>, 2> all = {
-      {{"lora", RecoverWeights::kLora}, {"all", RecoverWeights::kAll}}};
+  static constexpr std::array<std::pair<const char*, RecoverWeights>, 3> all = {
+      {{"lora", RecoverWeights::kLora}, {"layers", RecoverWeights::kLayers}, {"all", RecoverWeights::kAll}}};
 };
 template <>
 struct Words<GradientSum> {

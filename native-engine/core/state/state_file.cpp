@@ -274,11 +274,13 @@ TrainState gates_alone(const Safetensors& file, const Scalars& scalars, const Mo
   return gates;
 }
 
-// Returns the layout of a state with own weights, which follows from its masks.
+// Returns the layout of a state with own weights, which follows from its masks, and from whether it has an embedding.
 StateLayout own_layout(const Safetensors& file, const Scalars& scalars, const ModelConfig& config) {
   check_lora(lora_of(scalars), {1, 1.0, {}});
   const TrainState gates = gates_alone(file, scalars, config);
-  return StateLayout(config, open_widths(config, deterministic_masks(config, gates)), gates.gates());
+  OpenWidths widths = open_widths(config, deterministic_masks(config, gates));
+  widths.own_embeddings = file.tensors.contains(kEmbeddingName);
+  return StateLayout(config, widths, gates.gates());
 }
 
 }  // namespace

@@ -54,8 +54,8 @@ StateLayout::StateLayout(const ModelConfig& config, const OpenWidths& widths, co
     for (int p = 0; p < kProjectionCount; p++)
       if (extents[p].rows > 0 && extents[p].cols > 0) add(projection_name(l, p), {extents[p].rows, padded_width(extents[p].cols)});
   }
-  add(kEmbeddingName, {config.vocab_size, hidden});
-  if (!config.tied_embeddings) add(kLmHeadName, {config.vocab_size, hidden});
+  if (widths.own_embeddings) add(kEmbeddingName, {config.vocab_size, hidden});
+  if (widths.own_embeddings && !config.tied_embeddings) add(kLmHeadName, {config.vocab_size, hidden});
   vectors_begin_ = size_;
   for (int64_t l = 0; l < config.layer_count; l++) {
     const OpenWidths::Layer& open = widths.layers[l];

@@ -119,7 +119,7 @@ void backward(PassContext& c, const StepInput& in, bool has_token_loss) {
     embed_tokens(c, *in.student, in.ids, x);
     c.backend->run(ColumnDot{ws.dx.reshaped(n, width), x, nullptr, nullptr, width, ws.sums.hidden_dot});
   }
-  if (in.student->lora.has_own_weights())
+  if (in.student->lora.own_weight(kEmbeddingName))
     c.backend->run(EmbedGradient{ws.dx.reshaped(n, width), own_gradient(ws, *in.student->lora.layout, kEmbeddingName), in.ids,
                                  in.student->lists.embedding_scale});
 }
@@ -250,8 +250,8 @@ double loss_of(PassContext& c, const StepInput& in) {
 void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x) {
   Embed op;
   op.out = x;
-  const bool own = role.lora.has_own_weights();
-  op.table = own ? role.lora.own_weight(kEmbeddingName) : c.model->embedding();
+  const StoredMatrix own = role.lora.own_weight(kEmbeddingName);
+  op.table = own ? own : c.model->embedding();
   op.ids = ids;
   if (!own) op.cols = role.lists.hidden_index;
   op.scale = role.lists.embedding_scale;
@@ -263,8 +263,8 @@ void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor
   op.c = out;
   op.transposed = transposed;
   op.by_shape = c.by_shape;
-  if (role.lora.has_own_weights())
-    op.add(in, {role.lora.own_weight(head_name(c.config())), c.config().vocab_size, role.hidden_width, nullptr, nullptr});
+  if (const StoredMatrix own = role.lora.own_weight(head_name(c.config())))
+    op.add(in, {own, c.config().vocab_size, role.hidden_width, nullptr, nullptr});
   else
     op.add(in, {c.model->lm_head(), c.config().vocab_size, role.hidden_width, nullptr, role.lists.hidden_index});
   c.backend->run(op);

@@ -22,7 +22,7 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   };
   const Tensor student_h = normed(*in.student, ws.student_x, 0, ws.final_rstd + first);
   const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
-  if (kl && !in.hidden_match && !in.student->lora.has_own_weights()) {
+  if (kl && !in.hidden_match && !in.student->lora.own_weight(head_name(c.config()))) {
     normed(*in.teacher, ws.teacher_x, count, nullptr);
     return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
                             ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
@@ -61,7 +61,7 @@ void token_losses(PassContext& c, const StepInput& in, bool gradients) {
     c.backend->run(op);
     if (!gradients) continue;
     multiply_by_head(c, *in.student, dh.row_range(first, count), op.dlogits, false);
-    if (in.student->lora.has_own_weights())
+    if (in.student->lora.own_weight(head_name(c.config())))
       add_own_gradient(c, own_gradient(ws, *in.student->lora.layout, head_name(c.config())),
                        ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, count), op.dlogits);
   }

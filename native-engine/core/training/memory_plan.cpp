@@ -147,9 +147,11 @@ PhasePlans plan_phases(const ModelConfig& config, uint64_t weight_bytes, const L
   PhasePlans plans{plan_for(config, weight_bytes, lora,
                             {lora_parameter_count(config, lora), mask_parameter_count(config, options.gates), lora.rank, false}, options),
                    std::nullopt};
-  if (options.recover_weights == RecoverWeights::kAll)
-    plans.own =
-        plan_memory(config, weight_bytes, StateLayout(config, widths_after(config, options.planned_sparsity), options.gates), options);
+  if (options.recover_weights != RecoverWeights::kLora) {
+    OpenWidths widths = widths_after(config, options.planned_sparsity);
+    widths.own_embeddings = options.recover_weights == RecoverWeights::kAll;
+    plans.own = plan_memory(config, weight_bytes, StateLayout(config, widths, options.gates), options);
+  }
   return plans;
 }
 

@@ -35,11 +35,11 @@ MatrixPlaces places_of(const Role& role, const RoleLayer& layer, int projection)
 
 class Folding {
  public:
-  Folding(const ModelWeights& model, const TrainState& from)
+  Folding(const ModelWeights& model, const TrainState& from, bool own_embeddings)
       : model_(model),
         from_(from),
         role_(role_of_state(model, from)),
-        out_(StateLayout(model.config(), open_widths(model.config(), role_.z), from.gates())) {}
+        out_(layout_of(model.config(), role_, from, own_embeddings)) {}
 
   TrainState run() {
     static_cast<StateScalars&>(out_) = from_;
@@ -54,6 +54,12 @@ class Folding {
   }
 
  private:
+  static StateLayout layout_of(const ModelConfig& config, const Role& role, const TrainState& from, bool own_embeddings) {
+    OpenWidths widths = open_widths(config, role.z);
+    widths.own_embeddings = own_embeddings;
+    return StateLayout(config, widths, from.gates());
+  }
+
   void copy_masks() {
     const auto from = from_.lora_size(), to = out_.lora_size(), count = from_.mask_size();
     std::copy_n(from_.params().begin() + from, count, out_.params().begin() + to);
@@ -121,6 +127,8 @@ class Folding {
 
 }  // namespace
 
-TrainState with_own_weights(const ModelWeights& model, const TrainState& state) { return Folding(model, state).run(); }
+TrainState with_own_weights(const ModelWeights& model, const TrainState& state, bool own_embeddings) {
+  return Folding(model, state, own_embeddings).run();
+}
 
 }  // namespace espalier

@@ -21,6 +21,7 @@ struct PlanCase {
   int64_t wider_by = 0;  // by how much recovery raises LoRA's rank
   double dropout = 0;
   std::optional<Importance> one_shot = {};
+  bool own_embeddings = true;  // of recovery with own weights
 };
 
 TrainerOptions options_of(const PlanCase& p) {
@@ -107,11 +108,11 @@ TEST_P(CudaMemoryOfOwnWeights, IsAsPlanned) {
   const PlanCase& p = GetParam();
   const auto model = p.stream ? deep_model() : load_model(tiny_model());
   TrainerOptions options = options_of(p);
-  options.recover_weights = RecoverWeights::kAll;
+  options.recover_weights = p.own_embeddings ? RecoverWeights::kAll : RecoverWeights::kLayers;
   TrainState lora(model->config(), LoraSpec{});
   lora.initialise(11);
   loosen_masks(lora);
-  const TrainState own = with_own_weights(*model, lora);
+  const TrainState own = with_own_weights(*model, lora, p.own_embeddings);
   const MemoryPlan plan = plan_memory(model->config(), model->bytes(), static_cast<const StateLayout&>(own), options);
   cuda::emulator::take_peak_bytes();
   const auto trainer = Trainer::create(model, own, options);
@@ -137,6 +138,7 @@ INSTANTIATE_TEST_SUITE_P(Plans, CudaMemoryOfOwnWeights,
                          testing::Values(PlanCase{"Bf16", ComputeDType::kBF16, false, 2, 64},
                                          PlanCase{"CheckpointedInShards", ComputeDType::kBF16, true, 4, 48, 4},
                                          PlanCase{"F32", ComputeDType::kF32, false, 1, 96},
+                                         PlanCase{"Layers", ComputeDType::kBF16, false, 2, 64, 1, false, 0, 0, {}, false},
                                          PlanCase{"Streamed", ComputeDType::kBF16, true, 1, 16, 1, true}),
                          [](const auto& info) { return info.param.name; });
 

@@ -25,6 +25,8 @@ struct OwnCase {
   LossWeights weights;
   int64_t shards = 1;
   nlohmann::json small_model = {};  // empty for a LLaMA whose weights are stored in bf16
+  bool own_embeddings = true;
+  bool all_hidden = false;  // no hidden unit is closed, so one product makes the logits of both roles where the embedding is the model's
 };
 
 class OwnWeights : public testing::TestWithParam<OwnCase> {
@@ -32,7 +34,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
   std::shared_ptr<const ModelWeights> model = GetParam().small_model.empty() ? light_model() : small_model(GetParam().small_model);
   const ModelConfig& config = model->config();
   std::shared_ptr<const TokenData> text = random_tokens(config.vocab_size, kShortTokens* kShortSequences);
-  TrainState lora = pruned(), own = with_own_weights(*model, lora);
+  TrainState lora = pruned(), own = with_own_weights(*model, lora, GetParam().own_embeddings);
   Masks masks = deterministic_masks(config, lora);
 
   TrainState pruned() const {
@@ -42,6 +44,8 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     loosen_masks(state);
     // Closes the attention of the first layer.
     for (float& a : state.view(*state.find("mask.head")).first(static_cast<size_t>(config.head_count))) a = -4;
+    if (GetParam().all_hidden)
+      for (float& a : state.view(*state.find("mask.hidden"))) a = 4;
     state.step = 7;
     return state;
   }
@@ -53,7 +57,7 @@ class OwnWeights : public testing::TestWithParam<OwnCase> {
     o.sequence_length = kShortTokens;
     o.micro_shards = GetParam().shards;
     o.backend.threads = 2;
-    o.recover_weights = RecoverWeights::kAll;
+    o.recover_weights = GetParam().own_embeddings ? RecoverWeights::kAll : RecoverWeights::kLayers;
     return o;
   }
 
@@ -143,6 +147,11 @@ TEST_P(OwnWeights, ComputeWhatLoraDid) {
   const double with_lora = evaluated(lora, ComputeDType::kF32);
   EXPECT_NEAR(evaluated(own, ComputeDType::kF32), with_lora, 2e-7 * with_lora);
   EXPECT_NEAR(evaluated(own, ComputeDType::kBF16), evaluated(lora, ComputeDType::kBF16), 3e-2);
+}
+
+TEST_P(OwnWeights, HaveAnEmbeddingWhereItLearns) {
+  EXPECT_EQ(own.find("model.embed_tokens.weight") != nullptr, GetParam().own_embeddings);
+  EXPECT_EQ(own.find("lm_head.weight") != nullptr, GetParam().own_embeddings && !config.tied_embeddings);
 }
 
 TEST_P(OwnWeights, AnExportHoldsThem) {
@@ -237,11 +246,16 @@ std::vector<OwnCase> own_cases() {
   std::vector<OwnCase> cases{{"lm", {0.0, 0.0, 1.0, kTemperature}},
                              {"the_method", {0.9, 0.1, 0.0, kTemperature}},
                              {"kl_in_shards", {0.0, 1.0, 0.0, kTemperature}, 2},
+                             {"layers_in_shards", {0.9, 1.0, 0.3, kTemperature}, 2, {}, false},
+                             {"layers_all_hidden", {0.9, 1.0, 0.3, kTemperature}, 1, {}, false, true},
                              {"qwen2", {0.5, 0.3, 0.2, kTemperature}, 1, {{"architectures", {"Qwen2ForCausalLM"}}}}};
   // A kind that differs only in the rotary embedding changes no gradient of a weight.
-  for (const SmallKind& kind : small_kinds())
-    if (std::string(kind.name).find("yarn") == std::string::npos)
-      cases.push_back({kind.name, {0.5, 0.3, 0.2, kTemperature}, 1, kind.config});
+  for (const SmallKind& kind : small_kinds()) {
+    const std::string name = kind.name;
+    if (name.find("yarn") == std::string::npos) cases.push_back({name, {0.5, 0.3, 0.2, kTemperature}, 1, kind.config});
+    // These scale what the embedding gives, or the logits.
+    if (name == "granite" || name == "gemma3") cases.push_back({name + "_layers", {0.5, 0.3, 0.2, kTemperature}, 1, kind.config, false});
+  }
   return cases;
 }
 

@@ -9,7 +9,7 @@ import { addTableOptions, requireNoTable, settingsWithTable } from '../../option
 import { HubFiles } from '../../options/hub-files.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath } from '../../options/parse.js';
-import { bytes, count, decimal, duration, howMany, percent } from '../../output/format.js';
+import { bytes, count, decimal, duration, enumWord, howMany, percent } from '../../output/format.js';
 import { changedRemarks, computedRemarks, printSettings, type Remark } from '../../output/settings.js';
 import { resultWords } from '../../output/result-words.js';
 import { printWarnings, warnOf } from '../../output/warnings.js';
@@ -117,8 +117,6 @@ function fits({ totalBytes, availableBytes, hostBytes, hostAvailableBytes }: v1.
   return totalBytes <= availableBytes && hostBytes <= hostAvailableBytes;
 }
 
-const LORA = v1.RecoverWeights.RECOVER_WEIGHTS_LORA;
-
 /** Names the options that would make a run fit. */
 function changeText({ memory, settings, card, forkedAtStep }: Whole<v1.PlanRunResponse>): string {
   const { change } = memory;
@@ -129,11 +127,17 @@ function changeText({ memory, settings, card, forkedAtStep }: Whole<v1.PlanRunRe
     ...(change.streamWeights && !settings.streamWeights ? ['--stream-weights'] : []),
     ...(change.microShards === settings.microShards ? [] : [`--micro-shards ${change.microShards}`]),
     ...(change.sequenceLength === settings.sequenceLength ? [] : [`--sequence-length ${change.sequenceLength}`]),
-    ...(change.recoverWeights === LORA && settings.recoverWeights !== LORA ? ['--recover-weights lora'] : []),
+    ...(isOther(change.recoverWeights, settings.recoverWeights)
+      ? [`--recover-weights ${enumWord(v1.recoverWeightsToJSON(change.recoverWeights), 'RECOVER_WEIGHTS_')}`]
+      : []),
   ];
   const time = card?.changeSeconds === undefined ? '' : `, for about ${duration(card.changeSeconds)}`;
   return `it does not fit: ${bytes(change.totalBytes)} would${time}, with ${options.join(' ')}`;
 }
+
+/** Tells whether a change names a value other than that of the settings. */
+const isOther = (change: v1.RecoverWeights, setting: v1.RecoverWeights): boolean =>
+  change !== v1.RecoverWeights.RECOVER_WEIGHTS_UNSPECIFIED && change !== setting;
 
 /** Words for the duration of the steps or, with a time, for the steps that fit it. */
 function estimateWords({

@@ -108,6 +108,8 @@ function changes(change: MemoryChange, { settings }: PlanRunResponse): string[] 
     ...(change.streamWeights && settings?.streamWeights !== true ? ['stream weights'] : []),
     ...(change.microShards === settings?.microShards ? [] : [`micro shards ${change.microShards}`]),
     ...(change.sequenceLength === settings?.sequenceLength ? [] : [`sequence length ${change.sequenceLength}`]),
-    ...(change.recoverWeights === RecoverWeights.LORA && settings?.recoverWeights !== RecoverWeights.LORA ? ['recover weights lora'] : []),
+    ...(change.recoverWeights !== RecoverWeights.UNSPECIFIED && change.recoverWeights !== settings?.recoverWeights
+      ? [`recover weights ${RecoverWeights[change.recoverWeights].toLowerCase()}`]
+      : []),
   ];
 }

@@ -24,7 +24,7 @@ export function sessionOptions(
     threads,
     memoryLimitBytes: 0n,
     settings: engineSettingsMessage('session', settings),
-    plannedSparsity: settings.recoverWeights === 'all' ? settings.targetSparsity : 0,
+    plannedSparsity: settings.recoverWeights !== 'lora' ? settings.targetSparsity : 0,
     teachers: snapshotsInstruct(settings) ? snapshotsTaken(settings).likely : 0,
   };
 }

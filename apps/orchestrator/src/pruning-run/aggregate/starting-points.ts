@@ -225,7 +225,7 @@ function otherWeights(settings: RunSettings, parent: RunSettings, from: StateFac
     const description = `must be ${parent[changed]}: where the fork starts, recovery has begun already; fork from the end of pruning`;
     return [{ field: `settings.${settingOfName(changed).field}`, description, code: 'FORK_FIELD_FIXED' }];
   }
-  if (parent.recoverWeights === 'all' && settings.totalSteps !== parent.totalSteps) {
+  if (parent.recoverWeights !== 'lora' && settings.totalSteps !== parent.totalSteps) {
     const description =
       `must be ${parent.totalSteps}: the state's own weights have learned, so its masks stay; ` + 'fork from the end of pruning';
     return [{ field: 'settings.total_steps', description, code: 'FORK_FIELD_FIXED' }];

@@ -111,7 +111,7 @@ describe('settings', () => {
     }
     expect(rateAt(64, { recoverLearningRate: 0.002 })).toBe(0.002);
   });
-  it('of the preset fisher prune at once and recover with all weights, at the rate of half the parameters', () => {
+  it('of the preset fisher prune at once and recover with the weights of the layers, at the rate of half the parameters', () => {
     const settings = resolveSettings({ preset: 'fisher', targetSparsity: 0.2 }, { hiddenSize: 576, maxPositions: 8192 });
     expect(settings).toMatchObject({
       recipe: 'fisher',
@@ -120,7 +120,7 @@ describe('settings', () => {
       sequenceLength: 256,
       calibrationSequences: 64,
       recoverSteps: 5400,
-      recoverWeights: 'all',
+      recoverWeights: 'layers',
       recoverSchedule: 'linear',
       recoverLearningRate: 0.00033,
     });

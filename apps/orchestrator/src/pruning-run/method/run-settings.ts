@@ -204,7 +204,7 @@ export function shareToPrune(settings: RunSettings, budget: Budget | null): numb
  * had learned: a baseline damages the model more, and LoRA needs larger steps.
  */
 const hasRateOfTarget = (settings: RunSettings): boolean =>
-  recoversAll(settings) && !prunesAtOnce(settings.recipe) && recoverWeights(settings) === 'all';
+  recoversAll(settings) && !prunesAtOnce(settings.recipe) && recoverWeights(settings) !== 'lora';
 
 /**
  * The share of the prunable cost that a plan shows, and the settings that have their default by it. @returns null where no default follows
@@ -239,7 +239,7 @@ function rateOfRecovery(settings: RunSettings, budget: Budget | null): number {
 const HIDDEN_SIZE_OF_RATES = 192;
 
 /** Tells whether the default rate of recovery follows from the hidden size. */
-export const followsFromHiddenSize = (settings: RunSettings): boolean => recoversAll(settings) && recoverWeights(settings) === 'all';
+export const followsFromHiddenSize = (settings: RunSettings): boolean => recoversAll(settings) && recoverWeights(settings) !== 'lora';
 
 /**
  * The default rate of recovery. In the preset nuteprune2 all weights learn at rates that are inverse to the hidden size: where each weight
@@ -320,16 +320,16 @@ function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: Run
 
 /** Own weights learn in place of LoRA, so settings that change LoRA are refused there. */
 function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
-  if (settings.recoverWeights !== 'all') return [];
+  if (settings.recoverWeights === 'lora') return [];
   const refused = (field: string, description: string): FieldViolation => ({
     field: `settings.${field}`,
     description,
     code: 'FIELD_OUT_OF_RANGE',
   });
   const { recoverSteps, recoverLoraRank, recoverLoraDropout, recoverRefitBatches } = settings;
-  if (recoverSteps === 0) return [refused('recover_weights', 'is all, but recover_steps is 0: no recovery begins')];
+  if (recoverSteps === 0) return [refused('recover_weights', `is ${settings.recoverWeights}, but recover_steps is 0: no recovery begins`)];
   const mustBeZero = (field: string, value: number): FieldViolation[] =>
-    value === 0 ? [] : [refused(field, `must be 0 with recover_weights all, which trains no LoRA, is ${value}`)];
+    value === 0 ? [] : [refused(field, `must be 0 with recover_weights ${settings.recoverWeights}, which trains no LoRA, is ${value}`)];
   return [
     ...mustBeZero('recover_lora_rank', recoverLoraRank),
     ...mustBeZero('recover_lora_dropout', recoverLoraDropout),

@@ -97,7 +97,7 @@ export function secondsOnCard(model: Model, settings: RunSettings, card: Card, d
   return phasesOf(settings).reduce((sum, { kind, firstStep, endStep }) => {
     if (kind === 'prune' && prunesAtOnce(settings.recipe)) return sum; // a baseline only reads some text once
     const steps = Math.max(0, endStep - Math.max(firstStep, doneSteps));
-    const ownWeights = kind === 'recover' && settings.recoverWeights === 'all';
+    const ownWeights = kind === 'recover' && settings.recoverWeights !== 'lora';
     return sum + steps * stepSeconds(model, settings, lossesAt(settings, firstStep), ownWeights, card);
   }, 0);
 }

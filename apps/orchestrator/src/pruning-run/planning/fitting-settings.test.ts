@@ -56,19 +56,20 @@ test('there may be no such settings, and what was asked for stays', async () => 
   expect(await found(130, { from: { ...settings, checkpointActivations: true, microShards: 2 } })).toEqual({ microShards: 4 });
 });
 
-test('where all weights do not fit even in the shortest sequences, LoRA may', async () => {
+test('where all weights do not fit even in the shortest sequences, those of the layers may, or LoRA', async () => {
   const all = resolveSettings({ preset: 'nuteprune2', batchSize: 4, sequenceLength: 128, microShards: 1 });
   expect(all.recoverWeights).toBe('all');
   const ofWeights = (available: number) =>
     fittingSettings(all, false, ({ recoverWeights, microShards }) =>
       Promise.resolve({
-        totalBytes: BigInt((recoverWeights === 'all' ? 1_000 : 100) + 40 / microShards),
+        totalBytes: BigInt({ all: 1_000, layers: 800, lora: 100 }[recoverWeights] + 40 / microShards),
         availableBytes: BigInt(available),
         hostBytes: 0n,
         hostAvailableBytes: 0n,
       }),
     );
   expect((await ofWeights(1_020))?.settings).toMatchObject({ recoverWeights: 'all', microShards: 2 });
+  expect((await ofWeights(840))?.settings).toMatchObject({ recoverWeights: 'layers', microShards: 1 });
   expect((await ofWeights(500))?.settings).toMatchObject({ recoverWeights: 'lora', microShards: 1 });
   expect(await ofWeights(90)).toBeNull();
 });

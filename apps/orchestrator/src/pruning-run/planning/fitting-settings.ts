@@ -27,10 +27,17 @@ export async function fittingSettings<P extends Plan>(
   hasCard: boolean,
   plan: (settings: RunSettings) => Promise<P>,
 ): Promise<{ settings: RunSettings; plan: P } | null> {
-  const { recoverWeights, recoverSteps } = settings;
-  const found = await withSameWeights(settings, hasCard, plan);
-  if (found !== null || recoverWeights !== 'all' || recoverSteps === 0) return found;
-  return withSameWeights({ ...settings, recoverWeights: 'lora' }, hasCard, plan);
+  for (const recoverWeights of lesserWeights(settings)) {
+    const found = await withSameWeights({ ...settings, recoverWeights }, hasCard, plan);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** What recovery may train, from the settings' own value down to what takes the least memory. */
+function lesserWeights({ recoverWeights, recoverSteps }: RunSettings): RunSettings['recoverWeights'][] {
+  const all = ['all', 'layers', 'lora'] as const;
+  return recoverSteps === 0 ? [recoverWeights] : all.slice(all.indexOf(recoverWeights));
 }
 
 async function withSameWeights<P extends Plan>(

@@ -26,6 +26,6 @@ function deviceWarnings({ microShards, gradientSum, recoverWeights }: Settings, 
     const help = devices < usable ? `, and with a multiple of ${usable} it is ${usable}` : '';
     return idle('micro_shards', `${used}: as many as the largest power of two that divides micro_shards, which is ${microShards}${help}`);
   }
-  if (devices < 2 || recoverWeights !== 'all') return [];
+  if (devices < 2 || recoverWeights === 'lora') return [];
   return idle('recover_weights', `recovery with all weights computes on the first of the engine's ${devicesThere} devices`);
 }

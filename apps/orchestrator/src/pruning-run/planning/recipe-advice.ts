@@ -26,7 +26,7 @@ const NOTHING_GAINED_BELOW = 0.35;
 type Advised = Pick<RunSettings, 'recipe' | 'targetSparsity' | 'recoverSteps' | 'recoverWeights'>;
 
 export function recipeAdvice({ recipe, targetSparsity, recoverSteps, recoverWeights }: Advised): SettingsWarning[] {
-  if (recoverSteps > 0 && recoverWeights === 'all') return [];
+  if (recoverSteps > 0 && recoverWeights !== 'lora') return [];
   if (prunesAtOnce(recipe) || targetSparsity < NOTHING_GAINED_BELOW) return [];
   const nearest = MEASURED.reduce((best, one) => (distance(one, targetSparsity) < distance(best, targetSparsity) ? one : best));
   const message =
@@ -46,7 +46,7 @@ const REAL_MODEL = { parameters: 50e6, target: 0.6 };
 export function realModelAdvice(settings: Advised & Pick<RunSettings, 'shapeTarget'>, parameterCount: number): SettingsWarning[] {
   const { recipe, targetSparsity, recoverSteps, recoverWeights, shapeTarget } = settings;
   const isMeasured = parameterCount >= REAL_MODEL.parameters && targetSparsity < REAL_MODEL.target && shapeTarget === 'free';
-  if (!isMeasured || prunesAtOnce(recipe) || recoverSteps === 0 || recoverWeights !== 'all') return [];
+  if (!isMeasured || prunesAtOnce(recipe) || recoverSteps === 0 || recoverWeights === 'lora') return [];
   const message =
     'SmolLM2-135M-Instruct, pruned from 134.5 to 100 million parameters in 420 steps in all, ended at perplexity 23.8 with the preset ' +
     'fisher and at 38.1 with masks that learn (docs/recipes.md): compare --preset fisher';
@@ -71,7 +71,7 @@ export function smallModelAdvice(
   const { recipe, targetSparsity, totalSteps, recoverSteps, recoverWeights, recoverLearningRate: rate } = settings;
   const isNear = targetSparsity >= SMALL_MODEL.from && targetSparsity < SMALL_MODEL.below;
   const isMeasured = parameterCount < SMALL_MODEL.parameters && isNear;
-  if (!isMeasured || prunesAtOnce(recipe) || recoverSteps === 0 || recoverWeights !== 'all') return [];
+  if (!isMeasured || prunesAtOnce(recipe) || recoverSteps === 0 || recoverWeights === 'lora') return [];
   const isOther = targetSparsity !== SMALL_MODEL.tried || rate !== SMALL_MODEL.recoverLearningRate;
   const here = isOther ? `, where this run has ${Math.round(targetSparsity * 1000) / 10}% and ${rate}` : '';
   const message =

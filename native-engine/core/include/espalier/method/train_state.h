@@ -24,7 +24,7 @@ struct LoraSpec {
 };
 
 // The numbers of open parts in a student whose own weights are trained: its heads and the key/value heads that they read, its units, its
-// hidden units.
+// hidden units. Its embedding and lm_head either learn too or stay the model's.
 struct OpenWidths {
   struct Layer {
     int64_t heads = 0, kv_heads = 0, units = 0;
@@ -32,6 +32,7 @@ struct OpenWidths {
   };
   int64_t hidden = 0;
   std::vector<Layer> layers;
+  bool own_embeddings = true;
   bool operator==(const OpenWidths&) const = default;
 };
 
@@ -49,8 +50,8 @@ struct BlockGates {
 // then mask.head [L,H], mask.intermediate [L,I], mask.hidden [D]; then, where the state has such gates, mask.kv_group [L,G],
 // mask.attention [L], mask.mlp [L]: all log-alphas.
 //
-// A student whose own weights are trained has these in place of LoRA: the open rows and columns of all projections, of the embedding and of
-// lm_head, under the names of the model's tensors; then the vectors, which are the norms, biases and norms of heads. Columns of matrices
+// A student whose own weights are trained has these in place of LoRA: the open rows and columns of all projections and, where they learn
+// too, of the embedding and lm_head, under the names of the model's tensors; then the vectors, which are the norms, biases and norms of heads. Columns of matrices
 // and entries of norms are padded to a multiple of kWidthMultiple (core/device/memory.h) with zeros, as the device reads them.
 class StateLayout {
  public:

@@ -10,7 +10,7 @@
 namespace espalier {
 
 // The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded when these steps begin.
-enum class RecoverWeights { kLora, kAll };
+enum class RecoverWeights { kLora, kLayers, kAll };
 
 // How the gradients of the shards are added: one after the other, or in a balanced tree, which several devices can share.
 enum class GradientSum { kOrder, kTree };
