@@ -1,9 +1,9 @@
 #!/bin/bash
 # Prunes a model by Espalier in a given time, then by Minitron in PyTorch in as many seconds, on a machine that does nothing else.
 #   PYTHON=rivals-python/bin/python cell.sh MODEL TRAIN VALIDATION TARGET TIME SEED OUT
-# TARGET is a count such as 100M, TIME a duration such as 10m, or a number of steps of recovery. OUT gets the Hugging Face folders `espalier`
-# and `rival`, and the folder around it a line in cells.jsonl. The seconds of Espalier count from the start of its server to its written
-# export. judge.sh measures both folders.
+# TARGET is a count such as 100M, TIME a duration such as 10m, or a number of steps of recovery. OUT gets the Hugging Face folders
+# `espalier` and `rival`, and the folder around it a line in cells.jsonl. The seconds of Espalier count from the start of its server to
+# its written export. judge.sh measures both folders.
 set -euo pipefail
 model=$(realpath "$1") train=$(realpath "$2") validation=$(realpath "$3") target=$4 time=$5 seed=$6
 case $time in *[a-z]) length=--time ;; *) length=--recover-steps ;; esac

@@ -54,6 +54,15 @@ test('it is computed again from its record, and a fork of it goes on', async () 
 
 test('its exports have the perplexity of the run', () => expectExportsOfItsPerplexity(server, done));
 
+test('a run that recovers the weights of the layers alone is computed again, and its exports have its perplexity', async () => {
+  const layers = await forked(parent, { ...RECOVERING, recoverWeights: v1.RecoverWeights.RECOVER_WEIGHTS_LAYERS });
+  expect(perplexityOf(layers)).toBeLessThan(perplexityOf(parent));
+  expect(layers.stateDigest).not.toBe(done.stateDigest);
+  const verified = await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: layers.runId, replay: true })));
+  expect(verified.at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
+  await expectExportsOfItsPerplexity(server, layers);
+});
+
 test('what would train LoRA or masks after own weights is refused by name', async () => {
   for (const [field, settings] of [
     ['recover_weights', { recoverSteps: 0 }],
@@ -73,4 +82,7 @@ test('the plan counts own weights, their moments and their states', async () => 
   const own = await plan({ preset: 'short', ...RECOVERING, loraRank: 4 });
   expect(own.disk!.totalBytes).toBeGreaterThan(lora.disk!.totalBytes);
   expect(own.memory!.totalBytes).toBeGreaterThan(lora.memory!.totalBytes);
+  const layers = await plan({ preset: 'short', ...RECOVERING, recoverWeights: v1.RecoverWeights.RECOVER_WEIGHTS_LAYERS, loraRank: 4 });
+  expect(own.memory!.totalBytes).toBeGreaterThan(layers.memory!.totalBytes);
+  expect(own.disk!.totalBytes).toBeGreaterThan(layers.disk!.totalBytes);
 });

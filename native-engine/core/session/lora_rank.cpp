@@ -33,7 +33,8 @@ std::optional<TrainState> SessionCore::change_where_recovery_begins(const Segmen
   if ((more == 0 && !own) || plan.train_masks || plan.one_shot || trainer().step() != plan.moments_from_step) return std::nullopt;
   TrainState before = trainer().export_state();
   if (before.has_own_weights()) return std::nullopt;
-  hold(own ? with_own_weights(*model_, before, options_.recover_weights == RecoverWeights::kAll) : before.widened(model_->config(), more, plan.seed));
+  const bool own_embeddings = options_.recover_weights == RecoverWeights::kAll;
+  hold(own ? with_own_weights(*model_, before, own_embeddings) : before.widened(model_->config(), more, plan.seed));
   return before;
 }
 

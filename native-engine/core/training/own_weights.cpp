@@ -36,10 +36,7 @@ MatrixPlaces places_of(const Role& role, const RoleLayer& layer, int projection)
 class Folding {
  public:
   Folding(const ModelWeights& model, const TrainState& from, bool own_embeddings)
-      : model_(model),
-        from_(from),
-        role_(role_of_state(model, from)),
-        out_(layout_of(model.config(), role_, from, own_embeddings)) {}
+      : model_(model), from_(from), role_(role_of_state(model, from)), out_(layout_of(model.config(), role_, from, own_embeddings)) {}
 
   TrainState run() {
     static_cast<StateScalars&>(out_) = from_;

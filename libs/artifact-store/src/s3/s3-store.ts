@@ -228,7 +228,7 @@ class S3Store implements ArtifactStore {
     return conditionOf(this.fromBucket(digest, 0, CHUNK_BYTES, false));
   }
 
-  /** The list goes first, so that no reader takes the slices that are left for a whole artifact. A removal that was cut off goes on here. */
+  /** The list goes first, so that no reader takes the slices that are left for a whole artifact. A removal that was cut off ends here. */
   async delete(digest: string): Promise<boolean> {
     const wasThere = (await this.bytesOf(digest)) !== null;
     await this.bucket.remove(this.keyOf(digest));

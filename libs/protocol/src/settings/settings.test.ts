@@ -33,7 +33,12 @@ describe('the table of settings', () => {
   });
   it('says in words what each preset takes', () => {
     const words = ['total_steps', 'recover_weights', 'lora_rank', 'seed'].map((field) => defaultWords(setting(field)));
-    expect(words).toEqual(['600; short: 1400; paper: 8750; fisher: 1', 'all; short: lora; paper: lora; fisher: layers', '32; short: 64; paper: 8', '42']);
+    expect(words).toEqual([
+      '600; short: 1400; paper: 8750; fisher: 1',
+      'all; short: lora; paper: lora; fisher: layers',
+      '32; short: 64; paper: 8',
+      '42',
+    ]);
   });
   it('is what the page of the documentation says (npm run settings-page)', () => {
     const page = fileURLToPath(new URL('../../../../../docs/settings.md', import.meta.url));

@@ -34,7 +34,7 @@ export async function fittingSettings<P extends Plan>(
   return null;
 }
 
-/** What recovery may train, from the settings' own value down to what takes the least memory. */
+/** Returns the values of recover_weights from that of the settings down to the one that takes the least memory. */
 function lesserWeights({ recoverWeights, recoverSteps }: RunSettings): RunSettings['recoverWeights'][] {
   const all = ['all', 'layers', 'lora'] as const;
   return recoverSteps === 0 ? [recoverWeights] : all.slice(all.indexOf(recoverWeights));

@@ -51,8 +51,9 @@ struct BlockGates {
 // mask.attention [L], mask.mlp [L]: all log-alphas.
 //
 // A student whose own weights are trained has these in place of LoRA: the open rows and columns of all projections and, where they learn
-// too, of the embedding and lm_head, under the names of the model's tensors; then the vectors, which are the norms, biases and norms of heads. Columns of matrices
-// and entries of norms are padded to a multiple of kWidthMultiple (core/device/memory.h) with zeros, as the device reads them.
+// too, of the embedding and lm_head, under the names of the model's tensors; then the vectors, which are the norms, biases and norms of
+// heads. Columns of matrices and entries of norms are padded to a multiple of kWidthMultiple (core/device/memory.h) with zeros, as the
+// device reads them.
 class StateLayout {
  public:
   struct Entry {
