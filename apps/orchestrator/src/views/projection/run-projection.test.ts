@@ -10,7 +10,8 @@ import type { RunSummary } from './run-detail.js';
 import { readRows, stepsOf } from './metrics-reader.js';
 import { contentOf, Recorder, stepMeasured, withDatabase } from '../testing.js';
 import { readPosition, type ViewsDatabase } from '../../event-sourcing/read-models/views-file.js';
-import { openViewsDatabase } from './views-schema.js';
+import { METRIC_COLUMNS } from './metrics-codec.js';
+import { openViewsDatabase, viewsSchema, viewsVersion } from './views-schema.js';
 
 const RUN = 'aaaabbbbcccc';
 const nowMs = Date.parse(AT);
@@ -361,6 +362,12 @@ test('a name that is blank, or means another run, is refused', () => {
   for (const name of ['aaaa', 'aaaabbbbcccc']) expect(take(name)).toThrow(expect.objectContaining({ code: 'RUN_NAME_INVALID' }));
   expect(take('aaaa')).toThrow(/^name: "aaaa" is the beginning of the id of run aaaabbbbcccc/);
   expect(take(' \t')).toThrow(/is blank/);
+});
+
+test('a further figure of a step makes another schema version', () => {
+  expect(viewsVersion(METRIC_COLUMNS)).toBe(viewsSchema.version);
+  expect(viewsVersion([...METRIC_COLUMNS, 'anotherLoss'])).not.toBe(viewsSchema.version);
+  expect(Number.isSafeInteger(viewsSchema.version)).toBe(true);
 });
 
 test('another schema version, or a damaged file, is replaced by an empty one', () => {

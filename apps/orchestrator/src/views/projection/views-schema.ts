@@ -1,6 +1,8 @@
 // The tables of runs in the file of views.
+import { sha256Hex } from '#audit';
 import { openViewsFile, type ViewsDatabase, type ViewsSchema } from '../../event-sourcing/read-models/views-file.js';
 import type { ViewsTable } from '../../event-sourcing/read-models/views-tables.js';
+import { METRIC_COLUMNS } from './metrics-codec.js';
 
 const TABLES: readonly ViewsTable[] = [
   {
@@ -104,7 +106,14 @@ const TABLES: readonly ViewsTable[] = [
   },
 ];
 
-export const viewsSchema: ViewsSchema = { version: 19, tables: TABLES };
+/** Raised by a change of a fold, which stores other values in the same columns. */
+const FOLDS = 1;
+
+/** Follows from the tables, the figures of a step and the folds. Views of another version are made again from the events. */
+export const viewsVersion = (figures: readonly string[]): number =>
+  parseInt(sha256Hex(JSON.stringify([FOLDS, TABLES, figures])).slice(0, 12), 16);
+
+export const viewsSchema: ViewsSchema = { version: viewsVersion(METRIC_COLUMNS), tables: TABLES };
 
 /** The perplexity of runs without an evaluation, which sorts behind all others. */
 export const NO_PERPLEXITY = 1e308;
