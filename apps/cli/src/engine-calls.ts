@@ -7,53 +7,55 @@ export interface OperationProgress {
   (doneShare: number, waitingFor: string): void;
 }
 
-export async function evaluateRun(
+/** Returns what the last message of a call brings that has it. */
+async function resultOf<Response extends { doneShare: number; waitingFor: string; doing?: string }, Result>(
+  responses: AsyncIterable<Response>,
+  onProgress: (doneShare: number, waitingFor: string, doing: string) => void,
+  resultIn: (response: Response) => Result | undefined,
+  what: string,
+): Promise<Result> {
+  let result: Result | undefined;
+  for await (const response of responses) {
+    onProgress(response.doneShare, response.waitingFor, response.doing ?? '');
+    result = resultIn(response) ?? result;
+  }
+  if (result === undefined)
+    throw new CliError('RESULT_MISSING', `the server ended the ${what} without a result; try again`, { exitCode: ExitCode.failed });
+  return result;
+}
+
+export function evaluateRun(
   connection: Connection,
   request: Partial<v1.EvaluateRunRequest> & { runId: string },
   onProgress: OperationProgress = () => undefined,
   signal?: AbortSignal,
 ): Promise<v1.Evaluation> {
-  let evaluation: v1.Evaluation | undefined;
   const full = v1.EvaluateRunRequest.fromPartial(request);
-  for await (const response of connection.stream(connection.runs, connection.runs.evaluateRun, full, signal)) {
-    onProgress(response.doneShare, response.waitingFor);
-    evaluation = response.evaluation ?? evaluation;
-  }
-  if (evaluation === undefined) throw withoutResult('evaluation');
-  return evaluation;
+  const responses = connection.stream(connection.runs, connection.runs.evaluateRun, full, signal);
+  return resultOf(responses, onProgress, ({ evaluation }) => evaluation, 'evaluation');
 }
 
 /** Returns all evaluations of a call, once they are done. */
-export async function evaluateTasks(
+export function evaluateTasks(
   connection: Connection,
   request: Partial<v1.EvaluateTasksRequest> & { runId: string },
   onProgress: (doneShare: number, waitingFor: string, doing: string) => void,
   signal?: AbortSignal,
 ): Promise<v1.Evaluation[]> {
-  let evaluations: v1.Evaluation[] = [];
   const full = v1.EvaluateTasksRequest.fromPartial(request);
-  for await (const response of connection.stream(connection.runs, connection.runs.evaluateTasks, full, signal)) {
-    onProgress(response.doneShare, response.waitingFor, response.doing);
-    if (response.evaluations.length > 0) evaluations = response.evaluations;
-  }
-  if (evaluations.length === 0) throw withoutResult('evaluation');
-  return evaluations;
+  const responses = connection.stream(connection.runs, connection.runs.evaluateTasks, full, signal);
+  return resultOf(responses, onProgress, ({ evaluations }) => (evaluations.length > 0 ? evaluations : undefined), 'evaluation');
 }
 
-export async function exportRun(
+export function exportRun(
   connection: Connection,
   request: Partial<v1.ExportRunRequest> & { runId: string },
   onProgress: OperationProgress = () => undefined,
   signal?: AbortSignal,
 ): Promise<v1.ModelExport> {
-  let exported: v1.ModelExport | undefined;
   const full = v1.ExportRunRequest.fromPartial(request);
-  for await (const response of connection.stream(connection.runs, connection.runs.exportRun, full, signal)) {
-    onProgress(response.doneShare, response.waitingFor);
-    exported = response.export ?? exported;
-  }
-  if (exported === undefined) throw withoutResult('export');
-  return exported;
+  const responses = connection.stream(connection.runs, connection.runs.exportRun, full, signal);
+  return resultOf(responses, onProgress, (response) => response.export, 'export');
 }
 
 export interface Measured extends v1.SpeedOutcome {
@@ -61,22 +63,15 @@ export interface Measured extends v1.SpeedOutcome {
   compact: v1.ModelSpeed;
 }
 
-export async function benchRun(
+export function benchRun(
   connection: Connection,
   request: Partial<v1.BenchRunRequest> & { runId: string },
   onProgress: OperationProgress = () => undefined,
   signal?: AbortSignal,
 ): Promise<Measured> {
-  let outcome: v1.SpeedOutcome | undefined;
   const full = v1.BenchRunRequest.fromPartial(request);
-  for await (const response of connection.stream(connection.runs, connection.runs.benchRun, full, signal)) {
-    onProgress(response.doneShare, response.waitingFor);
-    outcome = response.outcome ?? outcome;
-  }
-  if (outcome?.dense === undefined || outcome.compact === undefined) throw withoutResult('measurement');
-  return { ...outcome, dense: outcome.dense, compact: outcome.compact };
-}
-
-function withoutResult(what: string): CliError {
-  return new CliError('RESULT_MISSING', `the server ended the ${what} without a result; try again`, { exitCode: ExitCode.failed });
+  const responses = connection.stream(connection.runs, connection.runs.benchRun, full, signal);
+  const measuredIn = ({ outcome }: v1.BenchRunResponse): Measured | undefined =>
+    outcome?.dense && outcome.compact && { ...outcome, dense: outcome.dense, compact: outcome.compact };
+  return resultOf(responses, onProgress, measuredIn, 'measurement');
 }

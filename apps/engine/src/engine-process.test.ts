@@ -191,7 +191,7 @@ const segment = (
   sessionId,
   firstStep: BigInt(firstStep),
   settings: trainingSettings(),
-  losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
+  losses: engineV1.Losses.fromPartial({ layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }),
   oneShot: undefined,
   teacherFiles: [],
   freezeMasks: false,

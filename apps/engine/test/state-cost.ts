@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Session } from '#native-engine';
+import { engineV1 } from '#protocol';
 import { sessionSettings, trainingSettings } from '../../../native-engine/testing.js';
 import { train, type TrainingOptions } from '../src/training/training.js';
 
@@ -57,7 +58,7 @@ function optionsOf(firstStep: number, segmentSteps: number): TrainingOptions {
     steps: {
       firstStep,
       settings: trainingSettings(),
-      losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
+      losses: engineV1.Losses.fromPartial({ layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 }),
       trainMasks: true,
       returnState: true,
       loraLearningRate: Array<number>(segmentSteps).fill(1e-4),

@@ -56,10 +56,6 @@ export async function checkAuditBundle(file: string, options: CheckOptions = {})
   return new BundleChecker(options).check(userFileChunks(file, options.signal));
 }
 
-export async function checkAuditBundleBytes(source: AsyncIterable<Uint8Array>, options: CheckOptions = {}): Promise<BundleReport> {
-  return new BundleChecker(options).check(source);
-}
-
 class BundleChecker {
   private readonly problems: Problem[] = [];
   private readonly histories = new Map<string, HistoryChecker>();

@@ -1,6 +1,6 @@
 // Measures how far two states are apart, tensor by tensor. Both are read once, side by side, so that memory holds a piece of each.
 import { PassingBytes } from '#artifact-store';
-import { headerOf, HEADER_BYTES_MAX, valuesOf, type StateHeader } from '../../queries/masks/state-file.js';
+import { headerOf, HEADER_BYTES_MAX, valuesOf, type StateHeader } from './state-file.js';
 
 export interface TensorDifference {
   name: string;

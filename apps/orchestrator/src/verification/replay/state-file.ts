@@ -1,13 +1,5 @@
-// Reads the canonical state file that the engine writes (safetensors): names, shapes and values.
+// Reads the canonical state file that the engine writes (safetensors): names, shapes and values of tensors.
 import { EspalierError } from '#protocol';
-
-export interface StateTensor {
-  name: string;
-  dtype: string;
-  shape: number[];
-  /** The values of F32, F64 and I64 as numbers. */
-  values: Float32Array | Float64Array;
-}
 
 export const HEADER_BYTES_MAX = 100_000_000n;
 
@@ -22,27 +14,7 @@ export function headerOf(text: Uint8Array): StateHeader {
   return tensors;
 }
 
-/** @throws STATE_CORRUPT */
-export function readStateFile(bytes: Uint8Array): Map<string, StateTensor> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const headerBytes = headerSize(bytes.byteLength < 8 ? 0n : view.getBigUint64(0, true), bytes.byteLength);
-  const tensors = new Map<string, StateTensor>();
-  for (const [name, { dtype, shape, from, bytes: size }] of headerOf(bytes.subarray(8, 8 + headerBytes))) {
-    if (8 + headerBytes + from + size > bytes.byteLength) throw corrupt(`${name} reaches beyond the end`);
-    const data = new Uint8Array(size); // copied into a buffer of its own, so that it is aligned
-    data.set(bytes.subarray(8 + headerBytes + from, 8 + headerBytes + from + size));
-    tensors.set(name, { name, dtype, shape, values: valuesOf(name, dtype, data.buffer) });
-  }
-  return tensors;
-}
-
 type Header = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
-
-function headerSize(told: bigint, fileBytes: number): number {
-  if (fileBytes < 8) throw corrupt('it is shorter than 8 bytes');
-  if (8n + told > BigInt(fileBytes)) throw corrupt('its header is longer than the file');
-  return Number(told);
-}
 
 function parseHeader(bytes: Uint8Array): Header {
   try {
@@ -52,6 +24,7 @@ function parseHeader(bytes: Uint8Array): Header {
   }
 }
 
+/** The values of F32, F64 and I64 as numbers. */
 export function valuesOf(name: string, dtype: string, buffer: ArrayBuffer): Float32Array | Float64Array {
   switch (dtype) {
     case 'F32':
