@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { folderOfGguf } from '#gguf';
 import { evaluateModel, Session, type ExportOptions } from './index.js';
-import { exportSession, sessionSettings, smallKinds, trainingSettings, writeSmallModel, type SmallKind } from './testing.js';
+import { exportSession, prunedSession, sessionSettings, smallKinds, writeSmallModel, type SmallKind } from './testing.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const tinyModel = join(root, 'testdata/models/gqa-random-tiny'); // tied, grouped queries, llama3's rope scaling
@@ -49,19 +49,7 @@ function studentOf(model: string, write: () => string = () => model): Promise<St
 }
 
 async function pruned(modelFolder: string): Promise<Student> {
-  const session = await Session.open({ modelFolder, settings: sessionSettings({ batchSize: 2, sequenceLength: 32 }) });
-  await session.setData(ids);
-  await session.initialise(1n);
-  const steps = 40;
-  await session.train({
-    firstStep: 0,
-    settings: trainingSettings({ maskLearningRate: 0.3, lambdaLearningRate: 20 }),
-    losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
-    trainMasks: true,
-    returnState: false,
-    loraLearningRate: Array<number>(steps).fill(1e-2),
-    scheduledSparsity: Array<number>(steps).fill(0.6),
-  });
+  const session = await prunedSession(modelFolder, ids);
   return { session, expected: (await session.evaluate({ ids, window: WINDOW })).negativeLogLikelihood };
 }
 

@@ -644,6 +644,26 @@ describe('export', () => {
     await session.close();
   });
 
+  test('names a tokenizer class that uses tokenizer.json as it is, with the values that the class of the source has', async () => {
+    const source = join(folder, 'with-class');
+    cpSync(tinyModel, source, { recursive: true });
+    const given = { tokenizer_class: 'LlamaTokenizer', bos_token: '<s>', chat_template: '{{ messages }}' };
+    const exported = async (settings: object, name: string): Promise<unknown> => {
+      writeFileSync(join(source, 'tokenizer_config.json'), JSON.stringify(settings));
+      const session = await Session.open({ modelFolder: source, settings: small, threads: 1 });
+      await session.initialise(1n);
+      const outFolder = join(folder, name);
+      await exportSession(session, { form: 'padded', outFolder });
+      await session.close();
+      return JSON.parse(readFileSync(join(outFolder, 'tokenizer_config.json'), 'utf8'));
+    };
+    const plain = { tokenizer_class: 'PreTrainedTokenizerFast', model_input_names: ['input_ids', 'attention_mask'] };
+    expect(await exported(given, 'llama')).toEqual({ ...given, ...plain, padding_side: 'left' });
+    expect(await exported({ tokenizer_class: 'GPT2Tokenizer' }, 'gpt2')).toEqual(plain);
+    const own = { tokenizer_class: 'OwnTokenizer', auto_map: { AutoTokenizer: ['own.OwnTokenizer', null] } };
+    expect(await exported(own, 'own')).toEqual(own);
+  });
+
   test('the size of a state is told before it is exported, in each format', async () => {
     const session = await ready();
     const { state } = await session.train(segment(0, 40, { scheduledSparsity: Array(40).fill(0.6) as number[], settings: fast }));

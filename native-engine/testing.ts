@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { engineSettings, presetDefaults, type EngineSettingsUse, type SettingValues } from '#protocol';
-import { exportModel, type GivenExportOptions, type JobOptions, type Session } from './index.js';
+import { exportModel, Session, type GivenExportOptions, type JobOptions } from './index.js';
 import type { ExportedModel, Settings } from './native.js';
 
 const tokenizerFolder = fileURLToPath(new URL('../../testdata/models/gqa-random-tiny', import.meta.url));
@@ -31,6 +31,7 @@ function defaultsOf(use: EngineSettingsUse): Settings {
 /** Fields of config.json beside the usual ones. Heads are together wider than the residual stream. */
 export const smallKinds = {
   nemo: { architectures: ['MistralForCausalLM'], model_type: 'mistral', sliding_window: null, head_dim: 24 },
+  qwen2: { architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2' },
   qwen3: { architectures: ['Qwen3ForCausalLM'], model_type: 'qwen3', tie_word_embeddings: true },
   'qwen3 with yarn': { architectures: ['Qwen3ForCausalLM'], model_type: 'qwen3', rope_scaling: yarn },
   'llama with yarn': { architectures: ['LlamaForCausalLM'], model_type: 'llama', rope_scaling: yarn },
@@ -131,6 +132,14 @@ function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float
       matrix(`${prefix}.self_attn.q_proj`, queries, c.hidden_size);
       matrix(`${prefix}.self_attn.k_proj`, keys, c.hidden_size);
       matrix(`${prefix}.self_attn.v_proj`, keys, c.hidden_size);
+      for (const [one, size] of kind === 'Qwen2'
+        ? ([
+            ['q', queries],
+            ['k', keys],
+            ['v', keys],
+          ] as const)
+        : [])
+        tensors.set(`${prefix}.self_attn.${one}_proj.bias`, { shape: [size], values: Float32Array.from({ length: size }, next) });
       matrix(`${prefix}.mlp.gate_proj`, c.intermediate_size, c.hidden_size);
       matrix(`${prefix}.mlp.up_proj`, c.intermediate_size, c.hidden_size);
     }
@@ -162,6 +171,24 @@ function safetensors(tensors: Map<string, { shape: number[]; values: Float32Arra
   const size = Buffer.alloc(8);
   size.writeBigUInt64LE(BigInt(text.length));
   return Buffer.concat([size, Buffer.from(text), ...[...tensors.values()].map(({ values }) => Buffer.from(values.buffer))]);
+}
+
+/** Returns a session whose state is pruned hard and unevenly. */
+export async function prunedSession(modelFolder: string, ids: Uint32Array): Promise<Session> {
+  const session = await Session.open({ modelFolder, settings: sessionSettings({ batchSize: 2, sequenceLength: 32 }) });
+  await session.setData(ids);
+  await session.initialise(1n);
+  const steps = 40;
+  await session.train({
+    firstStep: 0,
+    settings: trainingSettings({ maskLearningRate: 0.3, lambdaLearningRate: 20 }),
+    losses: { layerWeight: 0.9, klWeight: 0.1, lmWeight: 0, temperature: 2 / 3 },
+    trainMasks: true,
+    returnState: false,
+    loraLearningRate: Array<number>(steps).fill(1e-2),
+    scheduledSparsity: Array<number>(steps).fill(0.6),
+  });
+  return session;
 }
 
 /** Exports the state of a session. */

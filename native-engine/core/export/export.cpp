@@ -23,6 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kTokenizerSettings = "tokenizer_config.json";
 // The files besides the weights that a tokenizer or a text generator reads.
 constexpr std::array kCompanions = {"generation_config.json",
                                     "tokenizer.json",
@@ -40,13 +41,32 @@ constexpr std::array kLicences = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTIC
 // The largest tokenizers in use have about 40 MB.
 constexpr size_t kCopiedBytesMax = 128 << 20;
 
+// For classes of known models, transformers makes a pre-tokenizer of its own in place of that of tokenizer.json (GPT2Tokenizer does so for
+// SmolLM2), and texts get other tokens than they had here. This class uses tokenizer.json as it is. The classes of known models have other
+// usual values than this one, so these values are written out.
+std::string with_plain_tokenizer_class(const std::string& text) {
+  parse_json(text, ErrorCode::kModelCorrupt, "tokenizer_config.json", kTableLimits);  // the strict check
+  nlohmann::ordered_json settings = nlohmann::ordered_json::parse(text);
+  if (!settings.is_object() || (settings.contains("auto_map") && settings["auto_map"].contains("AutoTokenizer"))) return text;
+  constexpr const char* kClass = "PreTrainedTokenizerFast";
+  const std::string given =
+      settings.contains("tokenizer_class") && settings["tokenizer_class"].is_string() ? settings["tokenizer_class"].get<std::string>() : "";
+  if (given == kClass || given == "TokenizersBackend") return text;
+  settings["tokenizer_class"] = kClass;
+  if (!settings.contains("model_input_names")) settings["model_input_names"] = {"input_ids", "attention_mask"};
+  const bool left = given.starts_with("Llama") || given.starts_with("Gemma");
+  if (left && !settings.contains("padding_side")) settings["padding_side"] = "left";
+  return settings.dump(2) + "\n";
+}
+
 void copy_files(FolderWriter& folder, const std::string& source_folder, std::span<const char* const> names) {
   for (const char* name : names) {
     const std::string path = source_folder + "/" + name;
     std::error_code ec;
-    if (!source_folder.empty() && fs::is_regular_file(path, ec)) {
-      folder.add_file(name, read_text_file(path, kCopiedBytesMax, ErrorCode::kModelNotFound, name));
-    }
+    if (source_folder.empty() || !fs::is_regular_file(path, ec)) continue;
+    std::string text = read_text_file(path, kCopiedBytesMax, ErrorCode::kModelNotFound, name);
+    if (name == kTokenizerSettings && fs::is_regular_file(source_folder + "/tokenizer.json", ec)) text = with_plain_tokenizer_class(text);
+    folder.add_file(name, text);
   }
 }
 

@@ -264,6 +264,8 @@ except ImportError:
     PreTrainedModel = None
 
 if PreTrainedModel is not None:
+    # Newer versions of transformers name the keys and values of earlier tokens cache, and warn of the older name.
+    CACHE = "cache" if "cache" in getattr(CausalLMOutputWithPast, "__dataclass_fields__", {}) else "past_key_values"
 
     class EspalierCompactedForCausalLM(PreTrainedModel, GenerationMixin):
         config_class = EspalierCompactedConfig
@@ -299,14 +301,19 @@ if PreTrainedModel is not None:
             labels=None,
             use_cache=None,
             logits_to_keep=0,
+            cache=None,
             **_,
         ):
-            if use_cache and past_key_values is None:
-                past_key_values = DynamicCache()
-            past = 0 if past_key_values is None else past_key_values.get_seq_length()
-            h = self.model(input_ids, inputs_embeds, attention_mask, position_ids, past, past_key_values)
+            cache = past_key_values if cache is None else cache
+            # A cache by config.json forgets tokens outside a layer's window. But layers without attention have no place in the cache, so a
+            # layer that sees all tokens could get the place of one with a window.
+            forgets = cache is not None and cache.get_seq_length() == 0 and any(getattr(cache, "is_sliding", ()))
+            if forgets or (use_cache and cache is None):
+                cache = DynamicCache()
+            past = 0 if cache is None else cache.get_seq_length()
+            h = self.model(input_ids, inputs_embeds, attention_mask, position_ids, past, cache)
             logits = self.lm_head(h[:, -logits_to_keep:] if logits_to_keep else h)
             loss = None
             if labels is not None:
                 loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
-            return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+            return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: cache})
