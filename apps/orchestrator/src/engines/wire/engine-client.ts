@@ -4,7 +4,7 @@ import { engineV1, EspalierError } from '#protocol';
 import { EngineCalls } from './engine-calls.js';
 import { checkHealth } from './engine-health.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './score-call.js';
-import { required, stateOf } from './received-answers.js';
+import { required, requiredState, stateOf } from './received-answers.js';
 import { send, stateUpload, type StateOrigin } from './sent-data.js';
 import { tokenUpload, type TokenStore } from './training-tokens.js';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
@@ -102,7 +102,7 @@ export class EngineClient extends EngineCalls {
 
   async initialiseState(request: engineV1.InitialiseStateRequest): Promise<engineV1.StateSummary> {
     const { state } = await this.unary(this.client.initialiseState, request, 120_000);
-    return required(state, 'InitialiseStateResponse.state');
+    return requiredState(state, 'InitialiseStateResponse.state');
   }
 
   async importState(sessionId: string, digest: string, from: StateOrigin): Promise<engineV1.StateSummary> {
@@ -110,7 +110,7 @@ export class EngineClient extends EngineCalls {
       this.client.importState,
       ...stateUpload(sessionId, digest, from),
     );
-    return required(state, 'ImportStateResponse.state');
+    return requiredState(state, 'ImportStateResponse.state');
   }
 
   /** Loads a teacher, and returns the digests of the teachers that the engine holds now. */

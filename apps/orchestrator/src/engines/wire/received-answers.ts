@@ -44,3 +44,10 @@ export function required<T>(value: T | undefined, name: string): T {
   if (value === undefined) throw new EspalierError('ENGINE_FAILED', `the engine sent no ${name}`);
   return value;
 }
+
+/** The state that an engine made or took. Its digest goes into the record. @throws EspalierError ENGINE_FAILED, RESULT_CONTRADICTS_STATE */
+export function requiredState(state: engineV1.StateSummary | undefined, name: string): engineV1.StateSummary {
+  const found = required(state, name);
+  if (/^[0-9a-f]{64}$/.test(found.digest)) return found;
+  throw new EspalierError('RESULT_CONTRADICTS_STATE', `the engine sent ${JSON.stringify(found.digest)} as the digest of ${name}`);
+}
