@@ -47,7 +47,7 @@ export function nameToFetch(text: string): HubName | null {
  * Returns the path that a name of the hub stands for, or a text for `nameToFetch` where the name has to be fetched. Returns null where the
  * text is no name. An existing path counts before a name, so neither the cache nor the hub can hide a folder. A text in an existing folder,
  * or one that ends as a file of texts does, is a mistyped path.
- * @throws HubNameError where nothing is fetched (HF_HUB_OFFLINE), and the cache has the repository, but not the revision or the file
+ * @throws HubNameError where nothing is fetched (HF_HUB_OFFLINE), and the cache lacks the revision or the file that the text names
  */
 export function hubPath(text: string, kind: HubKind, path: string, env: NodeJS.ProcessEnv = process.env): string | null {
   const name = hubName(text, kind);
@@ -59,7 +59,6 @@ export function hubPath(text: string, kind: HubKind, path: string, env: NodeJS.P
     // A snapshot of which one file was fetched is not the folder of a model.
     const lacksModel = found !== null && kind === 'model' && isFolder(found) && !existsSync(join(found, 'config.json'));
     if (found !== null && !(lacksModel && mayFetch)) return found;
-    if (!mayFetch) return null; // the text may be a path that does not exist, which the server then reports
   } catch (error) {
     if (!mayFetch) throw error;
   }

@@ -121,7 +121,14 @@ test('the cache is where the programs of the hub look', () => {
   expect(hubCache({ XDG_CACHE_HOME: '/d' })).toBe('/d/huggingface/hub');
   expect(hubCache({})).toMatch(/^\/.*\/\.cache\/huggingface\/hub$/);
   const offline = { HF_HUB_CACHE: cache, HF_HUB_OFFLINE: '1' };
-  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), offline)).toBeNull(); // a model is not a data set
+  expect(hubPath('org/model', 'dataset', join(folder, 'org/model'), offline)).toBe('hub://datasets/org/model'); // a model is no data set
+});
+
+test('a name that the cache lacks is an error that names the hub where nothing may be fetched', async () => {
+  launched = undefined;
+  const { exitCode, stderr } = await cli(['launch', '--model', 'org/absent', '--data', 'org/text']);
+  expect([exitCode, stderr, launched]).toEqual([3, expect.stringContaining('HUB_OFFLINE') as string, undefined]);
+  expect(stderr).toContain(`the cache ${cache} lacks org/absent, and HF_HUB_OFFLINE forbids to fetch it`);
 });
 
 test('show says name and commit', async () => {
