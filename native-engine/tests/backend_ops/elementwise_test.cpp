@@ -5,7 +5,7 @@
 
 namespace espalier::test {
 
-// `open` of `hidden` units are open; `width` is their number with padding.
+// Of `hidden` units, `open` are open; `width` is their number with padding.
 struct Size {
   int64_t rows, open, width, hidden;
 };

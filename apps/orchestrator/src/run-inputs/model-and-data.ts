@@ -76,7 +76,7 @@ export class ModelAndData {
     const read = await readTable(asked, shape, this.artifacts);
     const budget = requestedBudget(asked, shape, read);
     // A digest that was cut short is recorded whole.
-    const table = read === null || namesTableFile(asked.speedTable!) ? {} : { speedTable: read.digest };
+    const table = read === null || namesTableFile(asked.speedTable ?? '') ? {} : { speedTable: read.digest };
     const settings = resolveSettings({ ...asked, ...table }, model, budget);
     const violations = [...settingsViolations(settings, model), ...groupViolations(settings, shape)];
     if (violations.length > 0) throw invalidRequest(violations);
@@ -207,9 +207,13 @@ export class ModelAndData {
     const sources: TokenSource[] = [];
     let tokenizerDigest = '';
     for (const { parts, text } of trainSources) {
-      const what = trainSources.length === 1 ? 'the training text' : text.paths[0]!;
+      const {
+        paths: [path = ''],
+        fields: [field = 'data.train_path'] = [],
+      } = text;
+      const what = trainSources.length === 1 ? 'the training text' : path;
       const made = await prepareTokenShards({ ...named, text, onProgress: words.next(what) });
-      requireTokens(made.tokenCount, text.fields![0]!, trainingTaken(settings, trainSources.length));
+      requireTokens(made.tokenCount, field, trainingTaken(settings, trainSources.length));
       sources.push({ parts, shards: made.shards.map(({ digest, tokenCount }) => ({ digest, tokens: tokenCount })) });
       ({ tokenizerDigest } = made);
     }
@@ -298,7 +302,8 @@ const windowTaken = ({ evaluationWindow }: RunSettings): Taken => ({
 function trainingTokens(sources: TokenSource[]): Pick<DataIdentity, 'trainDigest' | 'trainTokens' | 'trainSources'> {
   const shards = sources.flatMap((source) => source.shards);
   const trainTokens = shards.reduce((sum, { tokens }) => sum + tokens, 0);
-  if (shards.length === 1) return { trainDigest: shards[0]!.digest, trainTokens };
+  const [only, ...others] = shards;
+  if (only !== undefined && others.length === 0) return { trainDigest: only.digest, trainTokens };
   return { trainDigest: sha256Hex(canonicalJson(sources)), trainTokens, trainSources: sources };
 }
 

@@ -23,16 +23,17 @@ export async function* exportAudit(
   requireAllowed: (run: PruningRunState) => void,
 ): AsyncGenerator<v1.ExportAuditResponse> {
   const runId = await views.runId(request.runId);
-  const tellers = await tellersOf(store, [runId, ...ancestorsOf(views, runId)], signal);
+  const tellers = await tellersOf(store, runId, ancestorsOf(views, runId), signal);
+  const [youngest] = tellers;
+  const { run } = youngest;
   for (const teller of tellers) requireAllowed(teller.run);
-  const run = tellers[0]!.run;
   const snapshots = request.includeSnapshots ? await snapshotsOf(artifacts, run) : { found: [], missing: [] };
   const createdAt = new Date().toISOString();
   const chunks = writeBundle({
     runs: tellers.map((teller) => ({ runId: teller.runId, events: teller.events(), metrics: teller.metrics() })),
     artifacts: snapshots.found,
     manifest: () => manifestOf(tellers, createdAt, request.includeSnapshots, snapshots.missing),
-    record: () => recordPage(run, tellers[0]!.engines, tellers[0]!.checker.instructions, createdAt),
+    record: () => recordPage(run, youngest.engines, youngest.checker.instructions, createdAt),
   });
   for await (const chunk of chunks) {
     for (let start = 0; start < chunk.byteLength; start += MAX_CHUNK_BYTES) {
@@ -42,16 +43,19 @@ export async function* exportAudit(
 }
 
 /** Reads each history once beforehand, so that the bundle shows one moment even if the run goes on. */
-async function tellersOf(store: EventStore, line: string[], signal: AbortSignal): Promise<RunTeller[]> {
-  const tellers: RunTeller[] = [];
-  for (const runId of line) {
-    const heir = tellers.at(-1);
-    const teller = new RunTeller(store, runId, heir === undefined ? null : heir.run.origin!.parentRevision);
+async function tellersOf(store: EventStore, runId: string, ancestors: string[], signal: AbortSignal): Promise<Tellers> {
+  const prepared = async (owner: string, upTo: number | null): Promise<RunTeller> => {
+    const teller = new RunTeller(store, owner, upTo);
     await teller.prepare(signal);
-    tellers.push(teller);
-  }
+    return teller;
+  };
+  const tellers: Tellers = [await prepared(runId, null)];
+  for (const owner of ancestors) tellers.push(await prepared(owner, tellers.at(-1)?.run.origin?.parentRevision ?? null));
   return tellers;
 }
+
+/** The run and its ancestors, the youngest first. */
+type Tellers = [RunTeller, ...RunTeller[]];
 
 class RunTeller {
   readonly checker: HistoryChecker;
@@ -130,12 +134,12 @@ function readable(stored: StoredEvent): RecordedEvent | null {
 }
 
 function manifestOf(
-  tellers: RunTeller[],
+  tellers: Tellers,
   createdAt: string,
   includesSnapshots: boolean,
   missingSnapshots: string[],
 ): Omit<BundleManifest, 'entries'> {
-  const { run, checker } = tellers[0]!;
+  const [{ run, checker }] = tellers;
   return {
     espalierAudit: 1,
     runId: run.runId,

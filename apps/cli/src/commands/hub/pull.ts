@@ -35,9 +35,9 @@ export function registerPull(program: Command): void {
         field: 'NAME',
         exitCode: ExitCode.usage,
       });
-    const fetched = isFile ? { paths: [absolutePath(text)] } : await fetchShown(context, name!, 'NAME', true);
-    const [path] = fetched.paths;
-    if (!dataset && isGgufFile(path!)) fetched.paths = [await folderOfGgufShown(context, path!, 'NAME')];
+    const fetched = isFile || name === null ? { paths: [absolutePath(text)] } : await fetchShown(context, name, 'NAME', true);
+    const [path = text] = fetched.paths;
+    if (!dataset && isGgufFile(path)) fetched.paths = [await folderOfGgufShown(context, path, 'NAME')];
     context.output.result(fetched, () => fetched.paths.forEach((one) => context.output.text(one)));
   });
 }

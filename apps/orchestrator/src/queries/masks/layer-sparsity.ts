@@ -25,6 +25,7 @@ export function layerSparsities(
     units: units - share * (unitsOpen[layer] ?? 0),
   }));
   const all = gone.reduce((sum, one) => ({ heads: sum.heads + one.heads, units: sum.units + one.units }));
+  const [first = { heads: 1, units: 0 }] = layers;
   const unitSize = 3 * hiddenSize;
   const bySparsity = (): number => (all.heads === 0 ? 0 : (hardSparsity * prunableParameterCount - all.units * unitSize) / all.heads);
   const layerSize = prunableParameterCount / layers.length;
@@ -33,8 +34,8 @@ export function layerSparsities(
     budget === undefined
       ? bySparsity()
       : budget.setting === 'targetSpeedup'
-        ? (layerSize - layers[0]!.units * unitSize) / layers[0]!.heads
-        : headSizeByCost(budget, layers[0]!.heads, unitSize);
+        ? (layerSize - first.units * unitSize) / first.heads
+        : headSizeByCost(budget, first.heads, unitSize);
   return gone.map(({ heads, units }) => (heads * headSize + units * unitSize) / layerSize);
 }
 
