@@ -424,6 +424,13 @@ describe('reading', () => {
     });
   });
 
+  test('an answer without the run that it should have is an error, not a crash', async () => {
+    const server = await serve({ getRun: () => ({ run: undefined }) });
+    const { exitCode, stderr } = await espalier(server, 'show', 'k3f9');
+    expect(stderr).toMatch(/INTERNAL: the server sent no run/);
+    expect(exitCode).not.toBe(0);
+  });
+
   test('show', async () => {
     const server = await serve({
       getRun: ({ runId }) => ({ run: testRun({ runId, failure: { code: 'ENGINE_LOST', message: 'gone', field: '' } }) }),
