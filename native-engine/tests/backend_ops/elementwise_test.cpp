@@ -5,7 +5,7 @@
 
 namespace espalier::test {
 
-// Of `hidden` units, `open` are open; `width` is their number with padding.
+// A group of `hidden` units, of which `open` are open; `width` is that number with padding.
 struct Size {
   int64_t rows, open, width, hidden;
 };
