@@ -105,6 +105,21 @@ test("a llama with biases is a Qwen2, whose biases get their order back, and Sen
   expect(tokenizerOf(path).encode('a a').ids).toEqual([1, 5, 5]); // with the token of beginnings, as without a flag in llama.cpp
 });
 
+test("the rule of Llama 3.1's rotary embedding is found by its divisors, and other divisors are refused", async () => {
+  const gguf = smallLlama();
+  gguf.metadata['llama.rope.freq_base'] = 100_000_000;
+  const divisors = (...values: number[]): WrittenGguf => ({
+    ...gguf,
+    tensors: [...gguf.tensors, { name: 'rope_freqs.weight', shape: [2], type: 0, bytes: Buffer.from(Float32Array.from(values).buffer) }],
+  });
+  const rule = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+  expect(json(await converted(divisors(1, 8)), 'config.json')).toMatchObject({ rope_theta: 100_000_000, rope_scaling: rule });
+  await expect(converted(divisors(2, 8))).rejects.toMatchObject({
+    code: 'GGUF_UNSUPPORTED',
+    message: expect.stringContaining('do not follow from the rule of Llama 3.1') as string,
+  });
+});
+
 test.each([
   ['of a type', (one: WrittenGguf) => (one.tensors[5]!.type = 11), 'attn_v.weight" has the type Q3_K; allowed are F32, F16, Q4_0, Q4_1'],
   [
