@@ -64,8 +64,16 @@ class Transformers {
   private readonly answers: AsyncIterator<string>;
   said = '';
 
-  constructor() {
-    const env = { ...process.env, HF_HUB_OFFLINE: '1', HF_HUB_DISABLE_PROGRESS_BARS: '1', TQDM_DISABLE: '1', OMP_NUM_THREADS: '1' };
+  /** @param home transformers keeps copies of the exports' classes there */
+  constructor(home: string) {
+    const env = {
+      ...process.env,
+      HF_HOME: home,
+      HF_HUB_OFFLINE: '1',
+      HF_HUB_DISABLE_PROGRESS_BARS: '1',
+      TQDM_DISABLE: '1',
+      OMP_NUM_THREADS: '1',
+    };
     this.child = spawn(PYTHON, ['-c', ANSWER], { stdio: ['pipe', 'pipe', 'pipe'], env });
     this.child.stderr!.on('data', (chunk: Buffer) => (this.said += chunk.toString()));
     this.answers = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
@@ -91,7 +99,7 @@ class Transformers {
   const sessions: Session[] = [];
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'transformers-'));
-    python = new Transformers();
+    python = new Transformers(join(folder, 'home'));
   });
   afterAll(async () => {
     python.end();
