@@ -1,6 +1,7 @@
 #include "on_device/device_state.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "espalier/base/error.h"
@@ -12,6 +13,8 @@ namespace {
 void read(Backend& backend, DevicePtr<const float> from, std::span<float> to) {
   backend.download(to.data(), from.as<const std::byte>(), to.size_bytes());
 }
+
+constexpr std::array kAllValues{StateValues::kParams, StateValues::kAdamM, StateValues::kAdamV};
 
 }  // namespace
 
@@ -29,22 +32,48 @@ DeviceState::DeviceState(Backend& backend, StateLayout layout, bool masks_on_hos
       mask_v_(mask_m_) {}
 
 void DeviceState::import_state(TrainState state) {
-  if (!(state.gates() == layout_.gates()))
-    throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
-  if (state.size() != layout_.size() || state.adam_m().empty())
-    throw Error(ErrorCode::kInternal, "state", "the state has another layout than the session, or no moments");
-  static_cast<StateScalars&>(*this) = state;
-  const auto take = [&](StateValues values, DevicePtr<float> to, std::span<float> on_host) {
+  begin_import(state, state);
+  if (state.adam_m().empty()) throw Error(ErrorCode::kInternal, "state", "the state has no moments");
+  for (const StateValues values : kAllValues) {
     const std::vector<float> from = state.take(values);
-    upload_now(*backend_, to, std::span(from));
-    if (masks_on_host()) std::ranges::copy(std::span(from).last(on_host.size()), on_host.begin());
-  };
-  std::vector<float> masks(mask_m_.size());
-  take(StateValues::kParams, params(), masks);
-  take(StateValues::kAdamM, adam_m(), mask_m_);
-  take(StateValues::kAdamV, adam_v(), mask_v_);
+    put(values, 0, from);
+  }
+  end_import();
+}
+
+void DeviceState::import_state(const StateReader& state) {
+  begin_import(state.layout(), state.scalars());
+  std::vector<float> entry;
+  for (const StateValues values : kAllValues)
+    for (const StateLayout::Entry& e : layout_.entries()) {
+      entry.resize(static_cast<size_t>(e.size));
+      state.read(values, e, entry);
+      put(values, e.offset, entry);
+    }
+  end_import();
+}
+
+void DeviceState::begin_import(const StateLayout& layout, const StateScalars& scalars) {
+  if (!(layout.gates() == layout_.gates()))
+    throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
+  if (layout.size() != layout_.size()) throw Error(ErrorCode::kInternal, "state", "the state has another layout than the session");
+  static_cast<StateScalars&>(*this) = scalars;
+  imported_masks_.assign(mask_m_.size(), 0.0f);
+}
+
+// Puts values from an offset of the layout on in their place, and those of masks that the host keeps in its own one.
+void DeviceState::put(StateValues values, int64_t offset, std::span<const float> from) {
+  const DevicePtr<float> to = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
+  upload_now(*backend_, to + offset, from);
+  if (!masks_on_host()) return;
+  std::vector<float>& on_host = values == StateValues::kParams ? imported_masks_ : values == StateValues::kAdamM ? mask_m_ : mask_v_;
+  const int64_t first = std::max(offset, layout_.lora_size()), end = offset + static_cast<int64_t>(from.size());
+  for (int64_t i = first; i < end; i++) on_host[static_cast<size_t>(i - layout_.lora_size())] = from[static_cast<size_t>(i - offset)];
+}
+
+void DeviceState::end_import() {
   read_host_copies();
-  if (masks_on_host()) std::ranges::copy(masks, host_.end() - static_cast<int64_t>(masks.size()));
+  if (masks_on_host()) std::ranges::copy(imported_masks_, host_.end() - static_cast<int64_t>(imported_masks_.size()));
 }
 
 TrainState DeviceState::export_state() const {

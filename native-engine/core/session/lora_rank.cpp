@@ -40,9 +40,13 @@ std::optional<TrainState> SessionCore::change_where_recovery_begins(const Segmen
 
 // Takes a state of any shape in place of the session's state.
 void SessionCore::hold(TrainState state) {
-  const StateLayout& here = trainer().layout();
-  if (state.lora().rank != here.lora().rank || !(state.widths() == here.widths())) reopen(state);
+  take_shape_of(state);
   trainer().import_state(std::move(state));
+}
+
+void SessionCore::take_shape_of(const StateLayout& layout) {
+  const StateLayout& here = trainer().layout();
+  if (layout.lora().rank != here.lora().rank || !(layout.widths() == here.widths())) reopen(layout);
 }
 
 void SessionCore::import_state(const std::string& path, const std::string& digest) {
@@ -52,18 +56,12 @@ void SessionCore::import_state(const std::string& path, const std::string& diges
   const std::span<const uint8_t> bytes = mapped.bytes();
   if (!(read_block_gates(bytes) == options_.gates))  // checked before the session takes another shape
     throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
-  if (holds_own_weights(bytes)) {
-    TrainState state = TrainState::deserialize(bytes, model_->config(), lora_);
-    state_changes();
-    return hold(std::move(state));
-  }
   const LoraSpec found = read_lora_spec(bytes);
-  if (trainer().layout().has_own_weights()) reopen(StateLayout(model_->config(), lora_, options_.gates));
-  const LoraSpec& here = trainer().layout().lora();
-  if (found.rank != here.rank && found.targets == lora_.targets && same_scale(found, lora_) && found.rank >= lora_.rank)
-    reopen(StateLayout(model_->config(), found, options_.gates));
+  const bool is_wider = found.targets == lora_.targets && same_scale(found, lora_) && found.rank > lora_.rank;
+  const StateReader state(bytes, model_->config(), is_wider ? found : lora_);
+  take_shape_of(state.layout());
   state_changes();
-  trainer().import_state(TrainState::deserialize(bytes, model_->config(), trainer().layout().lora()));
+  trainer().import_state(state);
 }
 
 }  // namespace espalier

@@ -229,6 +229,7 @@ class SessionCore {
   void reopen(const StateLayout& layout);
   std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);
   void hold(TrainState state);
+  void take_shape_of(const StateLayout& layout);
   void state_changes();                          // closes the scorer and frees the small model of the trainer's state
   bool find_teacher(const std::string& digest);  // moves the teacher to the front
   void keep_teacher(const std::string& digest, const std::function<std::shared_ptr<const Teacher>()>& keep);

@@ -190,12 +190,21 @@ void check_lora(const LoraSpec& found, const LoraSpec& expected) {
   }
 }
 
-void read_entry(const Safetensors& file, const TrainState::Entry& e, const std::string& suffix, std::span<float> to) {
-  const std::string name = e.name + suffix;
-  const std::span<float> values = to.subspan(static_cast<size_t>(e.offset), static_cast<size_t>(e.size));
-  copy_out(take(file, name, TensorType::kF32, e.shape), values.data());
-  const bool squares = suffix == ".adam_v";
-  for (const float value : values) {
+std::string name_in_file(const StateLayout::Entry& e, StateValues values) {
+  return e.name + (values == StateValues::kParams ? "" : values == StateValues::kAdamM ? ".adam_m" : ".adam_v");
+}
+
+void read_entry(const Safetensors& file, const StateLayout::Entry& e, StateValues values, std::span<float> to) {
+  copy_out(take(file, name_in_file(e, values), TensorType::kF32, e.shape), to.data());
+}
+
+void check_entry(const Safetensors& file, const StateLayout::Entry& e, StateValues values) {
+  const std::string name = name_in_file(e, values);
+  const std::span<const uint8_t> bytes = take(file, name, TensorType::kF32, e.shape).bytes;
+  const bool squares = values == StateValues::kAdamV;
+  for (size_t at = 0; at < bytes.size(); at += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, bytes.data() + at, sizeof value);
     if (!std::isfinite(value)) corrupt(name, "tensor " + name + " holds a value that is not finite");
     if (squares && value < 0) corrupt(name, "tensor " + name + " holds a negative mean of squares");
   }
@@ -270,7 +279,10 @@ TrainState gates_alone(const Safetensors& file, const Scalars& scalars, const Mo
   TrainState gates(StateLayout(config, LoraSpec{1, 1.0, {}}, gates_of(file)), false);
   gates.step = scalars.step;
   gates.shape = scalars.target();
-  for (const TrainState::Entry& e : gates.entries()) read_entry(file, e, "", gates.params());
+  for (const TrainState::Entry& e : gates.entries()) {
+    check_entry(file, e, StateValues::kParams);
+    read_entry(file, e, StateValues::kParams, gates.view(e));
+  }
   return gates;
 }
 
@@ -290,34 +302,60 @@ TrainState read_gates(std::span<const uint8_t> state_bytes, const ModelConfig& c
   return gates_alone(file, read_scalars(file), config);
 }
 
-bool holds_own_weights(std::span<const uint8_t> state_bytes) { return parse_state(state_bytes).tensors.contains(kFinalNormName); }
-
 BlockGates read_block_gates(std::span<const uint8_t> state_bytes) { return gates_of(parse_state(state_bytes)); }
 
 LoraSpec read_lora_spec(std::span<const uint8_t> state_bytes) { return lora_of(read_scalars(parse_state(state_bytes))); }
 
-TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora, bool with_moments) {
-  const Safetensors file = parse_state(bytes);
-  const Scalars scalars = read_scalars(file);
-  const bool own = file.tensors.contains(kFinalNormName);
-  if (!own) check_lora(lora_of(scalars), lora);
-  TrainState state(own ? own_layout(file, scalars, config) : StateLayout(config, lora, gates_of(file)), with_moments);
-  state.step = scalars.step;
-  state.lambda = scalars.lambda;
-  state.lambda_m = scalars.lambda_m;
-  state.lambda_v = scalars.lambda_v;
-  state.shape = scalars.target();
-  for (const Entry& e : state.entries()) {
-    read_entry(file, e, "", state.params_);
-    if (!with_moments) continue;
-    read_entry(file, e, ".adam_m", state.adam_m_);
-    read_entry(file, e, ".adam_v", state.adam_v_);
+struct StateReader::Contents {
+  Contents(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora)
+      : file(parse_state(bytes)), numbers(read_scalars(file)), layout(layout_of(config, lora)) {
+    scalars.step = numbers.step;
+    scalars.lambda = numbers.lambda;
+    scalars.lambda_m = numbers.lambda_m;
+    scalars.lambda_v = numbers.lambda_v;
+    scalars.shape = numbers.target();
   }
+
+  StateLayout layout_of(const ModelConfig& config, const LoraSpec& lora) const {
+    if (file.tensors.contains(kFinalNormName)) return own_layout(file, numbers, config);
+    check_lora(lora_of(numbers), lora);
+    return StateLayout(config, lora, gates_of(file));
+  }
+
+  Safetensors file;
+  Scalars numbers;
+  StateLayout layout;
+  StateScalars scalars;
+};
+
+StateReader::StateReader(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora, bool with_moments)
+    : contents_(std::make_unique<Contents>(bytes, config, lora)) {
+  for (const StateLayout::Entry& e : layout().entries())
+    for (const StateValues values : {StateValues::kParams, StateValues::kAdamM, StateValues::kAdamV})
+      if (with_moments || values == StateValues::kParams) check_entry(contents_->file, e, values);
   // A state has only one file. Otherwise two files with different digests could hold the same state, or a file could carry tensors that no
-  // reader looks at. The data were just copied, so it is enough to compare the header.
-  const std::string header = header_of(sorted_parts(state, scalars));
+  // reader looks at. Every value has its place by the header, so it is enough to compare the header.
+  const std::string header = header_of(sorted_parts(layout(), contents_->numbers));
   if (bytes.size() < header.size() || std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
     corrupt("header", "the header is not in the canonical form of a state of this model (order, spelling or extra tensors)");
+  }
+}
+StateReader::~StateReader() = default;
+
+const StateLayout& StateReader::layout() const { return contents_->layout; }
+const StateScalars& StateReader::scalars() const { return contents_->scalars; }
+void StateReader::read(StateValues values, const StateLayout::Entry& entry, std::span<float> to) const {
+  read_entry(contents_->file, entry, values, to);
+}
+
+TrainState TrainState::deserialize(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora, bool with_moments) {
+  const StateReader reader(bytes, config, lora, with_moments);
+  TrainState state(reader.layout(), with_moments);
+  static_cast<StateScalars&>(state) = reader.scalars();
+  for (const StateValues values : {StateValues::kParams, StateValues::kAdamM, StateValues::kAdamV}) {
+    const std::span<float> all = state.values_of(values);
+    if (all.empty()) continue;
+    for (const Entry& e : state.entries()) reader.read(values, e, all.subspan(static_cast<size_t>(e.offset), static_cast<size_t>(e.size)));
   }
   return state;
 }

@@ -20,6 +20,7 @@ class TrainerImpl final : public Trainer {
   TrainerImpl& operator=(const TrainerImpl&) = delete;
 
   void import_state(TrainState state) override { state_.import_state(std::move(state)); }
+  void import_state(const StateReader& state) override { state_.import_state(state); }
   TrainState export_state() override { return state_.export_state(); }
   TrainState export_snapshot() override { return state_.export_snapshot(); }
   using Trainer::serialize;

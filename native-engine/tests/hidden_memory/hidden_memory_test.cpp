@@ -72,7 +72,7 @@ Outcome whole_session(const SessionCase& p, const BackendSpec& backend) {
   train(language);
   trainer->use_intact_teacher();
   train(segment(8, 1));
-  trainer->import_state(TrainState::deserialize(early, model->config(), LoraSpec{}));
+  trainer->import_state(StateReader(early, model->config(), LoraSpec{}));
   train(segment(3, 2));
   const TrainState state = trainer->export_snapshot();
   const auto tokens = random_tokens(model->config().vocab_size, 200);

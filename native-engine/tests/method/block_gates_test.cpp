@@ -332,7 +332,7 @@ TEST_F(GatesOfBlocks, ARunWithThemResumesInTheSameBitsAndASessionTakesNoOtherSta
   for (const char* name : {"mask.kv_group", "mask.attention", "mask.mlp"})
     EXPECT_FALSE(std::ranges::equal(end.view(*end.find(name)), begin.view(*begin.find(name)))) << name << " learns";
   const auto resumed = session();
-  resumed->import_state(TrainState::deserialize(middle, config, LoraSpec{}));
+  resumed->import_state(StateReader(middle, config, LoraSpec{}));
   run(*resumed, tracked(15, 15));
   EXPECT_EQ(resumed->export_state().digest(), end.digest());
   expect_error(ErrorCode::kStateCorrupt, "state:mask", "other kinds of gates", [&] { whole->import_state(state_of(1, {}, {})); });

@@ -37,7 +37,7 @@ TEST_F(Determinism, ResumedFromItsBytes) {
   run(*first, segment(0, 4));
   const auto bytes = first->serialize();
   EXPECT_EQ(bytes, first->export_state().serialize());
-  second->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
+  second->import_state(StateReader(bytes, model->config(), LoraSpec{}));
   run(*second, segment(4, 4));
   EXPECT_EQ(digest_of(*whole), digest_of(*second));
 }
@@ -55,7 +55,7 @@ TEST_F(Determinism, ShardsAreResumedAndRecomputed) {
   run(*whole, segment(0, 6));
   run(*cut, segment(0, 4));
   const auto bytes = cut->serialize();
-  resumed->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
+  resumed->import_state(StateReader(bytes, model->config(), LoraSpec{}));
   run(*resumed, segment(4, 2));
   EXPECT_EQ(digest_of(*whole), digest_of(*resumed));
   run(*at_once, segment(0, 6));
@@ -247,7 +247,7 @@ TEST_F(Determinism, RecoveryLearnsOnOpenUnitsAloneWithMomentsOfItsOwn) {
   run(*whole, plan(4, 6));
   run(*cut, plan(4, 1));
   const auto bytes = cut->serialize();
-  dense->import_state(TrainState::deserialize(bytes, model->config(), LoraSpec{}));
+  dense->import_state(StateReader(bytes, model->config(), LoraSpec{}));
   run(*dense, plan(5, 5));
   EXPECT_EQ(digest_of(*whole), digest_of(*dense)) << "a state holds all that a resumed recovery needs";
   const TrainState recovered = whole->export_state();

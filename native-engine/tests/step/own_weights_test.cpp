@@ -199,11 +199,12 @@ TEST_P(OwnWeights, EndInTheSameBitsWhereverTheyAreCut) {
   const auto first = session(own, options(ComputeDType::kBF16));
   run(*first, plan(2, 1e-3));
   const FileBytes bytes = first->serialize();
-  ASSERT_TRUE(holds_own_weights(bytes));
   EXPECT_EQ(bytes, first->export_state().serialize());
   const TrainState read = TrainState::deserialize(bytes, config, LoraSpec{});
+  ASSERT_TRUE(read.has_own_weights());
   EXPECT_EQ(read.digest(), sha256_hex(bytes));
-  const auto second = session(read, options(ComputeDType::kBF16));
+  const auto second = session(own, options(ComputeDType::kBF16));
+  second->import_state(StateReader(bytes, config, LoraSpec{}));
   run(*second, plan(3, 1e-3));
   EXPECT_EQ(digest_of(*second), digest_of(*whole));
   const TrainState after = whole->export_state();

@@ -211,8 +211,21 @@ class StateBytes {
   std::unique_ptr<const Contents> contents_;
 };
 
-// Tells whether a state holds the student's own weights instead of LoRA. Throws Error(kStateCorrupt, ...).
-bool holds_own_weights(std::span<const uint8_t> state_bytes);
+// Reads a state from the bytes of its file, which must outlive it, without a copy of the whole state. Every value is checked before the
+// first one is read.
+class StateReader {
+ public:
+  // Throws as TrainState::deserialize does.
+  StateReader(std::span<const uint8_t> bytes, const ModelConfig& config, const LoraSpec& lora, bool with_moments = true);
+  ~StateReader();
+  const StateLayout& layout() const;
+  const StateScalars& scalars() const;
+  void read(StateValues values, const StateLayout::Entry& entry, std::span<float> to) const;  // to: entry.size floats
+
+ private:
+  struct Contents;
+  std::unique_ptr<const Contents> contents_;
+};
 
 // Returns which gates of blocks a state has. Throws Error(kStateCorrupt, ...).
 BlockGates read_block_gates(std::span<const uint8_t> state_bytes);

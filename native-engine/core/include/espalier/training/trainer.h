@@ -46,7 +46,9 @@ class Trainer {
   virtual ~Trainer() = default;
 
   // The trainable state lies on the device. The host has its scalars and the log-alphas.
-  virtual void import_state(TrainState state) = 0;  // the state must be of the session's model and LoRA; its memory is freed bit by bit
+  // The state must be of the session's model and layout. Its memory is freed bit by bit.
+  virtual void import_state(TrainState state) = 0;
+  virtual void import_state(const StateReader& state) = 0;  // reads it tensor by tensor
   virtual TrainState export_state() = 0;
   virtual TrainState export_snapshot() = 0;  // without Adam's moments, which a teacher does not have
   // Makes the same as export_state().serialize() in the memory of `file`, without a copy of the state in between.
