@@ -135,8 +135,11 @@ function cli(args: string[], onError: (text: string) => void = () => undefined) 
 
 it('a server starts without its provider, says why no person can log in, and takes tokens all the while', async () => {
   const access = as(v1.AccessServiceClient, null);
-  const options = await unary<v1.GetLoginOptionsResponse>((done) => access.getLoginOptions({}, done));
-  expect(options).toMatchObject({ label: 'Test lab', issuer: provider.issuer, problem: expect.stringContaining('ECONNREFUSED') as string });
+  const options = await until(
+    () => unary<v1.GetLoginOptionsResponse>((done) => access.getLoginOptions({}, done)),
+    ({ problem }) => problem.includes('ECONNREFUSED'), // the start of the server does not wait for its question to the provider
+  );
+  expect(options).toMatchObject({ label: 'Test lab', issuer: provider.issuer });
   expect(await refusal(unary((done) => access.beginLogin({}, done)))).toBe('LOGIN_UNAVAILABLE');
   expect((await fetch(`${server.webAddress}/login/start`, { redirect: 'manual' })).status).toBe(503);
   expect(await refusal(caller(await provider.signedBeforeStart()))).toBe('LOGIN_UNAVAILABLE');

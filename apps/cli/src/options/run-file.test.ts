@@ -1,5 +1,5 @@
 // launch, plan and fork from a YAML file, against a server of the public protocol.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { v1 } from '#protocol';
@@ -13,6 +13,7 @@ let forked: v1.ForkRunRequest | undefined;
 const run = testRun();
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'run-file-'));
+  await mkdir(join(folder, 'models/llama'), { recursive: true }); // else it would be a name of the hub
   server = await TestServer.start({
     launchRun: (request) => {
       launched = request;

@@ -1,5 +1,5 @@
 // Tests the file, the table and the drawing of a study, against a server of the public protocol.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { invalidField, v1 } from '#protocol';
@@ -34,6 +34,7 @@ const group = (variant: string, target: string, sparsity: number, ...measures: P
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'study-'));
+  await mkdir(join(folder, 'models/llama'), { recursive: true }); // else it would be a name of the hub
   server = await TestServer.start({
     launchStudy: (request) => {
       if (refuse !== null) throw refuse;
