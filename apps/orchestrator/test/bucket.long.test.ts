@@ -138,7 +138,8 @@ describeBucket(() => {
       const written = ofStates.filter((request) => request.startsWith('PUT'));
       expect(new Set(written.map((request) => /[0-9a-f]{64}/.exec(request)![0]))).toEqual(new Set(states));
       expect(written.filter((request) => !isSigned(request))).toEqual([]);
-      const read = bucket.reads.filter(({ url }) => states.some((digest) => url.includes(digest)) && !isSigned(`GET ${url}`));
+      const objects = bucket.reads.filter(({ url }) => !url.includes('?list-type=')); // a list of names has no bytes of a state
+      const read = objects.filter(({ url }) => states.some((digest) => url.includes(digest)) && !isSigned(`GET ${url}`));
       expect(read.filter(({ range }) => !/^bytes=\d+-\d+$/.test(range ?? ''))).toEqual([]);
       expect(read.length).toBeLessThanOrEqual(5 * states.length);
       expect(await server.problemsOf(runId)).toEqual([]);
