@@ -8,8 +8,8 @@ export class S3Quarantine implements Quarantine {
     private readonly bucket: S3Bucket,
     private readonly prefix: string,
     private readonly deleteArtifact: (digest: string) => Promise<boolean>,
-    /** Resolves to the bytes of an artifact with its slices, or of those slices that a removal which was cut off has left; null: none. */
-    private readonly bytesOf: (digest: string) => Promise<number | null>,
+    /** Resolves to the sizes of an artifact's objects, also of slices that a removal which was cut off has left. */
+    private readonly sizesOf: (digest: string) => Promise<number[]>,
   ) {}
 
   async take(digest: string): Promise<boolean> {
@@ -27,8 +27,8 @@ export class S3Quarantine implements Quarantine {
   async *list(): AsyncIterable<ArtifactEntry> {
     for await (const { key, changedAt } of this.bucket.list(`${this.prefix}quarantine/`)) {
       const digest = key.slice(-64);
-      const bytes = isDigest(digest) ? await this.bytesOf(digest) : null;
-      if (bytes !== null) yield { digest, bytes, storedAt: changedAt };
+      const sizes = isDigest(digest) ? await this.sizesOf(digest) : [];
+      if (sizes.length > 0) yield { digest, bytes: sizes.reduce((sum, bytes) => sum + bytes), storedAt: changedAt };
     }
   }
 

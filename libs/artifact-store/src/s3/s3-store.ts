@@ -77,7 +77,7 @@ class S3Store implements ArtifactStore {
       this.bucket,
       this.prefix,
       (digest) => this.delete(digest),
-      (digest) => this.bytesOf(digest),
+      async (digest) => (await this.objectsOf(digest)).map(({ bytes }) => bytes),
     );
     this.addresses = new S3Addresses(
       this.bucket,
@@ -230,18 +230,20 @@ class S3Store implements ArtifactStore {
 
   /** The list goes first, so that no reader takes the slices that are left for a whole artifact. A removal that was cut off ends here. */
   async delete(digest: string): Promise<boolean> {
-    const wasThere = (await this.bytesOf(digest)) !== null;
-    await this.bucket.remove(this.keyOf(digest));
-    for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) await this.bucket.remove(slice.key);
+    const objects = await this.objectsOf(digest);
+    for (const { key } of objects) await this.bucket.remove(key);
     this.known.delete(digest);
     await this.cache.drop(digest);
-    return wasThere;
+    return objects.length > 0;
   }
 
-  private async bytesOf(digest: string): Promise<number | null> {
-    let bytes = (await this.bucket.head(this.keyOf(digest)))?.bytes ?? null;
-    for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) bytes = (bytes ?? 0) + slice.bytes;
-    return bytes;
+  /** The objects that an artifact has, or that a removal which was cut off has left: the list or the whole artifact, then the slices. */
+  private async objectsOf(digest: string): Promise<{ key: string; bytes: number }[]> {
+    const key = this.keyOf(digest);
+    const head = await this.bucket.head(key);
+    const objects = head === null ? [] : [{ key, bytes: head.bytes }];
+    for await (const slice of this.bucket.list(this.keyOfSlice(digest, ''))) objects.push(slice);
+    return objects;
   }
 
   async digestsStartingWith(prefix: string): Promise<string[]> {
