@@ -15,6 +15,7 @@ export { faultOfFolder, faultWords } from './fault-words.js';
 export { isFull, lacksInodes, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
 export { digestOfFile, FileDigests, fileMark } from './file-identity.js';
 export { folderMark, hasMark } from './folder-mark.js';
+export { fillFrom } from './fill-from.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
 export { offlineEnvironment, programFile } from './program-file.js';

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { open, readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fillFrom } from './fill-from.js';
 
 export const SLICE_LIST = 'list';
 export const SLICE_LIST_LEAD = 'espalier slices 1\n';
@@ -118,11 +119,7 @@ export async function readPart(path: string, from: number, to: number): Promise<
   const file = await open(path, 'r');
   try {
     const part = Buffer.allocUnsafe(to - from);
-    for (let at = 0; at < part.length;) {
-      const { bytesRead } = await file.read(part, at, part.length - at, from + at);
-      if (bytesRead === 0) throw new Error(`${path} ends at byte ${from + at}`);
-      at += bytesRead;
-    }
+    await fillFrom(file, part, from, (endsAt) => new Error(`${path} ends at byte ${endsAt}`));
     return part;
   } finally {
     await file.close();

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { open, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { clearUnfinishedFiles, fileMark, makeFolder, openUserFile, ROOM_BYTES, roomIn, unfinishedName } from '#files';
+import { clearUnfinishedFiles, fileMark, fillFrom, makeFolder, openUserFile, ROOM_BYTES, roomIn, unfinishedName } from '#files';
 import { GgufError, invalid } from './gguf-error.js';
 import { llama3Rule, modelOfGguf, type ModelTensor } from './gguf-model.js';
 import { tokenizerOfGguf } from './gguf-tokenizer.js';
@@ -37,7 +37,7 @@ export async function folderOfGguf(path: string, options: ConvertOptions = {}): 
   await using file = await openUserFile(path);
   const mark = fileMark(await file.stat({ bigint: true }));
   const { size } = await file.stat();
-  const gguf = readGguf(file.fd, size); // a file that is none is refused before all of it is read
+  const gguf = readGguf(file.fd, size); // a file of another kind is refused before all of it is read
   const digest = await digestOf(file, size, options);
   const folder = join(cache, `${digest}-${RULES}`);
   if (existsSync(folder)) return folder;
@@ -61,13 +61,15 @@ export async function folderOfGguf(path: string, options: ConvertOptions = {}): 
   return folder;
 }
 
+const becameShorter = (): GgufError => invalid('the file became shorter while it was read');
+
 async function digestOf(file: FileHandle, size: number, { signal, onProgress }: ConvertOptions): Promise<string> {
   const hash = createHash('sha256');
   const buffer = Buffer.alloc(READ_BYTES);
   for (let at = 0; at < size;) {
     signal?.throwIfAborted();
     const { bytesRead } = await file.read(buffer, 0, READ_BYTES, at);
-    if (bytesRead === 0) throw invalid('the file became shorter while it was read');
+    if (bytesRead === 0) throw becameShorter();
     hash.update(buffer.subarray(0, bytesRead));
     at += bytesRead;
     onProgress?.(at / size, 'reading');
@@ -156,11 +158,7 @@ interface Span {
 async function storedBytes(file: FileHandle, { type, at }: GgufTensor, { first, count }: Span): Promise<Buffer> {
   const bytes = Buffer.alloc((count / type.values) * type.bytes);
   const start = at + (first / type.values) * type.bytes;
-  for (let done = 0; done < bytes.length;) {
-    const { bytesRead } = await file.read(bytes, done, bytes.length - done, start + done);
-    if (bytesRead === 0) throw invalid('the file became shorter while it was read');
-    done += bytesRead;
-  }
+  await fillFrom(file, bytes, start, becameShorter);
   return bytes;
 }
 

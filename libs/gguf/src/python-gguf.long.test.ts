@@ -23,7 +23,8 @@ from gguf import GGUFReader, dequantize
 
 file, folder = sys.argv[1:]
 NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "attn_norm": "input_layernorm",
-         "ffn_norm": "post_attention_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+         "ffn_norm": "post_attention_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+         "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
          "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 data = np.memmap(folder + "/model.safetensors", dtype=np.uint8, mode="r")

@@ -3,11 +3,12 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPlainName, readUserFile } from '#files';
+import { isGgufFile } from '#gguf';
 import { filesOfSplit } from './data-splits.js';
 import { fetchBlobs, linkSnapshot, writeRevision, type Fetching } from './fetch-files.js';
 import { hubAccess, type AccessOptions } from './hub-access.js';
 import { HubError } from './hub-error.js';
-import { cachedPath, commitOf, GGUF_FILE, hubCache, isFolder, isOffline, MAIN, repositoryFolder, type HubName } from './hub-names.js';
+import { cachedPath, commitOf, hubCache, isFolder, isOffline, MAIN, repositoryFolder, type HubName } from './hub-names.js';
 import { readRevision, repositoryOf, type HubFile } from './hub-repository.js';
 
 const README = 'README.md';
@@ -59,7 +60,7 @@ export async function fetchName(name: HubName, options: FetchOptions = {}): Prom
   const fetch = progressing(fetching, options);
   const wanted = await (name.kind === 'dataset'
     ? fetchData(fetch, fetching, name, files, inside)
-    : GGUF_FILE.test(inside)
+    : isGgufFile(inside)
       ? fetchOne(fetch, repository, files, inside)
       : fetchModel(fetch, fetching, repository, files));
   const snapshot = await linkSnapshot(fetching, wanted.all);
@@ -97,7 +98,7 @@ async function fetchOne(fetch: Fetch, repository: string, files: HubFile[], insi
 }
 
 function ggufWords(files: readonly HubFile[]): string {
-  const names = files.map(({ path }) => path).filter((path) => GGUF_FILE.test(path));
+  const names = files.map(({ path }) => path).filter((path) => isGgufFile(path));
   return names.length === 0 ? 'no GGUF file' : `${names.slice(0, 30).join(', ')}${names.length > 30 ? ' and more' : ''}`;
 }
 

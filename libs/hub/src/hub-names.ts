@@ -4,6 +4,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve, sep } from 'node:path';
+import { isGgufFile } from '#gguf';
 
 export type HubKind = 'model' | 'dataset';
 
@@ -26,7 +27,6 @@ export interface HubName {
 const NAME = /^([\w][\w.-]*)\/([\w][\w.-]*)(?:@([^@:]+)|\/([^@:]+))?((?::[\w.-]+){0,2})$/;
 const COMMIT = /^[0-9a-f]{40}$/;
 const DATA_FILE = /\.(jsonl?|[ct]sv|txt|parquet|zst|gz|bin|npy|ya?ml|safetensors|gguf)$/i;
-export const GGUF_FILE = /\.gguf$/i;
 export const MAIN = 'main';
 const TO_FETCH = 'hub://';
 
@@ -67,7 +67,7 @@ export function hubPath(text: string, kind: HubKind, path: string, env: NodeJS.P
 
 function isMistypedPath({ kind, organization, name, plain }: HubName, text: string, path: string): boolean {
   const above = path.endsWith(`${sep}${text}`) ? path.slice(0, -text.length) : '';
-  const isModelFile = kind === 'model' && plain !== undefined && GGUF_FILE.test(plain);
+  const isModelFile = kind === 'model' && plain !== undefined && isGgufFile(plain);
   return (!isModelFile && DATA_FILE.test(plain ?? name)) || (above !== '' && existsSync(join(above, organization)));
 }
 

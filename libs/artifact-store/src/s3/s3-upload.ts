@@ -2,6 +2,7 @@
 // key is the digest, so all parts of a key belong to the same file, whichever server sent them.
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
+import { fillFrom } from '#files';
 import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
 import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES } from '../media-type.js';
 import { readChunks } from '../read-chunks.js';
@@ -166,11 +167,7 @@ const etagOf = (content: Uint8Array): string => `"${createHash('md5').update(con
 
 async function bytesAt(file: FileHandle, offset: number, bytes: number): Promise<Uint8Array> {
   const content = Buffer.allocUnsafe(bytes);
-  for (let at = 0; at < bytes;) {
-    const { bytesRead } = await file.read(content, at, bytes - at, offset + at);
-    if (bytesRead === 0) throw new Error('a file was cut while it was sent');
-    at += bytesRead;
-  }
+  await fillFrom(file, content, offset, () => new Error('a file was cut while it was sent'));
   return content;
 }
 

@@ -9,6 +9,7 @@ import { decompressPage } from 'hyparquet/src/datapage.js';
 import { deltaBinaryUnpack } from 'hyparquet/src/delta.js';
 import { getMaxDefinitionLevel, getTreePath, isFlatColumn } from 'hyparquet/src/schema.js';
 import { readVarInt } from 'hyparquet/src/thrift.js';
+import { fillFrom } from '#files';
 import type { UnpackBudget } from './unpack-budget.js';
 
 export interface ByteSource {
@@ -35,11 +36,7 @@ type Values = NonNullable<ReturnType<typeof readPage>['data']>;
 export async function readSlice({ file, bytes }: ByteSource, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
   if (!(start >= 0 && start <= end && end <= bytes)) throw new Error(`bytes ${start} to ${end} are asked for, there are ${bytes}`);
   const slice = new Uint8Array(end - start);
-  for (let read = 0; read < slice.byteLength;) {
-    const { bytesRead } = await file.read(slice, read, slice.byteLength - read, start + read);
-    if (bytesRead === 0) throw new Error(`the file ends at byte ${start + read}`);
-    read += bytesRead;
-  }
+  await fillFrom(file, slice, start, (endsAt) => new Error(`the file ends at byte ${endsAt}`));
   return slice;
 }
 
