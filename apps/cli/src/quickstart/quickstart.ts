@@ -209,7 +209,7 @@ async function collect({ connection }: Context, runId: string, measured: Measure
     total_seconds: (Date.now() - startedAt) / 1000,
     tokens_per_second: run.trainingSeconds > 0 ? trainedTokens / run.trainingSeconds : 0,
   };
-  return { run: run, teachers, exportFolder: measured.exportFolder, result };
+  return { run, teachers, exportFolder: measured.exportFolder, result };
 }
 
 async function weightBytes(folder: string): Promise<number> {

@@ -55,7 +55,7 @@ async function pushRun(context: Context, [runId, text]: [string, string], option
   const scratch = await mkdtemp(join(tmpdir(), 'espalier-push-'));
   try {
     const { teacher: teacherMark, format = '', dtype = '', multipleOf = 0 } = options;
-    const request = { runId: runId, teacherMark, format, dtype, multipleOf };
+    const request = { runId, teacherMark, format, dtype, multipleOf };
     const exported = await exportRun(connection, request, (share, waitingFor) => line.update(share / 3, waitingFor), signal);
     const place = { folder: join(scratch, 'export'), old: undefined };
     const written = await downloadExport(connection, {
@@ -66,7 +66,7 @@ async function pushRun(context: Context, [runId, text]: [string, string], option
       findServer: () => context.findServer(),
       onNews: (news) => line.note(connectionWords(news)),
     });
-    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId: runId });
+    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
     const files: PushedFile[] = written.files
       .filter((file) => file.name !== CARD)
       .map((file) => ({ path: file.name, file: join(place.folder, file.name) }));

@@ -46,7 +46,7 @@ export function registerAudit(program: Command): void {
     const responses = connection.stream(
       connection.history,
       connection.history.exportAudit,
-      { runId: runId, includeSnapshots: options.snapshots ?? false },
+      { runId, includeSnapshots: options.snapshots ?? false },
       signal,
     );
     const chunks = (async function* () {

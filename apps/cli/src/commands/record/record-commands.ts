@@ -220,7 +220,7 @@ function registerLineage(program: Command): void {
   examples(lineage, ['espalier lineage k3f9']);
   action(lineage, async (context, [runId]: [string]) => {
     const { connection, output } = context;
-    const response = await connection.call(connection.runs, connection.runs.getLineage, { runId: runId });
+    const response = await connection.call(connection.runs, connection.runs.getLineage, { runId });
     output.result(response, () => {
       const branches = branchesOf(response.tree, output.terminal.unicode);
       for (const [index, node] of response.tree.entries()) {

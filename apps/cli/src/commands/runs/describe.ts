@@ -19,9 +19,7 @@ export function registerDescribing(program: Command): void {
   examples(tag, ['espalier tag k3f9 +baseline -draft'], ['espalier runs --tag baseline']);
   action(tag, async (context, [runId, ...changes]: [string, ...string[]]) => {
     const { addTags, removeTags } = tagChanges(changes);
-    await describe(context, { runId: runId, addTags, removeTags }, ({ tags }) =>
-      tags.length === 0 ? 'no tags' : `tags: ${tags.join(', ')}`,
-    );
+    await describe(context, { runId, addTags, removeTags }, ({ tags }) => (tags.length === 0 ? 'no tags' : `tags: ${tags.join(', ')}`));
   });
 
   const note = program
@@ -32,7 +30,7 @@ export function registerDescribing(program: Command): void {
     .description('Puts a note on a run, in the place of the one before; the history keeps that one too.');
   examples(note, ['espalier note k3f9 "twice the mask rate: teachers come too fast"']);
   action(note, (context, [runId, text]: [string, string]) =>
-    describe(context, { runId: runId, note: text }, (run) => (run.note === '' ? 'no note' : `note: ${run.note}`)),
+    describe(context, { runId, note: text }, (run) => (run.note === '' ? 'no note' : `note: ${run.note}`)),
   );
 
   const rename = program
@@ -43,7 +41,7 @@ export function registerDescribing(program: Command): void {
     .description('Gives a run another name. Its id stays, and so do the names that its history was recorded with.');
   examples(rename, ['espalier rename k3f9 baseline']);
   action(rename, (context, [runId, name]: [string, string]) =>
-    describe(context, { runId: runId, name: name }, (run) => (run.name === '' ? 'no name' : `name: ${run.name}`)),
+    describe(context, { runId, name }, (run) => (run.name === '' ? 'no name' : `name: ${run.name}`)),
   );
 }
 

@@ -51,7 +51,7 @@ function registerPause(program: Command): void {
   examples(pause, ['espalier pause k3f9']);
   action<{ wait: boolean }, [string]>(pause, async (context, [runId], { wait }) => {
     const { connection, output } = context;
-    const response = await connection.call(connection.runs, connection.runs.pauseRun, { runId: runId }, STEER_TIMEOUT_MS);
+    const response = await connection.call(connection.runs, connection.runs.pauseRun, { runId }, STEER_TIMEOUT_MS);
     const run = wait ? await standingStill(context, response.run) : response.run;
     const isPaused = run.status === v1.RunStatus.RUN_STATUS_PAUSED;
     output.result(run, () => {
@@ -105,7 +105,7 @@ function registerResume(program: Command): void {
       const { connection, output } = context;
       const from = startingPoint({ ...options, last: false });
       if (from !== undefined && options.yes !== true) await confirmRewind(context, runId, options);
-      const request = { runId: runId, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
+      const request = { runId, from, acceptOtherNumerics: options.acceptOtherNumerics ?? false };
       const note = await lostTeachersNote(connection, runId, from);
       if (note !== undefined) warnOf(output, 'TEACHERS_LOST', note);
       const { run } = await connection.call(connection.runs, connection.runs.resumeRun, request, LAUNCH_TIMEOUT_MS);
@@ -145,7 +145,7 @@ function registerCancel(program: Command): void {
     .option('--reason <text>', 'kept in the history');
   examples(cancel, ['espalier cancel k3f9 --reason "wrong corpus"']);
   action<{ reason?: string }, [string]>(cancel, async ({ connection, output }, [runId], { reason = '' }) => {
-    const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId: runId, reason }, STEER_TIMEOUT_MS);
+    const { run } = await connection.call(connection.runs, connection.runs.cancelRun, { runId, reason }, STEER_TIMEOUT_MS);
     output.result(run, () => {
       const next = run.teacherCount > 0 ? `; rewind it with: espalier resume ${run.runId} --from-teacher N` : '';
       output.text(`${run.runId} is ${statusWord(run.status)} at step ${run.step}${next}`);

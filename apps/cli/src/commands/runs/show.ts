@@ -43,7 +43,7 @@ export function registerShow(program: Command): void {
     ['espalier show k3f9 --json'],
   );
   action<{ yaml?: boolean }, [string]>(show, async (context, [runId], options) => {
-    const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId: runId });
+    const { run } = await context.connection.call(context.connection.runs, context.connection.runs.getRun, { runId });
     if (options.yaml && !context.output.json) context.output.line(runFileOf(run).trimEnd());
     else context.output.result(run, () => printRun(context, run));
   });

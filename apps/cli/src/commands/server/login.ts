@@ -238,7 +238,7 @@ export function registerLogins(program: Command): void {
     );
   examples(end, ['espalier logins end ann']);
   action(end, async ({ connection, output }, [person]: [string]) => {
-    const { actor, ended } = await connection.call(connection.access, connection.access.endLogins, { person: person });
+    const { actor, ended } = await connection.call(connection.access, connection.access.endLogins, { person });
     output.result({ actor, ended }, () => output.line(`${ended} ${ended === 1 ? 'login' : 'logins'} of ${actor} ended`));
   });
 }

@@ -42,7 +42,7 @@ function registerBackup(store: Command): void {
       const { backupEmbeddedEventStore } = await eventStore();
       const overwrite = options.overwriteAny ? 'any' : options.overwrite ? 'earlier' : 'no';
       const report = await namingOverwrite({ BACKUP_FILE_EXISTS: '--overwrite', BACKUP_FILE_NEEDED: '--overwrite-any' }, () =>
-        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file, overwrite }),
+        backupEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file, overwrite }),
       );
       output.result(report, () =>
         output.line(`${report.file}: ${count(report.events)} events in ${count(report.streams)} streams, ${bytes(report.bytes)}`),
@@ -77,7 +77,7 @@ function registerRestore(store: Command): void {
       }
       const { restoreEmbeddedEventStore } = await eventStore();
       const report = await namingOverwrite({ STORE_EXISTS: '--overwrite' }, () =>
-        restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file: file, overwrite: options.overwrite ?? false }),
+        restoreEmbeddedEventStore({ folder: storeFolderOf(dataFolder), file, overwrite: options.overwrite ?? false }),
       );
       output.result(report, () => {
         output.line(`restored ${count(report.events)} events in ${count(report.streams)} streams`);

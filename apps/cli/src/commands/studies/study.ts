@@ -241,7 +241,7 @@ function registerCancel(study: Command): void {
     .option('--reason <text>', 'why, for the record');
   examples(cancel, ['espalier study cancel recipes']);
   action<{ reason?: string }, [string]>(cancel, async ({ connection, output }, [studyId], { reason = '' }) => {
-    const { study: cancelled } = await connection.call(connection.studies, connection.studies.cancelStudy, { studyId: studyId, reason });
+    const { study: cancelled } = await connection.call(connection.studies, connection.studies.cancelStudy, { studyId, reason });
     output.result(cancelled, () =>
       output.line(`study ${cancelled.name} is cancelled: ${howMany(cancelled.runsCompleted, 'run')} completed`),
     );
