@@ -38,7 +38,7 @@ void DeviceState::import_state(TrainState state) {
     const std::vector<float> from = state.take(values);
     put(values, 0, from);
   }
-  end_import();
+  read_host_copies();
 }
 
 void DeviceState::import_state(const StateReader& state) {
@@ -50,7 +50,7 @@ void DeviceState::import_state(const StateReader& state) {
       state.read(values, e, entry);
       put(values, e.offset, entry);
     }
-  end_import();
+  read_host_copies();
 }
 
 void DeviceState::begin_import(const StateLayout& layout, const StateScalars& scalars) {
@@ -58,7 +58,6 @@ void DeviceState::begin_import(const StateLayout& layout, const StateScalars& sc
     throw Error(ErrorCode::kStateCorrupt, "state:mask", "the state has other kinds of gates than the session was opened with");
   if (layout.size() != layout_.size()) throw Error(ErrorCode::kInternal, "state", "the state has another layout than the session");
   static_cast<StateScalars&>(*this) = scalars;
-  imported_masks_.assign(mask_m_.size(), 0.0f);
 }
 
 // Puts values from an offset of the layout on in their place, and those of masks that the host keeps in its own one.
@@ -66,14 +65,10 @@ void DeviceState::put(StateValues values, int64_t offset, std::span<const float>
   const DevicePtr<float> to = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
   upload_now(*backend_, to + offset, from);
   if (!masks_on_host()) return;
-  std::vector<float>& on_host = values == StateValues::kParams ? imported_masks_ : values == StateValues::kAdamM ? mask_m_ : mask_v_;
+  const std::span<float> log_alphas = std::span(host_).last(mask_m_.size());
+  const std::span<float> on_host = values == StateValues::kParams ? log_alphas : std::span(values == StateValues::kAdamM ? mask_m_ : mask_v_);
   const int64_t first = std::max(offset, layout_.lora_size()), end = offset + static_cast<int64_t>(from.size());
   for (int64_t i = first; i < end; i++) on_host[static_cast<size_t>(i - layout_.lora_size())] = from[static_cast<size_t>(i - offset)];
-}
-
-void DeviceState::end_import() {
-  read_host_copies();
-  if (masks_on_host()) std::ranges::copy(imported_masks_, host_.end() - static_cast<int64_t>(imported_masks_.size()));
 }
 
 TrainState DeviceState::export_state() const {

@@ -67,14 +67,12 @@ class DeviceState : public StateScalars {
   bool masks_on_host() const { return !mask_m_.empty(); }
   void begin_import(const StateLayout& layout, const StateScalars& scalars);
   void put(StateValues values, int64_t offset, std::span<const float> from);
-  void end_import();
 
   Backend* backend_;
   StateLayout layout_;
   DeviceBuffer memory_;
   std::vector<float> host_;             // vectors, then log-alphas
   std::vector<float> mask_m_, mask_v_;  // empty where they lie on the device
-  std::vector<float> imported_masks_;   // those of a state that is being imported, where the host keeps them
   bool sent_ = false;                   // true while an upload may still read host_
   mutable std::unique_ptr<const ExpectedSparsity> expected_;
 };
