@@ -65,8 +65,8 @@ void DeviceState::put(StateValues values, int64_t offset, std::span<const float>
   const DevicePtr<float> to = values == StateValues::kParams ? params() : values == StateValues::kAdamM ? adam_m() : adam_v();
   upload_now(*backend_, to + offset, from);
   if (!masks_on_host()) return;
-  const std::span<float> log_alphas = std::span(host_).last(mask_m_.size());
-  const std::span<float> on_host = values == StateValues::kParams ? log_alphas : std::span(values == StateValues::kAdamM ? mask_m_ : mask_v_);
+  const std::span<float> log_alphas = std::span(host_).last(mask_m_.size()), moments = values == StateValues::kAdamM ? mask_m_ : mask_v_;
+  const std::span<float> on_host = values == StateValues::kParams ? log_alphas : moments;
   const int64_t first = std::max(offset, layout_.lora_size()), end = offset + static_cast<int64_t>(from.size());
   for (int64_t i = first; i < end; i++) on_host[static_cast<size_t>(i - layout_.lora_size())] = from[static_cast<size_t>(i - offset)];
 }
