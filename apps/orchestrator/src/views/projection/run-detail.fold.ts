@@ -4,8 +4,9 @@ import type { RecordedEvent } from '../../pruning-run/record/pruning-run.events.
 import type { StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import { evolve, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
+import { phaseAt } from '../../pruning-run/method/phases.js';
 import { resolveSettings } from '../../pruning-run/method/run-settings.js';
-import type { DamagedEvent, RunDetail, RunExtras } from './run-detail.js';
+import type { DamagedEvent, RunDetail } from './run-detail.js';
 
 const RECENT_SEGMENTS = 8;
 
@@ -71,7 +72,7 @@ export function foldEvent(detail: RunDetail, event: RecordedEvent, revision: num
   try {
     detail.run = evolve(before, event);
     if (event.type === 'Unknown') countUnknown(detail, event.storedType);
-    else foldExtras(detail.extras, event, revision);
+    else foldExtras(detail, event, revision);
   } catch {
     known = false;
     detail.run = { ...before, chain: event.chain };
@@ -85,7 +86,7 @@ function countUnknown(detail: RunDetail, type: string): void {
   detail.extras.unknownEvents[type] = (detail.extras.unknownEvents[type] ?? 0) + 1;
 }
 
-function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): void {
+function foldExtras({ extras, run }: RunDetail, event: RecordedEvent, revision: number): void {
   if (event.type === 'AttemptStarted') {
     extras.unnamed = []; // they belong to an attempt that was given up
   } else if (event.type === 'EngineAttached') {
@@ -94,6 +95,8 @@ function foldExtras(extras: RunExtras, event: RecordedEvent, revision: number): 
     const { trainingSeconds, tokens, state, firstStep, metricsRevision } = event.data;
     extras.recent.push({ seconds: trainingSeconds, tokens, steps: state.step - firstStep });
     if (extras.recent.length > RECENT_SEGMENTS) extras.recent.shift();
+    // A step of the next phase takes another time. That of a recipe that prunes at once takes many times as long as one of recovery.
+    if (phaseAt(run.settings, firstStep).kind !== phaseAt(run.settings, state.step).kind) extras.recent = [];
     const measured = extras.unnamed.find((one) => one.metricsRevision === metricsRevision);
     if (measured !== undefined) extras.lastStep = measured.step;
     extras.unnamed = extras.unnamed.filter((one) => one.metricsRevision > metricsRevision);

@@ -11,7 +11,7 @@ export interface Rewind {
 }
 
 export interface RunExtras {
-  /** The time and size of the last segments, from which speed and remaining time follow. */
+  /** The time and size of the present phase's last segments, from which speed and remaining time follow. */
   recent: { seconds: number; tokens: number; steps: number }[];
   lastStep: StepMeasurement | null;
   /**

@@ -60,6 +60,16 @@ test('speed and remaining time come from the steps that the engine reports until
   expect(at(4)).toMatchObject({ tokensPerSecond: shown().tokensPerSecond, etaSeconds: shown().etaSeconds });
 });
 
+test('the steps of pruning say nothing of how long those of recovery take', () => {
+  const story = new Story(launched({ recipe: 'fisher', totalSteps: 1, recoverSteps: 99, segmentSteps: 10 })).start().train(stateAt(1, 0.5));
+  project(new Recorder().record(RUN, story.facts));
+  expect(shown()).toMatchObject({ step: 1n, tokensPerSecond: 0, etaSeconds: 0 });
+  project(new Recorder().record(RUN, story.train(stateAt(11, 0.5)).facts));
+  const { seconds, steps } = summary().extras.recent[0]!;
+  expect(summary().extras.recent).toHaveLength(1);
+  expect(shown().etaSeconds).toBeCloseTo((89 * seconds) / steps, 6);
+});
+
 test('a training run: progress, teachers, last step, speed, chain', () => {
   project(new Recorder().record(RUN, trained().facts));
   const run = shown();
