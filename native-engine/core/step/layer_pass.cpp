@@ -227,7 +227,7 @@ void mlp_backward(PassContext& c, const DeviceRole& role, int64_t layer, const L
   const Tensor dx_narrow = dy_narrow_of(c, dx[0]);
   backward_multiply(c, down, dx, dx_narrow, dunits, nullptr);
   c.backend->run(SwigluBackward{a.gate_up, dunits, dgate_up, units, ws.sums.unit_dots + layer * padded_width(c.config().intermediate_size),
-                                lists.unit_scale, c.config().activation, ws.form.scales_when_read});
+                                lists.unit_scale, c.config().activation, ws.form.scales_when_read, c.rates_units});
   weight_gradients(c, down, units, a.down_narrow, dx, dx_narrow);
   backward_multiply(c, gate_up, dgate_and_up, dgate_up_narrow, ws.dnorm.reshaped(c.rows(), role.hidden_width), nullptr);
   weight_gradients(c, gate_up, a.norm2, a.gate_up_narrow, dgate_and_up, dgate_up_narrow);

@@ -37,6 +37,8 @@ struct PassContext {
   DeviceBuffer rope;              // holds the tables
   RopePlaces usual_rope, local_rope;
   PassPaths paths;        // only in forward passes
+  // The slope of a unit's mask is that along the unit's output. A mask multiplies gate and up, so the usual slope counts a unit twice.
+  bool rates_units = false;
   bool by_shape = false;  // products may sum in an order that depends on their shape (Product::by_shape)
 
   int64_t rows() const { return batch * tokens; }

@@ -1,4 +1,5 @@
 // The step that prunes at once: calibration on the training text, then masks, without training.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -16,26 +17,39 @@ namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
-// While this object lives, a step has one shard.
-class OneShard {
+// While this object lives, a step has one shard, and `context` rates units as it is told.
+class RatingSteps {
  public:
-  OneShard(Workspace& ws, TrainerOptions& options) : ws_(ws), options_(options), shards_(ws.shards), count_(options.micro_shards) {
+  RatingSteps(Workspace& ws, TrainerOptions& options, PassContext& context, bool rates_units)
+      : ws_(ws), options_(options), context_(context), shards_(ws.shards), count_(options.micro_shards) {
     ws.shards.resize(1);
     options.micro_shards = 1;
+    context.rates_units = rates_units;
   }
-  OneShard(const OneShard&) = delete;
-  OneShard& operator=(const OneShard&) = delete;
-  ~OneShard() {
+  RatingSteps(const RatingSteps&) = delete;
+  RatingSteps& operator=(const RatingSteps&) = delete;
+  ~RatingSteps() {
     ws_.shards = shards_;
     options_.micro_shards = count_;
+    context_.rates_units = false;
   }
 
  private:
   Workspace& ws_;
   TrainerOptions& options_;
+  PassContext& context_;
   std::vector<ShardSums> shards_;
   int64_t count_;
 };
+
+// Returns a sequence that has its first half twice. The last token before the copy has no target. An odd number keeps its last token.
+TokenRows repeated_half(TokenRows text) {
+  const auto half = static_cast<std::ptrdiff_t>(text.ids.size() / 2);
+  if (half == 0) return text;
+  text.targets[static_cast<size_t>(half) - 1] = -1;
+  for (std::vector<int32_t>* tokens : {&text.ids, &text.targets}) std::copy_n(tokens->begin(), half, tokens->begin() + half);
+  return text;
+}
 
 }  // namespace
 
@@ -122,29 +136,35 @@ std::optional<std::vector<double>> TrainerImpl::layer_ratings(const SegmentPlan&
 
 // Rates by the slope of the loss along a mask of 1 in front of a head or unit: by its absolute value, or by its square. To first order the
 // absolute value is how much the loss changes when the mask becomes 0. The mean square is the diagonal of the Fisher information, half of
-// which is the change to second order. The rating is the mean over sequences, each computed by itself.
+// which is the change to second order. The rating is the mean over sequences, each computed by itself. Squares are compared between heads
+// and units, so they are those of slopes along the outputs of both.
 std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss) {
   const bool squared = plan.one_shot->importance == Importance::kFisher;
   const auto rating = [&](float slope) {
     const auto v = static_cast<double>(slope);
     return squared ? v * v : std::abs(v);
   };
-  const OneShard one(workspace_, options_);
+  const RatingSteps steps(workspace_, options_, context_, squared);
   const Masks open = open_masks(model_.config());
   GateImportance sums{
       .head = std::vector<double>(open.head.size()), .intermediate = std::vector<double>(open.intermediate.size()), .over_layers = squared};
-  int64_t sequences = 0;
+  int64_t sequences = 0, as_they_are = 0;
   loss = 0;
   const bool done = calibrate(plan, 1, cancel, [&](const TokenRows& text) {
-    const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, text, false);
+    // Short documents never ask for a copy from the context. So each second sequence repeats its first half.
+    const bool repeats = squared && sequences % 2 == 1;
+    const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, repeats ? repeated_half(text) : text, false);
     for (size_t i = 0; i < sums.head.size(); i++) sums.head[i] += rating(out.grad_z.head[i]);
     for (size_t i = 0; i < sums.intermediate.size(); i++) sums.intermediate[i] += rating(out.grad_z.intermediate[i]);
-    loss += out.lm_loss;
+    if (!repeats) {
+      loss += out.lm_loss;
+      as_they_are++;
+    }
     sequences++;
   });
   if (!done) return std::nullopt;
   const double scale = 1.0 / static_cast<double>(sequences);
-  loss *= scale;
+  loss /= static_cast<double>(as_they_are);
   for (auto* part : {&sums.head, &sums.intermediate})
     for (double& v : *part) v *= scale;
   return sums;

@@ -127,11 +127,12 @@ void ElementwiseOps::check_swiglu(const Size& z, Activation activation, bool sca
   device.run(Swiglu{gate_up.tensor(), out.tensor(), activation, scales ? scale.data() : nullptr});
   device.run(
       SwigluBackward{gate_up.tensor(), dout.tensor(), dgate_up.tensor(), again.tensor(), dot.data(), scale.data(), activation, scales});
+  const List<float> dot_of_out(device, z.width);
   const Buffer gate_up_in_place = gate_up, out_in_place = dout;
-  device.run(SwigluBackward{gate_up_in_place.tensor(), out_in_place.tensor(), gate_up_in_place.tensor(), out_in_place.tensor(), dot.data(),
-                            scale.data(), activation, scales});
-  ErrorSum forward, gate_error, up_error, dots;
-  std::vector<double> expected_dot(z.width, 0.0);
+  device.run(SwigluBackward{gate_up_in_place.tensor(), out_in_place.tensor(), gate_up_in_place.tensor(), out_in_place.tensor(),
+                            dot_of_out.data(), scale.data(), activation, scales, true});
+  ErrorSum forward, gate_error, up_error, dots, dots_of_out;
+  std::vector<double> expected_dot(z.width, 0.0), expected_dot_of_out(z.width, 0.0);
   for (int64_t n = 0; n < z.rows; n++)
     for (int64_t j = 0; j < z.width; j++) {
       const double read = scales ? scale[j] : 1.0, d = dout.get(n, j);
@@ -146,12 +147,17 @@ void ElementwiseOps::check_swiglu(const Size& z, Activation activation, bool sca
       gate_error.add(dgate_up.get(n, j), scale[j] * dg);
       up_error.add(dgate_up.get(n, z.width + j), scale[j] * du);
       expected_dot[j] += dg * g + du * u;
+      expected_dot_of_out[j] += d * active * u;
     }
-  for (int64_t j = 0; j < z.width; j++) dots.add(dot[j], expected_dot[j]);
+  for (int64_t j = 0; j < z.width; j++) {
+    dots.add(dot[j], expected_dot[j]);
+    dots_of_out.add(dot_of_out[j], expected_dot_of_out[j]);
+  }
   EXPECT_LT(forward.relative(), tolerance());
   EXPECT_LT(gate_error.relative(), tolerance());
   EXPECT_LT(up_error.relative(), tolerance());
   EXPECT_LT(dots.relative(), 2e-6);
+  EXPECT_LT(dots_of_out.relative(), 2e-6);
   for (const Buffer* b : {&out, &dgate_up, &again}) b->expect_untouched_outside();
 }
 

@@ -1,6 +1,7 @@
 // Pruning at once: the gates that it closes, against ratings from a plain forward pass in double.
 #include "method/one_shot.h"
 
+#include <functional>
 #include <numeric>
 
 #include "espalier/evaluation/unstructured.h"
@@ -249,6 +250,74 @@ TEST_F(OneShotPruning, PartsOfAllLayersCompeteAndHeadsOfOneKeyCloseTogether) {
   EXPECT_GT(some.mlp[0], 0);
   const Masks units = closed_at(group / 2);  // a group that would overshoot stays
   EXPECT_EQ(std::count_if(units.head.begin(), units.head.end(), [](float a) { return a < 0; }), 0);
+}
+
+// A change of a head is along the head's mask, and one of a unit along its column of down_proj, which LoRA of rank 1 makes longer.
+TEST_F(OneShotPruning, FisherComparesHeadsAndUnitsByTheSlopesAlongTheirOutputs) {
+  constexpr double kStep = 1e-4;
+  constexpr int64_t kHalf = kCalibrationTokens / 2, kUnits = 40;
+  auto rows = calibration_rows(*data, 3, 2);
+  std::copy_n(rows[1].begin(), kHalf, rows[1].begin() + kHalf);  // each second sequence repeats its first half
+  LoraSpec lora;
+  lora.rank = 1;
+  lora.alpha = 1;
+  const StateLayout layout(config, lora);
+  TrainState state(layout);
+  Masks masks = open_masks(config);
+  const ReferenceForward forward(*model, &state, masks);
+  const auto loss = [&](size_t row) {
+    const Rows logits = forward.logits(rows[row]);
+    double sum = 0, count = 0;
+    for (int64_t t = 0; t + 1 < kCalibrationTokens; t++) {
+      if (row == 1 && t == kHalf - 1) continue;  // the copy does not follow from the first half
+      const auto at = static_cast<size_t>(t);
+      double all = 0;
+      for (const double v : logits[at]) all += std::exp(v);
+      sum += std::log(all) - logits[at][rows[row][at + 1]];
+      count++;
+    }
+    return sum / count;
+  };
+  const auto rating = [&](const std::function<void(float)>& change) {
+    const auto up = static_cast<float>(kStep);
+    double sum = 0;
+    for (size_t row = 0; row < rows.size(); row++) {
+      change(up);
+      const double above = loss(row);
+      change(-up);
+      const double below = loss(row), slope = (above - below) / (2 * static_cast<double>(up));
+      change(0);
+      sum += slope * slope;
+    }
+    return sum / static_cast<double>(rows.size());
+  };
+  const auto trainer = pruned(at_once(Importance::kFisher, 0.7, 2));
+  const Masks closed = masks_of(*trainer);
+  const PrunableSizes sizes = prunable_sizes(config);
+  std::vector<double> ratings;  // for each parameter
+  std::vector<float> open;
+  const int64_t together = config.head_count / config.kv_head_count;
+  for (int64_t h = 0; h < config.layer_count * config.head_count; h += together) {
+    double sum = 0;
+    for (int64_t i = h; i < h + together; i++) sum += rating([&](float by) { masks.head[static_cast<size_t>(i)] = 1.0f + by; });
+    ratings.push_back(sum / (static_cast<double>(together) * sizes.head));
+    open.push_back(closed.head[static_cast<size_t>(h)]);
+  }
+  const WeightView& down = model->layer(0).proj[kDown];
+  const std::string name = std::string("model.layers.0.") + kProjectionNames[kDown];
+  const auto a = state.view(*layout.find(name + ".lora_A")), b = state.view(*layout.find(name + ".lora_B"));
+  for (int64_t i = 0; i < kUnits; i++) {
+    std::fill(a.begin(), a.end(), 0.0f);
+    a[static_cast<size_t>(i)] = 1.0f;
+    ratings.push_back(rating([&](float by) {
+      for (int64_t row = 0; row < down.rows; row++) b[static_cast<size_t>(row)] = by * static_cast<float>(weight(down, row, i));
+    }) / sizes.intermediate);
+    open.push_back(closed.intermediate[static_cast<size_t>(i)]);
+  }
+  expect_least_closed(ratings, open.data(), 0, static_cast<int64_t>(open.size()), 1e-2);
+  const auto heads = static_cast<std::ptrdiff_t>(config.layer_count * config.kv_head_count);
+  EXPECT_GT(std::count(open.begin(), open.begin() + heads, 0.0f), 0);
+  EXPECT_LT(std::count(open.begin(), open.begin() + heads, 0.0f), heads);
 }
 
 TEST_F(OneShotPruning, FisherReachesEverySparsityByLessThanTwoUnits) {

@@ -43,7 +43,7 @@ static void swiglu(const Swiglu& op, int64_t begin, int64_t end) {
   });
 }
 
-template <class T, class A, bool scales>
+template <class T, class A, bool scales, bool dot_of_out>
 static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t end, float* unit_dot) {
   const int64_t units = op.out.cols;
   const float* unit_scale = host(op.unit_scale);
@@ -62,7 +62,7 @@ static void swiglu_backward_of(const SwigluBackward& op, int64_t begin, int64_t 
       store(dgate + j, dg * scale);
       store(dgate + units + j, du * scale);
       store(out + j, active * u);
-      store(unit_dot + j, load(unit_dot + j) + dg * g + du * u);
+      store(unit_dot + j, dot_of_out ? load(unit_dot + j) + du * u : load(unit_dot + j) + dg * g + du * u);
     }
   }
 }
@@ -71,8 +71,11 @@ static void swiglu_backward(const SwigluBackward& op, int64_t begin, int64_t end
   with_compute_type(op.out.dtype, [&](auto t) {
     using T = decltype(t);
     with_constant(op.scales_gate_up, [&](auto scales) {
-      op.activation == Activation::kSilu ? swiglu_backward_of<T, Silu, scales.value>(op, begin, end, unit_dot_part)
-                                         : swiglu_backward_of<T, GeluTanh, scales.value>(op, begin, end, unit_dot_part);
+      with_constant(op.dot_of_out, [&](auto dot_of_out) {
+        op.activation == Activation::kSilu
+            ? swiglu_backward_of<T, Silu, scales.value, dot_of_out.value>(op, begin, end, unit_dot_part)
+            : swiglu_backward_of<T, GeluTanh, scales.value, dot_of_out.value>(op, begin, end, unit_dot_part);
+      });
     });
   });
 }

@@ -64,7 +64,7 @@ template <class T>
 struct SwigluBackwardArguments {
   Matrix<T> gate_up, dout, dgate_up, out;
   const float* unit_scale;
-  bool scales_gate_up;
+  bool scales_gate_up, dot_of_out;
   float* parts;  // [row parts, units]
   int64_t rows, units;
 };
@@ -86,7 +86,8 @@ __global__ void __launch_bounds__(kColumnThreads) swiglu_backward_kernel(SwigluB
     store4(a.dgate_up.row(n) + j, dg * scale);
     store4(a.dgate_up.row(n) + a.units + j, du * scale);
     store4(a.out.row(n) + j, active * u);
-    dots = fma4(dg, g, fma4(du, u, dots));
+    dots = fma4(du, u, dots);
+    if (!a.dot_of_out) dots = fma4(dg, g, dots);
   }
   store4(a.parts + blockIdx.y * a.units + j, dots);
 }
@@ -104,6 +105,7 @@ void CudaBackend::launch(const SwigluBackward& op) {
                                        matrix<T>(op.out),
                                        list(op.unit_scale, units),
                                        op.scales_gate_up,
+                                       op.dot_of_out,
                                        parts,
                                        rows,
                                        units};
