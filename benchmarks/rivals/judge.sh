@@ -11,6 +11,7 @@ for folder in "$@"; do
   folder=$(realpath "$folder")
   {
     "${PYTHON:-python3}" "$here/perplexity.py" "$folder" --text "$validation" --tokens 32768
+    "${PYTHON:-python3}" "$here/perplexity.py" "$folder" --text "$validation" --tokens 16384 --repeated
     "${PYTHON:-python3}" "$here/perplexity.py" "$folder" --wikitext "$wikitext" --tokens 60000
     node "$here/../../dist/apps/cli/src/espalier.js" eval --model "$folder" --tasks seven --task-data "$tasks" --limit "$limit" --json
   } > "$folder.jsonl"

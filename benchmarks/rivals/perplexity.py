@@ -3,9 +3,11 @@
 
     perplexity.py FOLDER --text validation.jsonl
     perplexity.py FOLDER --wikitext test.jsonl --tokens 60000
+    perplexity.py FOLDER --text validation.jsonl --tokens 16384 --repeated
 
 A text is a JSON-lines file with a field "text". The tokens of its rows follow each other, each row with the end-of-text token
 behind it. WikiText-2 is a file of lines instead: its rows are joined without anything between them, as in the raw file.
+With --repeated, each window is its first half twice, and only the second half is judged: how well the model copies.
 """
 import argparse
 import json
@@ -39,10 +41,16 @@ def windows_of(tokens: torch.Tensor, length: int) -> torch.Tensor:
     return tokens[:count * length].view(count, length)
 
 
+def repeated(windows: torch.Tensor) -> torch.Tensor:
+    """Returns windows that have their first half twice."""
+    half = windows[:, :windows.shape[1] // 2]
+    return torch.cat([half, half], 1)
+
+
 @torch.no_grad()
-def window_losses(model, windows: torch.Tensor) -> torch.Tensor:
-    """Returns the mean loss of each window's tokens. The first token of a window is not predicted."""
-    return torch.stack([torch.nn.functional.cross_entropy(model(window[None]).logits[0, :-1].float(), window[1:])
+def window_losses(model, windows: torch.Tensor, first: int = 1) -> torch.Tensor:
+    """Returns the mean loss of each window's tokens from `first` on. The first token of a window is not predicted."""
+    return torch.stack([torch.nn.functional.cross_entropy(model(window[None]).logits[0, first - 1:-1].float(), window[first:])
                         for window in windows])
 
 
@@ -54,15 +62,18 @@ def main() -> None:
     source.add_argument("--wikitext", help="the JSON-lines file of WikiText-2's test part")
     parser.add_argument("--tokens", type=int, help="use only so many tokens from the beginning")
     parser.add_argument("--window", type=int, default=512)
+    parser.add_argument("--repeated", action="store_true", help="judge the second half of windows that repeat their first half")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.folder)
     tokens = text_tokens(tokenizer, args.text) if args.text else wikitext_tokens(tokenizer, args.wikitext)
     windows = windows_of(tokens[:args.tokens], args.window)
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=torch.bfloat16 if args.precision == "bf16" else torch.float32)
-    value = math.exp(window_losses(model.eval(), windows).mean())
+    if args.repeated:
+        windows = repeated(windows)
+    value = math.exp(window_losses(model.eval(), windows, windows.shape[1] // 2 if args.repeated else 1).mean())
     print(json.dumps({"folder": args.folder, "text": args.text or args.wikitext, "tokens": windows.numel(),
-                      "window": args.window, "perplexity": round(value, 3)}))
+                      "window": args.window, "repeated": args.repeated, "perplexity": round(value, 3)}))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ struct SwigluBackward {
   Tensor gate_up, dout;
   Tensor dgate_up;
   Tensor out;                         // activation(gate) * up again, for LoRA of the down projection
-  DevicePtr<float> unit_dot;  // [I], sum over n of gradient by gate * gate + gradient by up * up, or of dout * out where dot_of_out
+  DevicePtr<float> unit_dot;          // [I], sum over n of gradient by gate * gate + gradient by up * up, or of dout * out where dot_of_out
   DevicePtr<const float> unit_scale;  // [I], factors of dgate and dup, applied after that sum; nullptr stands for ones
   Activation activation = Activation::kSilu;
   bool scales_gate_up = false;  // true where Swiglu read gate_up with a unit_scale, so that this op multiplies gate and up by it too

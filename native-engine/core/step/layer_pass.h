@@ -36,7 +36,7 @@ struct PassContext {
   int64_t first_row = 0;          // the rows of the step before the shard
   DeviceBuffer rope;              // holds the tables
   RopePlaces usual_rope, local_rope;
-  PassPaths paths;        // only in forward passes
+  PassPaths paths;  // only in forward passes
   // The slope of a unit's mask is that along the unit's output. A mask multiplies gate and up, so the usual slope counts a unit twice.
   bool rates_units = false;
   bool by_shape = false;  // products may sum in an order that depends on their shape (Product::by_shape)

@@ -310,8 +310,10 @@ TEST_F(OneShotPruning, FisherComparesHeadsAndUnitsByTheSlopesAlongTheirOutputs) 
     std::fill(a.begin(), a.end(), 0.0f);
     a[static_cast<size_t>(i)] = 1.0f;
     ratings.push_back(rating([&](float by) {
-      for (int64_t row = 0; row < down.rows; row++) b[static_cast<size_t>(row)] = by * static_cast<float>(weight(down, row, i));
-    }) / sizes.intermediate);
+                        for (int64_t row = 0; row < down.rows; row++)
+                          b[static_cast<size_t>(row)] = by * static_cast<float>(weight(down, row, i));
+                      }) /
+                      sizes.intermediate);
     open.push_back(closed.intermediate[static_cast<size_t>(i)]);
   }
   expect_least_closed(ratings, open.data(), 0, static_cast<int64_t>(open.size()), 1e-2);

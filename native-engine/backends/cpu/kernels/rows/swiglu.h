@@ -72,9 +72,8 @@ static void swiglu_backward(const SwigluBackward& op, int64_t begin, int64_t end
     using T = decltype(t);
     with_constant(op.scales_gate_up, [&](auto scales) {
       with_constant(op.dot_of_out, [&](auto dot_of_out) {
-        op.activation == Activation::kSilu
-            ? swiglu_backward_of<T, Silu, scales.value, dot_of_out.value>(op, begin, end, unit_dot_part)
-            : swiglu_backward_of<T, GeluTanh, scales.value, dot_of_out.value>(op, begin, end, unit_dot_part);
+        op.activation == Activation::kSilu ? swiglu_backward_of<T, Silu, scales.value, dot_of_out.value>(op, begin, end, unit_dot_part)
+                                           : swiglu_backward_of<T, GeluTanh, scales.value, dot_of_out.value>(op, begin, end, unit_dot_part);
       });
     });
   });
