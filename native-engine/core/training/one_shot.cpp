@@ -148,7 +148,7 @@ std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan
   const Masks open = open_masks(model_.config());
   GateImportance sums{
       .head = std::vector<double>(open.head.size()), .intermediate = std::vector<double>(open.intermediate.size()), .over_layers = squared};
-  int64_t sequences = 0, as_they_are = 0;
+  int64_t sequences = 0;
   loss = 0;
   const bool done = calibrate(plan, 1, cancel, [&](const TokenRows& text) {
     // Short documents never ask for a copy from the context. So each second sequence repeats its first half.
@@ -156,15 +156,12 @@ std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan
     const StepOutput out = step_on(open, {0.0, 0.0, 1.0, 1.0}, repeats ? repeated_half(text) : text, false);
     for (size_t i = 0; i < sums.head.size(); i++) sums.head[i] += rating(out.grad_z.head[i]);
     for (size_t i = 0; i < sums.intermediate.size(); i++) sums.intermediate[i] += rating(out.grad_z.intermediate[i]);
-    if (!repeats) {
-      loss += out.lm_loss;
-      as_they_are++;
-    }
+    if (!repeats) loss += out.lm_loss;
     sequences++;
   });
   if (!done) return std::nullopt;
   const double scale = 1.0 / static_cast<double>(sequences);
-  loss /= static_cast<double>(as_they_are);
+  loss /= static_cast<double>(squared ? (sequences + 1) / 2 : sequences);
   for (auto* part : {&sums.head, &sums.intermediate})
     for (double& v : *part) v *= scale;
   return sums;
