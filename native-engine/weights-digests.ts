@@ -1,7 +1,7 @@
 // Remembers the digests of the weights that this process has read. A session of a model that was read before opens without reading them.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileMark } from '#files';
+import { strictFileMark } from '#files';
 import type { ModelDescription, NativeSession } from './native.js';
 
 /** The files that the core reads of a model. */
@@ -23,14 +23,13 @@ export async function loadWithDigest(native: Pick<NativeSession, 'load'>, folder
 }
 
 /**
- * A text that changes when a file of the model is written to, replaced, added or removed; null: the folder can't be read. The text holds
- * the time of the last change of each file's metadata, too, because no program can set that time.
+ * A text that changes when a file of the model is written to, replaced, added or removed; null: the folder can't be read.
  */
 function markOf(folder: string): string | null {
   try {
     const names = readdirSync(folder).filter((name) => MODEL_FILE.test(name));
     const files = names.sort().map((name) => ({ name, found: statSync(join(folder, name), { bigint: true }) }));
-    return files.map(({ name, found }) => `${name} ${fileMark(found)} ${found.ctimeNs}`).join('\n');
+    return files.map(({ name, found }) => `${name} ${strictFileMark(found)}`).join('\n');
   } catch {
     return null;
   }

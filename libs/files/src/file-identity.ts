@@ -16,6 +16,9 @@ export function fileMark({ dev, ino, size, mtimeNs }: BigIntStats): string {
   return `${dev} ${ino} ${size} ${mtimeNs}`;
 }
 
+/** A text that changes also when a writer sets the file's time back: no program can set the time of the last change of the metadata. */
+export const strictFileMark = (found: BigIntStats): string => `${fileMark(found)} ${found.ctimeNs}`;
+
 /** The digests of files that this process has read. A file is read again when its mark has changed. */
 export class FileDigests {
   private readonly known = new Map<string, { mark: string; digest: Promise<string> }>();

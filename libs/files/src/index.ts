@@ -13,7 +13,7 @@ export {
 export { processorUseOf, type ProcessorUse } from './processor-use.js';
 export { faultOfFolder, faultWords } from './fault-words.js';
 export { isFull, lacksInodes, ROOM_BYTES, roomIn, roomInSync } from './disk-room.js';
-export { digestOfFile, FileDigests, fileMark } from './file-identity.js';
+export { digestOfFile, FileDigests, fileMark, strictFileMark } from './file-identity.js';
 export { folderMark, hasMark } from './folder-mark.js';
 export { fillFrom } from './fill-from.js';
 export { makeFolder } from './make-folder.js';

@@ -2,7 +2,20 @@
 // of Python's packages, and native-engine/exported-models.long.test.ts opens the folders of our own exports.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { folderOfGguf, ggufCache, GgufError } from '#gguf';
@@ -23,6 +36,8 @@ function write(bytes: Buffer, name = 'model.gguf'): string {
   writeFileSync(path, bytes);
   return path;
 }
+/** The entries of the cache beside the digests of files. */
+const models = (): string[] => readdirSync(ggufCache(env)).filter((name) => name !== 'digests');
 const converted = (gguf: WrittenGguf): Promise<string> => folderOfGguf(write(ggufBytes(gguf)), { env });
 const json = (path: string, name: string): Record<string, unknown> =>
   JSON.parse(readFileSync(join(path, name), 'utf8')) as Record<string, unknown>;
@@ -69,7 +84,7 @@ test('a llama becomes a folder: rows of q and k go back to halves, and the token
   expect([shape, values.filter((_, i) => i % 8 === 0)]).toEqual([[8, 8], rows]);
   expect(tensors.get('model.layers.0.self_attn.v_proj.weight')!.values.slice(0, 9)).toEqual([500, 501, 502, 503, 504, 505, 506, 507, 508]);
   expect(tokenizerOf(path).encode('ab ba<tool><|end|>').ids).toEqual([3, 4, 2, 1, 5, 0]);
-  expect(readdirSync(join(path, '..'))).toHaveLength(1);
+  expect(models()).toHaveLength(1);
   expect(await folderOfGguf(write(ggufBytes(smallLlama()), 'other-name.gguf'), { env })).toBe(path); // by the digest
 });
 
@@ -147,7 +162,7 @@ test.each([
   const error = await converted(gguf).catch((one: unknown) => one);
   expect(error).toBeInstanceOf(GgufError);
   expect(error).toMatchObject({ code: 'GGUF_UNSUPPORTED', message: expect.stringContaining(message) as string });
-  expect(existsSync(ggufCache(env)) ? readdirSync(ggufCache(env)) : []).toEqual([]);
+  expect(existsSync(ggufCache(env)) ? models() : []).toEqual([]);
 });
 
 const header = (tensors: bigint, keys: bigint, rest = Buffer.alloc(64)): Buffer =>
@@ -211,6 +226,29 @@ test.each([
   await expect(converted(gguf)).rejects.toMatchObject({ code: 'GGUF_INVALID', message: expect.stringContaining(message) as string });
 });
 
+test('a file is read in full once, and a changed one is never taken for the old one, whatever times it has', async () => {
+  const path = write(ggufBytes(smallLlama()));
+  const read: number[] = [];
+  const use = (later: number): Promise<string> => {
+    read.push(0);
+    const onProgress = (_: number, what: string): void => void (what === 'reading' && (read[read.length - 1]! += 1));
+    return folderOfGguf(path, { env, onProgress, now: () => Date.now() + later });
+  };
+  const first = await use(-60_000); // it has changed just now, so its digest is not kept
+  expect([await use(60_000), await use(60_000)]).toEqual([first, first]);
+  expect(read).toEqual([1, 1, 0]);
+  const { atimeMs, mtimeMs } = statSync(path);
+  const other = smallLlama();
+  other.tensors.at(-1)!.bytes.writeFloatLE(7);
+  const descriptor = openSync(path, 'r+'); // the same inode and the same size
+  writeSync(descriptor, ggufBytes(other));
+  closeSync(descriptor);
+  utimesSync(path, atimeMs / 1e3, mtimeMs / 1e3);
+  const second = await use(60_000);
+  expect(second).not.toBe(first);
+  expect(read.at(-1)).toBe(1);
+});
+
 test('a file that is cut off anywhere is refused', async () => {
   const bytes = ggufBytes(smallLlama());
   const end = bytes.length - 20; // what fills up the last tensor may be missing, as in files of llama.cpp
@@ -237,9 +275,9 @@ test('a process that is killed leaves nothing that is taken for a model, and the
     await folderOfGguf(${JSON.stringify(path)}, { onProgress });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', program], { env: { ...process.env, ...env }, stdio: 'inherit' });
   expect(await once(child, 'close')).toEqual([null, 'SIGKILL']);
-  const [left, ...others] = readdirSync(ggufCache(env));
+  const [left, ...others] = models();
   expect([left!.endsWith('.unfinished'), others]).toEqual([true, []]);
   const made = await folderOfGguf(path, { env });
-  expect(readdirSync(ggufCache(env))).toEqual([made.split('/').at(-1)]);
+  expect(models()).toEqual([made.split('/').at(-1)]);
   expect(readdirSync(made).sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']);
 });

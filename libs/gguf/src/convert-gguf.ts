@@ -1,11 +1,11 @@
 // Makes the folder of a model from a GGUF file, once: config.json, model.safetensors and the tokenizer's files, in a cache under the digest
 // of the file. A folder gets its name when all of it is on the disk, so what a killed process leaves is never taken for a model.
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { open, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { existsSync, readlinkSync, type BigIntStats } from 'node:fs';
+import { open, rename, rm, symlink, writeFile, type FileHandle } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { clearUnfinishedFiles, fileMark, fillFrom, makeFolder, openUserFile, ROOM_BYTES, roomIn, unfinishedName } from '#files';
+import { clearUnfinishedFiles, fillFrom, makeFolder, openUserFile, ROOM_BYTES, roomIn, strictFileMark, unfinishedName } from '#files';
 import { GgufError, invalid } from './gguf-error.js';
 import { llama3Rule, modelOfGguf, type ModelTensor } from './gguf-model.js';
 import { tokenizerOfGguf } from './gguf-tokenizer.js';
@@ -16,11 +16,15 @@ export interface ConvertOptions {
   signal?: AbortSignal | undefined;
   /** Is called with the share that is done, and what is being done. */
   onProgress?: (share: number, what: 'reading' | 'converting') => void;
+  now?: () => number;
 }
 
 /** Changes when the same file would be converted otherwise. */
 const RULES = 1;
 const UNFINISHED = '.unfinished';
+const DIGESTS = 'digests';
+/** File systems give their times in steps, of 2 seconds at the most. */
+const SETTLED_MS = 3_000;
 const READ_BYTES = 1 << 20;
 /** The values that are in memory at once, unless one head's rows are more. */
 const VALUES_TOGETHER = 1 << 20;
@@ -35,10 +39,11 @@ export function ggufCache({ XDG_CACHE_HOME }: NodeJS.ProcessEnv = process.env): 
 export async function folderOfGguf(path: string, options: ConvertOptions = {}): Promise<string> {
   const cache = ggufCache(options.env);
   await using file = await openUserFile(path);
-  const mark = fileMark(await file.stat({ bigint: true }));
-  const { size } = await file.stat();
+  const found = await file.stat({ bigint: true });
+  const mark = strictFileMark(found);
+  const size = Number(found.size);
   const gguf = readGguf(file.fd, size); // a file of another kind is refused before all of it is read
-  const digest = await digestOf(file, size, options);
+  const digest = knownDigest(cache, mark) ?? (await readDigest(file, found, cache, options));
   const folder = join(cache, `${digest}-${RULES}`);
   if (existsSync(folder)) return folder;
   makeFolder(cache);
@@ -47,7 +52,7 @@ export async function folderOfGguf(path: string, options: ConvertOptions = {}): 
   makeFolder(made);
   try {
     await writeModel(made, gguf, file, options);
-    if (fileMark(await file.stat({ bigint: true })) !== mark)
+    if (strictFileMark(await file.stat({ bigint: true })) !== mark)
       throw new GgufError('GGUF_CHANGED', `${path} was written to while it was read; a file that stays as it is, is allowed`);
     await rename(made, folder).catch((error: unknown) => {
       if (!existsSync(folder)) throw error; // otherwise another process has made it
@@ -59,6 +64,30 @@ export async function folderOfGguf(path: string, options: ConvertOptions = {}): 
     await rm(made, { recursive: true, force: true }); // is no more there if it got its name
   }
   return folder;
+}
+
+/** Digests of files that were read before lie in a folder of the cache, each as the target of a link whose name follows from the mark. */
+const placeOf = (cache: string, mark: string): string => join(cache, DIGESTS, createHash('sha256').update(mark).digest('hex'));
+
+function knownDigest(cache: string, mark: string): string | null {
+  try {
+    const digest = readlinkSync(placeOf(cache, mark));
+    return /^[0-9a-f]{64}$/.test(digest) ? digest : null;
+  } catch {
+    return null; // the file was not read yet
+  }
+}
+
+/** Reads the digest and keeps it, unless the file has changed so lately that a further change could leave its mark as it is. */
+async function readDigest(file: FileHandle, found: BigIntStats, cache: string, options: ConvertOptions): Promise<string> {
+  const isSettled = (options.now ?? Date.now)() - Number(found.ctimeMs) >= SETTLED_MS;
+  const mark = strictFileMark(found);
+  const digest = await digestOf(file, Number(found.size), options);
+  if (isSettled && strictFileMark(await file.stat({ bigint: true })) === mark) {
+    makeFolder(join(cache, DIGESTS));
+    await symlink(digest, placeOf(cache, mark)).catch(() => undefined); // without it the file is only read again
+  }
+  return digest;
 }
 
 const becameShorter = (): GgufError => invalid('the file became shorter while it was read');
