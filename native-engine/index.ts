@@ -133,7 +133,7 @@ export type GivenExportOptions = Partial<ExportOptions> &
   Pick<ExportOptions, 'form' | 'outFolder' | 'stateFile'> &
   Pick<SessionOptions, 'modelFolder' | 'weightsDigest'>;
 
-/** Exports a state of a model, both from files. It computes on no device. Returns the model before pruning, too. */
+/** Exports a state of a model, both from files, or the model as it is. It computes on no device. Returns the model before pruning, too. */
 export function exportModel(
   options: GivenExportOptions,
   { signal, onReports }: JobOptions<number> = {},
@@ -184,6 +184,11 @@ async function scoring<T>(native: NativeSession, options: ScorerOptions, use: (s
   } finally {
     await native.closeScorer();
   }
+}
+
+/** Measures the speed of the model in a folder as it is, beside no other. */
+export function measureModelSpeed(modelFolder: string, options: MeasureOptions, job: JobOptions<number> = {}): Promise<SpeedResult> {
+  return withSession((session) => cancellable(session, job.signal, session.measureSpeed({ ...options, modelFolder }, job.onReports)));
 }
 
 /** Generates texts with the model in a folder as it is. @param job its listener can stop single texts */

@@ -147,7 +147,7 @@ export interface GeneratedToken {
 
 export type GenerationResult = Omit<engineV1.GenerationOutcome, 'cutPrompts'>;
 
-/** The speeds of the session's model before and after pruning, measured in turns. */
+/** The speeds of the session's model before and after pruning, measured in turns, or that of a model without a session. */
 export interface MeasureOptions {
   promptTokens: number;
   tokens: number; // the tokens that each sequence decodes in a round
@@ -182,7 +182,7 @@ export interface ExportKind {
 }
 
 export interface ExportOptions extends ExportKind {
-  stateFile: string; // the file of the state
+  stateFile: string; // the file of the state; '': the model as it is
   outFolder: string; // must not exist, or be empty
   modelCard: string; // README.md; empty: a plain one
 }

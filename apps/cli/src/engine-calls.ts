@@ -49,7 +49,7 @@ export function evaluateTasks(
 
 export function exportRun(
   connection: Connection,
-  request: Partial<v1.ExportRunRequest> & { runId: string },
+  request: Partial<v1.ExportRunRequest>,
   onProgress: OperationProgress = () => undefined,
   signal?: AbortSignal,
 ): Promise<v1.ModelExport> {
@@ -58,8 +58,10 @@ export function exportRun(
   return resultOf(responses, onProgress, (response) => response.export, 'export');
 }
 
-export interface Measured extends v1.SpeedOutcome {
+export interface ModelMeasured extends v1.SpeedOutcome {
   dense: v1.ModelSpeed;
+}
+export interface Measured extends ModelMeasured {
   compact: v1.ModelSpeed;
 }
 
@@ -69,9 +71,26 @@ export function benchRun(
   onProgress: OperationProgress = () => undefined,
   signal?: AbortSignal,
 ): Promise<Measured> {
-  const full = v1.BenchRunRequest.fromPartial(request);
-  const responses = connection.stream(connection.runs, connection.runs.benchRun, full, signal);
   const measuredIn = ({ outcome }: v1.BenchRunResponse): Measured | undefined =>
     outcome?.dense && outcome.compact && { ...outcome, dense: outcome.dense, compact: outcome.compact };
-  return resultOf(responses, onProgress, measuredIn, 'measurement');
+  return resultOf(benchStream(connection, request, signal), onProgress, measuredIn, 'measurement');
 }
+
+/** Measures a model without a run, beside no other. */
+export function benchModel(
+  connection: Connection,
+  request: Partial<v1.BenchRunRequest> & { modelPath: string },
+  onProgress: OperationProgress,
+  signal?: AbortSignal,
+): Promise<ModelMeasured> {
+  const measuredIn = ({ outcome }: v1.BenchRunResponse): ModelMeasured | undefined =>
+    outcome?.dense && { ...outcome, dense: outcome.dense };
+  return resultOf(benchStream(connection, request, signal), onProgress, measuredIn, 'measurement');
+}
+
+const benchStream = (
+  connection: Connection,
+  request: Partial<v1.BenchRunRequest>,
+  signal?: AbortSignal,
+): AsyncIterable<v1.BenchRunResponse> =>
+  connection.stream(connection.runs, connection.runs.benchRun, v1.BenchRunRequest.fromPartial(request), signal);

@@ -100,7 +100,7 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     evaluate: bidirectional((requests: AsyncIterable<engineV1.EvaluateRequest>, signal) => evaluate(parts, requests, signal), onFailure),
     score: bidirectional((requests: AsyncIterable<engineV1.ScoreRequest>, signal) => score(parts, requests, signal), onFailure),
     generate: serverStreaming((request: engineV1.GenerateRequest, signal) => generate(parts, request, signal)),
-    measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(holder, request, signal)),
+    measureSpeed: serverStreaming((request: engineV1.MeasureSpeedRequest, signal) => measureSpeed(parts, request, signal)),
     measureSpeedTable: unary((request: engineV1.MeasureSpeedTableRequest, signal) => measureTable(parts, request, signal)),
     exportModel: serverStreaming((request: engineV1.ExportModelRequest, signal) => exportModel(request, signal)),
   };

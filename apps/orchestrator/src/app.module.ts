@@ -58,7 +58,6 @@ import { HistoryGrpc } from './api/history.grpc.js';
 import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
 import { RunPlans } from './api/run-plans.js';
-import { ModelRepository } from './models/model-repository.js';
 import { ModelReader } from './models/read-model.js';
 import { ModelServices } from './run-services/model-services.js';
 import { StudyGrpc } from './api/study.grpc.js';
@@ -187,7 +186,6 @@ export class AppModule {
         RunDriver,
         RunServices,
         RunTexts,
-        ModelRepository,
         ModelReader,
         ModelServices,
         JobNotes,

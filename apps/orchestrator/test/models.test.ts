@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { v1 } from '#protocol';
-import { FACTBOOK_MODEL, FACTBOOK_VALIDATION, TestServer } from './harness/server.js';
+import { FACTBOOK_MODEL, FACTBOOK_VALIDATION, TestServer, unary } from './harness/server.js';
 
 const server = TestServer.inNewFolder();
 let folder: string;
@@ -71,6 +71,34 @@ it('keeps its values under the digest of its weights, wherever they lie and afte
 it('writes texts', async () => {
   const request = v1.GenerateRequest.fromPartial({ modelPath: FACTBOOK_MODEL, prompts: ['The capital of France is'], maxTokens: 4 });
   expect((await last<v1.GenerateResponse>(server.runs.generate(request))).outcome).toMatchObject({ generatedTokens: 4n });
+});
+
+it('is measured in speed beside no other, and a run of the same weights shows what was measured', async () => {
+  const request = v1.BenchRunRequest.fromPartial({ modelPath: FACTBOOK_MODEL, promptTokens: 4, tokens: 2, rounds: 2 });
+  const { outcome } = await last<v1.BenchRunResponse>(server.runs.benchRun(request));
+  expect(outcome).toMatchObject({ rounds: 2, compact: undefined, dense: { prefillRatio: 1 } });
+  expect(outcome!.dense!.passSeconds).toBeGreaterThan(0);
+  const { runId } = await server.launch({ totalSteps: 2 }, { modelPath: FACTBOOK_MODEL });
+  const run = await server.completed(runId);
+  const { prefillSeconds, passSeconds } = outcome!.dense!;
+  expect(run.modelSpeeds).toMatchObject([{ promptTokens: 4, tokens: 2, rounds: 2, batch: 1, prefillSeconds, passSeconds }]);
+  expect(run.modelEvaluations.map(({ subject, task }) => `${subject} ${task}`)).toEqual(['intact text', 'intact capitals']);
+});
+
+it('is exported as it is: the files are those of its digest, and they compute the same', async () => {
+  const request = v1.ExportRunRequest.fromPartial({ modelPath: FACTBOOK_MODEL, format: 'hf', dtype: 'f32' });
+  const made = (await last<v1.ExportRunResponse>(server.runs.exportRun(request))).export!;
+  expect(made).toMatchObject({ format: 'hf', dtype: 'f32', stateDigest: '', proof: { window: 256 } });
+  expect(made.proof!.loaders[0]).toMatchObject({ loader: "Espalier's own reader", outcome: 'agrees' });
+  const { files } = await unary<v1.StatArtifactResponse>((done) => server.artifacts.statArtifact({ digest: made.digest }, done));
+  const out = join(folder, 'out');
+  await mkdir(out);
+  for (const { name, digest } of files) {
+    const chunks: Uint8Array[] = [];
+    for await (const { chunk } of server.artifacts.downloadArtifact({ digest, offset: 0n })) chunks.push(chunk);
+    await writeFile(join(out, name), Buffer.concat(chunks));
+  }
+  expect((await perplexity({ modelPath: out })).value).toBe((await perplexity({ modelPath: FACTBOOK_MODEL })).value);
 });
 
 it.each([

@@ -251,7 +251,7 @@ Napi::Value to_js(Napi::Env env, const MeasureResult& result) {
   };
   return ObjectBuilder(env)
       .set("dense", model(0))
-      .set("compact", model(1))
+      .set("compact", result.speed.models.size() > 1 ? model(1) : env.Undefined())
       .count("rounds", result.speed.rounds)
       .number("copyBytesPerSecond", result.speed.copy_bytes_per_second)
       .done();

@@ -307,9 +307,10 @@ GenerationResult SessionCore::generate(const GenerateOptions& options, const std
 ExportResult SessionCore::export_to(const std::string& state_file, ExportRequest request, const std::function<void(double)>& on_progress,
                                     const std::atomic<bool>& cancel) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
+  request.source_folder = folder_;
+  if (state_file.empty()) return export_model(*model_, nullptr, {}, request, on_progress, cancel);
   const MappedState mapped(state_file, ErrorCode::kStateCorrupt, "state_file");
   const TrainState state = TrainState::deserialize(mapped.bytes(), model_->config(), read_lora_spec(mapped.bytes()), false);
-  request.source_folder = folder_;
   return export_model(*model_, &state, deterministic_masks(model_->config(), state), request, on_progress, cancel);
 }
 

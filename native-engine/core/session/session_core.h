@@ -133,7 +133,7 @@ struct ScoreBatch {
 
 struct MeasureOptions {
   SpeedOptions speed;
-  std::string model_folder;  // a model that is measured instead of the session's state
+  std::string model_folder;  // a model that is measured instead of the session's state; without a session it is measured alone
   ExportRequest sized_as;    // the export whose sizes are reported; its folders are ignored
 };
 
@@ -195,10 +195,12 @@ class SessionCore {
   void close_scorer() { scorer_.reset(); }
   GenerationResult generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,
                             const std::function<bool(int64_t prompt)>& stopped, const std::atomic<bool>& cancel);
-  // Measures the speed of the model before pruning, and that of the state's pruned model or of a model in another folder.
+  // Measures the speed of the model before pruning, and that of the state's pruned model or of a model in another folder. A session
+  // without a model measures that of the folder alone.
   MeasureResult measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                               const std::atomic<bool>& cancel);
-  // Exports the state in a file, which need not be the session's. Call after load; the session need not be open.
+  // Exports the state in a file, which need not be the session's, or the model as it is where the file's name is empty. Call after load;
+  // the session need not be open.
   ExportResult export_to(const std::string& state_file, ExportRequest request, const std::function<void(double)>& on_progress,
                          const std::atomic<bool>& cancel);
 

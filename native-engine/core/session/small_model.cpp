@@ -24,24 +24,27 @@ std::shared_ptr<const ModelWeights> SessionCore::compacted(ComputeDType dtype) {
 MeasureResult SessionCore::measure_speed(const MeasureOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel) {
   const DType dtype = stored_dtype(options.speed.dtype);
-  const auto source = model_in("");
+  const bool alone = !model_;
+  const auto source = model_in(alone ? options.model_folder : "");
   ExportRequest as_is, dense = options.sized_as;
   dense.form = ExportForm::kMasked;
   MeasureResult out{{}, {export_size(*source, {}, dense)}};
   std::vector<ExportSize> measured = {export_size(*source, {}, as_is)};
-  std::shared_ptr<const ModelWeights> other;
-  if (options.model_folder.empty()) {
+  std::vector<std::shared_ptr<const ModelWeights>> models = {stored_as(source, dtype)};
+  if (alone) {
+    // There is no other model to measure beside it.
+  } else if (options.model_folder.empty()) {
     const Masks masks = deterministic_masks(source->config(), trainer().log_alphas());
     out.sizes.push_back(export_size(*source, masks, options.sized_as));
     measured.push_back(compacted_size(*source, masks));
-    other = compacted(options.speed.dtype);
+    models.push_back(compacted(options.speed.dtype));
   } else {
-    other = load_model(options.model_folder);
+    const auto other = load_model(options.model_folder);
     measured.push_back(export_size(*other, {}, as_is));
     out.sizes.push_back(measured.back());
-    other = stored_as(other, dtype);
+    models.push_back(stored_as(other, dtype));
   }
-  out.speed = espalier::measure_speed({stored_as(source, dtype), other}, options.speed, on_progress, cancel);
+  out.speed = espalier::measure_speed(models, options.speed, on_progress, cancel);
   for (size_t i = 0; i < measured.size(); i++) out.speed.models[i].weight_bytes = measured[i].multiplications * element_bytes(dtype);
   return out;
 }

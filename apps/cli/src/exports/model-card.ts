@@ -37,13 +37,14 @@ export function cardOf(run: v1.Run, exported: v1.ModelExport, { files }: Pick<Do
 }
 
 /** The values of the exported state, of the export itself, and of the model before pruning, by the same measures. */
-function figures({ evaluations }: v1.Run, { stateDigest, digest }: v1.ModelExport): string {
+function figures({ evaluations, modelEvaluations }: v1.Run, { stateDigest, digest }: v1.ModelExport): string {
   const isOfExport = ({ subject, stateDigest: state }: v1.Evaluation): boolean =>
     subject === `export:${digest}` || (subject === 'masked' && state === stateDigest);
   const key = ({ task, metric, convention, dataDigest }: v1.Evaluation): string => JSON.stringify([task, metric, convention, dataDigest]);
   const own = evaluations.filter((one) => isOfExport(one) && !isOfClosings(one));
   const keys = new Set(own.map(key));
-  const shown = [...evaluations.filter((one) => one.subject === 'intact' && keys.has(key(one))), ...own];
+  const intact = evaluations.filter((one) => one.subject === 'intact');
+  const shown = [...[...modelEvaluations, ...intact].filter((one) => keys.has(key(one))), ...own];
   if (shown.length === 0) return 'Nothing was measured.';
   const rows = shown.map((one) => {
     const { metric, value, n, convention } = measured(one);

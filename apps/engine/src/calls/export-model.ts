@@ -1,4 +1,4 @@
-// Writes the folder of an export, from the files of a model and of a state.
+// Writes the folder of an export, from the files of a model and of a state, or of a model alone.
 import { isAbsolute } from 'node:path';
 import { exportModel as writeExport } from '#native-engine';
 import { engineV1, invalidField } from '#protocol';
@@ -10,7 +10,7 @@ export async function* exportModel(
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.ExportModelResponse> {
   const { modelPath, weightsDigest, stateFile, outFolder, modelCard } = request;
-  const paths = { model_path: modelPath, state_file: stateFile, out_folder: outFolder };
+  const paths = { model_path: modelPath, ...(stateFile === '' ? {} : { state_file: stateFile }), out_folder: outFolder };
   for (const [field, path] of Object.entries(paths))
     if (!isAbsolute(path)) throw invalidField('FIELD_OUT_OF_RANGE', field, `is "${path}": it must be an absolute path`);
   const shares = new Batches<number>();

@@ -6,6 +6,7 @@ import {
   chosenDevice,
   generateWith,
   inspectModel,
+  measureModelSpeed,
   measureSpeedTable,
   type GeneratedToken,
   type GenerationResult,
@@ -14,7 +15,6 @@ import {
 import { Batches } from './batches.js';
 import { computeDtypeOf, exportKind } from './protocol-messages.js';
 import type { EngineServiceParts } from '../service-parts.js';
-import type { SessionHolder } from '../session-holder.js';
 
 const DEFAULT_TOKENS = 128;
 
@@ -135,24 +135,28 @@ function joined(pieces: readonly engineV1.TextPiece[]): engineV1.TextPiece[] {
 }
 
 export async function* measureSpeed(
-  holder: SessionHolder,
+  { holder, device, threads }: GenerationParts,
   request: engineV1.MeasureSpeedRequest,
   signal: AbortSignal,
 ): AsyncGenerator<engineV1.MeasureSpeedResponse> {
-  const { session } = holder.require(request.sessionId);
-  const computeDtype = computeDtypeOf(request.computeDtype, session.model.dtype === 'f32' ? 'f32' : 'bf16');
+  const { modelPath } = request;
+  const session = request.sessionId === '' && modelPath !== '' ? null : holder.require(request.sessionId).session;
+  const { dtype } = session?.model ?? (await inspectModel(modelPath, false, signal));
+  const computeDtype = computeDtypeOf(request.computeDtype, dtype === 'f32' ? 'f32' : 'bf16');
   const options = {
     promptTokens: request.promptTokens || 128,
     tokens: request.tokens || 32,
     sequences: request.sequences || 1,
     rounds: request.rounds,
     computeDtype,
-    modelFolder: request.modelPath || undefined,
+    modelFolder: modelPath || undefined,
     sizedAs: exportKind(request),
   };
   const shares = new Batches<number>();
-  const measured = (stop: AbortSignal): Promise<SpeedResult> =>
-    session.measureSpeed(options, { signal: stop, onReports: (batch) => shares.push(batch) });
+  const measured = (stop: AbortSignal): Promise<SpeedResult> => {
+    const job = { signal: stop, onReports: (batch: number[]) => shares.push(batch) };
+    return session === null ? measureModelSpeed(modelPath, { ...options, device, threads }, job) : session.measureSpeed(options, job);
+  };
   const running = holder.exclusive('MeasureSpeed', measured, signal).finally(() => shares.end());
   running.catch(() => undefined); // awaited below, after the last report
   for await (const batch of shares) yield { doneShare: batch.at(-1)!, outcome: undefined };

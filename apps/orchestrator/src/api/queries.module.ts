@@ -4,6 +4,7 @@ import type { EventStore } from '#event-store';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { LiveSteps } from '../live/live-steps.js';
+import { ModelRepository } from '../models/model-repository.js';
 import { RunViews } from '../views/run-views.js';
 
 interface ViewsConfig {
@@ -43,9 +44,10 @@ const WHY_READ_AGAIN = {
         return views;
       },
     },
+    ModelRepository,
     RunQueriesGrpc,
   ],
-  exports: [RunViews, RunQueriesGrpc],
+  exports: [RunViews, ModelRepository, RunQueriesGrpc],
 })
 export class RunViewsModule implements OnModuleDestroy {
   constructor(@Inject(RunViews) private readonly views: RunViews) {}

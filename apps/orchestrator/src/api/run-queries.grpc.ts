@@ -3,6 +3,9 @@ import { Inject, Injectable } from '@nestjs/common';
 import { serverStreaming, unary, v1 } from '#protocol';
 import { compareRuns } from '../queries/compare-runs.js';
 import { lineageOf } from '../queries/lineage.js';
+import { ModelRepository } from '../models/model-repository.js';
+import type { ModelSpeedFact } from '../models/model.events.js';
+import { dateOf, factMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { watchRun } from '../queries/watch-run.js';
 
@@ -10,12 +13,15 @@ type RunQueries = Pick<v1.RunServiceServer, 'getRun' | 'listRuns' | 'groupRuns' 
 
 @Injectable()
 export class RunQueriesGrpc {
-  constructor(@Inject(RunViews) private readonly views: RunViews) {}
+  constructor(
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(ModelRepository) private readonly models: ModelRepository,
+  ) {}
 
   handlers(): RunQueries {
     const { views } = this;
     return {
-      getRun: unary(async ({ runId }: v1.GetRunRequest): Promise<v1.GetRunResponse> => ({ run: await views.getRun(runId) })),
+      getRun: unary(({ runId }: v1.GetRunRequest) => this.getRun(runId)),
       listRuns: unary((request: v1.ListRunsRequest) => views.listRuns(request)),
       groupRuns: unary((request: v1.GroupRunsRequest) => views.groupRuns(request)),
       watchRun: serverStreaming((request: v1.WatchRunRequest, signal) => watchRun(views, request, signal)),
@@ -23,4 +29,18 @@ export class RunQueriesGrpc {
       compareRuns: unary((request: v1.CompareRunsRequest) => compareRuns(views, request)),
     };
   }
+
+  /** The run, with what was recorded of its model without a run. */
+  private async getRun(runId: string): Promise<v1.GetRunResponse> {
+    const run = await this.views.getRun(runId);
+    if (run.weightsDigest === '') return { run };
+    const model = await this.models.find(run.weightsDigest).catch(() => null); // the run is shown while the store is away, too
+    const modelEvaluations = (model?.evaluations ?? []).map(factMessage);
+    return { run: { ...run, modelEvaluations, modelSpeeds: (model?.speeds ?? []).map(modelSpeedMessage) } };
+  }
 }
+
+const modelSpeedMessage = ({ at, ...speed }: ModelSpeedFact & { at: string }): v1.MeasuredModelSpeed => ({
+  ...speed,
+  measuredAt: dateOf(at),
+});

@@ -20,7 +20,7 @@ import { RunTexts } from '../run-services/run-texts.js';
 import { Callers } from './admission/callers.js';
 import { RunPlans } from './run-plans.js';
 import { describeRequest, forkRequest, launchRequest, startingPoint } from './run-requests.js';
-import { evaluationMessage, exportMessage, factMessage } from '../views/run-message.js';
+import { evaluationMessage, exportFactMessage, exportMessage, factMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
@@ -185,7 +185,11 @@ export class RunGrpc {
 
   private async *bench(request: v1.BenchRunRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.BenchRunResponse> {
     const by = await this.accepted(call);
-    for await (const news of this.services.benchRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
+    const measured =
+      request.modelPath === ''
+        ? this.services.benchRun(request, await this.views.wholeRunId(request.runId), by, signal)
+        : this.models.bench(request, by, signal);
+    for await (const news of measured) {
       yield { ...progress(news), outcome: 'result' in news ? news.result : undefined };
     }
   }
@@ -197,6 +201,11 @@ export class RunGrpc {
     call: CallInfo,
   ): AsyncGenerator<v1.ExportRunResponse> {
     const by = await this.accepted(call);
+    if (request.modelPath !== '') {
+      for await (const news of this.models.export(request, by, signal))
+        yield { ...progress(news), export: 'result' in news ? exportFactMessage(news.result) : undefined };
+      return;
+    }
     for await (const news of services.exportRun(request, await this.views.wholeRunId(request.runId), by, signal)) {
       yield { ...progress(news), export: 'result' in news ? exportMessage(news.result) : undefined };
     }

@@ -8,6 +8,8 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ExportProof, LoaderProof, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { withArtifactFiles } from '../measurements/artifact-files.js';
+import type { ModelAlone } from '../measurements/subjects.js';
+import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import type { ExportFormat } from './export-formats.js';
 import { isQuantizedType } from './quantizer.js';
 import { evaluateWithLlamaCpp, evaluateWithPyTorch, type LoaderAnswer, type LoaderRequest } from './export-loaders.js';
@@ -42,9 +44,7 @@ const loadersOf: Record<ExportFormat, Loader[]> = {
   gguf: [evaluateWithLlamaCpp],
 };
 
-export interface ProofRequest {
-  run: PruningRunState;
-  state: StateFact;
+export type ProofRequest = ({ run: PruningRunState; state: StateFact } | { run: ModelAlone; state: null }) & {
   format: ExportFormat;
   /** The type as it is stored. */
   dtype: string;
@@ -52,7 +52,7 @@ export interface ProofRequest {
   files: ExportManifestFile[];
   /** The folder of the server's secrets. */
   dataFolder: string;
-}
+};
 
 /**
  * Proves the export.
@@ -66,11 +66,10 @@ export async function proveExport(
 ): Promise<ExportProof> {
   const { run, format, contextLength, dataFolder } = request;
   const modelBytes = request.files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const dataDigest = run.data.validationDigest ?? tokenShards(run.data)[0]!.digest;
-  const tokens = await firstTokens(artifacts, dataDigest);
-  const window = Math.min(run.settings.evaluationWindow, WINDOW_MAX, contextLength, tokens.length);
+  const { tokens, dataDigest, longest } = await proofTokens(artifacts, request);
+  const window = Math.min(longest, WINDOW_MAX, contextLength, tokens.length);
   const ids = tokens.subarray(0, window * Math.max(1, Math.floor(TOKENS / window)));
-  const evaluate = (sessionId: string, modelPath: string): Promise<engineV1.EvaluationOutcome> =>
+  const evaluate: Evaluate = (sessionId, modelPath) =>
     bench.engine.client.evaluate(
       {
         sessionId,
@@ -83,9 +82,7 @@ export async function proveExport(
       () => undefined,
       signal,
     );
-  await bench.bringModel(run);
-  await bench.bringState(run, request.state);
-  const student = await evaluate(bench.sessionId, '');
+  const student = await evaluateOriginal(bench, request, evaluate);
   const readByEngine: Loader = ({ folder }) =>
     evaluate('', folder).then(
       ({ negativeLogLikelihood }): LoaderAnswer => ({ outcome: 'computed', loader: OWN_READER, negativeLogLikelihood }),
@@ -111,6 +108,32 @@ export async function proveExport(
   };
 }
 
+/** The tokens that are compared: the first ones of the run's own text, or of a model without a run ids that a formula gives. */
+async function proofTokens(
+  artifacts: ArtifactStore,
+  { run, state }: ProofRequest,
+): Promise<{ tokens: Uint32Array; dataDigest: string; longest: number }> {
+  if (state !== null) {
+    const dataDigest = run.data.validationDigest ?? tokenShards(run.data)[0]!.digest;
+    return { tokens: await firstTokens(artifacts, dataDigest), dataDigest, longest: run.settings.evaluationWindow };
+  }
+  const tokens = Uint32Array.from({ length: TOKENS }, (_, at) => (at * at * 31 + 7 * at + 1) % run.model.vocabularySize);
+  return { tokens, dataDigest: sha256Hex(rawBytes(tokens)), longest: run.model.maxPositions };
+}
+
+type Evaluate = (sessionId: string, modelPath: string) => Promise<engineV1.EvaluationOutcome>;
+
+async function evaluateOriginal(
+  bench: EngineWorkbench,
+  { run, state }: ProofRequest,
+  evaluate: Evaluate,
+): Promise<engineV1.EvaluationOutcome> {
+  if (state === null) return evaluate('', run.model.path);
+  await bench.bringModel(run);
+  await bench.bringState(run, state);
+  return evaluate(bench.sessionId, '');
+}
+
 function readersAnswer(dtype: string, { code, message }: EspalierError): LoaderAnswer {
   if (NOT_FINITE.has(code)) return { outcome: 'computed', loader: OWN_READER, negativeLogLikelihood: NaN };
   if (isQuantizedType(dtype) && code === 'MODEL_UNSUPPORTED')
@@ -119,21 +142,24 @@ function readersAnswer(dtype: string, { code, message }: EspalierError): LoaderA
 }
 
 /** @throws EspalierError EXPORT_DIFFERS */
-function checked({ format, dtype }: ProofRequest, expected: number, share: number, answer: LoaderAnswer): LoaderProof {
+function checked(request: ProofRequest, expected: number, share: number, answer: LoaderAnswer): LoaderProof {
   if (answer.outcome !== 'computed') return { ...answer, negativeLogLikelihood: null };
+  const { format, dtype } = request;
   const { loader, negativeLogLikelihood, inReach = '' } = answer;
   const difference = Math.abs(negativeLogLikelihood - expected);
   const bound = share * Math.max(1, expected);
   if (!(difference <= bound)) {
     throw new EspalierError(
       'EXPORT_DIFFERS',
-      `${loader} computes a mean negative log-likelihood of ${negativeLogLikelihood} from the ${format} export, the masked student ` +
+      `${loader} computes a mean negative log-likelihood of ${negativeLogLikelihood} from the ${format} export, ${originalOf(request)} ` +
         `${expected}: they differ by ${difference}, more than the ${Number(bound.toPrecision(3))} that ${dtype} may round at this loss`,
     );
   }
   const message = inReach === '' ? '' : `this machine allows no full confinement, so it could reach ${inReach}`;
   return { loader, outcome: 'agrees', negativeLogLikelihood, message };
 }
+
+const originalOf = ({ state }: Pick<ProofRequest, 'state'>): string => (state === null ? 'the model' : 'the masked student');
 
 function boundOf(dtype: string): number {
   const bound = BOUNDS[dtype] ?? (isQuantizedType(dtype) ? QUANTIZED_BOUND : undefined);
@@ -154,14 +180,19 @@ async function firstTokens(artifacts: ArtifactStore, digest: string): Promise<Ui
   return Uint32Array.from({ length: count }, (_, at) => idOf(bytes.readUInt32LE(at * 4)));
 }
 
-async function* bytesOf(ids: Uint32Array): AsyncGenerator<Uint8Array> {
+function rawBytes(ids: Uint32Array): Buffer {
   const bytes = Buffer.alloc(ids.length * 4);
   ids.forEach((id, at) => bytes.writeUInt32LE(id, at * 4));
-  yield await Promise.resolve(bytes);
+  return bytes;
+}
+
+async function* bytesOf(ids: Uint32Array): AsyncGenerator<Uint8Array> {
+  yield await Promise.resolve(rawBytes(ids));
 }
 
 /** The lines about the proof in the export's README. */
-export function proofText({ negativeLogLikelihood, predictions, loaders }: ExportProof): string {
+export function proofText({ negativeLogLikelihood, predictions, loaders }: ExportProof, request: Pick<ProofRequest, 'state'>): string {
+  const tokens = request.state === null ? 'of fixed tokens' : 'on text of the run';
   const rows = loaders.map((one) => {
     const difference =
       one.negativeLogLikelihood === null ? one.outcome : (one.negativeLogLikelihood - negativeLogLikelihood).toExponential(1);
@@ -171,8 +202,9 @@ export function proofText({ negativeLogLikelihood, predictions, loaders }: Expor
     '',
     '## Proof',
     '',
-    `The masked student, computed in F32, has a mean negative log-likelihood of ${negativeLogLikelihood.toFixed(4)} nats over`,
-    `${predictions} predictions on text of the run. What loaders compute from this export differs from that by:`,
+    `${request.state === null ? 'The model' : 'The masked student'}, computed in F32, has a mean negative log-likelihood of ` +
+      `${negativeLogLikelihood.toFixed(4)} nats over`,
+    `${predictions} predictions ${tokens}. What loaders compute from this export differs from that by:`,
     '',
     '| loader | difference |',
     '|---|---|',

@@ -1,17 +1,18 @@
 // Exports a run's model for other programs into the artifact store. Each file is an artifact, and so is the manifest that names them.
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { targetWords } from '#comparison';
 import { encodeExportManifest, type ArtifactStore, type ExportManifestFile } from '#artifact-store';
 import { type engineV1, EspalierError, visibleText } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { typeInBlocks } from '../pruning-run/method/gguf-types.js';
 import type { RunSettings, StateFact } from '../pruning-run/record/pruning-run.events.js';
-import type { RecordExport } from '../pruning-run/aggregate/run-change.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
 import { newExportFolder, withArtifactFiles } from '../measurements/artifact-files.js';
+import type { ModelAlone } from '../measurements/subjects.js';
+import type { ModelExportFact } from '../models/model.events.js';
 import type { ExportChoice } from './export-formats.js';
 import { proofText, proveExport } from './export-proof.js';
 import { speedNotes } from './export-speed.js';
@@ -21,12 +22,9 @@ import type { StateKeeper } from '../retention/state-keeper.js';
 const README = 'README.md';
 const STATE_FILE = 'state.safetensors';
 
-export interface ExportRequest extends ExportChoice {
-  run: PruningRunState;
-  state: StateFact;
-  teacherMark: number | null;
-  skipProof: boolean;
-}
+/** A state of a run, or a model without a run as it is. */
+export type Exported = { run: PruningRunState; state: StateFact } | { run: ModelAlone; state: null };
+export type ExportRequest = ExportChoice & Exported & { skipProof: boolean };
 
 /** The shares of the progress at which the export is written, and at which it is stored. The rest is the proof. */
 const WRITING_SHARE = 0.5;
@@ -52,9 +50,9 @@ export async function exportModel(
   pinned: string[],
   onProgress: (doneShare: number) => void,
   signal: AbortSignal,
-): Promise<RecordExport> {
+): Promise<ModelExportFact> {
   const { artifacts, keeper, dataFolder } = parts;
-  const { run, state, form, format, multipleOf, teacherMark } = request;
+  const { form, format, multipleOf } = request;
   // a missing quantizer must be found before the engine does any work
   const quantizer = isQuantizedType(request.dtype) ? await findQuantizer() : null;
   // Another run may have an equal file and be deleted at the same time, so the digest is pinned before the bytes are stored.
@@ -84,21 +82,19 @@ export async function exportModel(
     const contextLength = Number(outcome.contextLength);
     const proof = request.skipProof
       ? undefined
-      : await proveExport(bench, artifacts, { run, state, format, dtype: dtype.toLowerCase(), contextLength, files, dataFolder }, signal);
-    const ownNotes = [...quantizing, ...typeNotes(run.settings, dtype), ...speedNotes(format, outcome.source!, outcome)];
+      : await proveExport(bench, artifacts, { ...request, dtype: dtype.toLowerCase(), contextLength, files, dataFolder }, signal);
+    const ofRun =
+      request.state === null ? [] : [...typeNotes(request.run.settings, dtype), ...speedNotes(format, outcome.source!, outcome)];
+    const ownNotes = [...quantizing, ...ofRun];
     const notes = [...outcome.notes, ...ownNotes];
     const readme = await readFile(join(written, README), 'utf8');
-    const text = readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof) : '');
+    const text = readme + ownNotes.map((note) => `- ${note}\n`).join('') + (proof ? proofText(proof, request) : '');
     files.push(await store(Buffer.from(text), README));
     const manifest = await store(encodeExportManifest(files), 'manifest');
     return {
-      kind: 'recordExport',
       exportDigest: manifest.digest,
       form,
       dtype,
-      step: state.step,
-      stateDigest: state.stateDigest,
-      teacherMark,
       parameterCount: Number(outcome.parameterCount),
       bytes: files.reduce((sum, file) => sum + file.bytes, 0),
       files,
@@ -123,7 +119,7 @@ export async function exportModel(
   }
 }
 
-/** Has the files of the export written into a folder, from the model's files and the artifact of the state. */
+/** Has the files of the export written into a folder, from the model's files and the artifact of the state, if there is one. */
 async function writeExport(
   { askOwn, artifacts }: ExportParts,
   request: ExportRequest,
@@ -133,10 +129,10 @@ async function writeExport(
 ): Promise<engineV1.ExportedModel> {
   const { run, state, multipleOf } = request;
   const { path: modelPath, weightsDigest } = run.model;
-  const stateFile = { name: STATE_FILE, digest: state.stateDigest };
-  return withArtifactFiles(artifacts, [stateFile], (folder) =>
+  const stateFiles = state === null ? [] : [{ name: STATE_FILE, digest: state.stateDigest }];
+  return withArtifactFiles(artifacts, stateFiles, (folder) =>
     askOwn(async (client) => {
-      const places = { modelPath, weightsDigest, stateFile: join(folder, STATE_FILE), outFolder };
+      const places = { modelPath, weightsDigest, stateFile: state === null ? '' : join(folder, STATE_FILE), outFolder };
       let outcome: engineV1.ExportedModel | undefined;
       for await (const message of client.exportModel({ ...request.engine, ...places, multipleOf, modelCard: modelCard(request) }, signal)) {
         onProgress(message.doneShare);
@@ -157,8 +153,21 @@ export function typeNotes(settings: Pick<RunSettings, 'targetBytes' | 'budgetDty
 }
 
 /** The text of the README. Control characters in names and paths are made visible, since the text may be printed on a terminal. */
-export function modelCard({ run, state, form, format }: Pick<ExportRequest, 'run' | 'state' | 'form' | 'format'>): string {
+export function modelCard({ form, format, ...exported }: Exported & Pick<ExportRequest, 'form' | 'format'>): string {
+  return cardLines(exported, `- format ${format}, form ${form}`).map(visibleText).join('\n');
+}
+
+function cardLines({ run, state }: Exported, kind: string): string[] {
   const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)}%`;
+  if (state === null)
+    return [
+      `# ${basename(run.model.path)}`,
+      '',
+      `Written by Espalier from \`${run.model.path}\` (weights ${run.model.weightsDigest}).`,
+      '',
+      kind,
+      '',
+    ];
   return [
     `# ${run.name || run.runId}`,
     '',
@@ -169,9 +178,7 @@ export function modelCard({ run, state, form, format }: Pick<ExportRequest, 'run
       (run.budget === undefined
         ? `target sparsity ${percent(run.settings.targetSparsity)}, reached ${percent(state.hardSparsity)} of the prunable parameters`
         : `target ${targetWords(run.settings)}, ${percent(state.hardSparsity)} of that of the intact model are gone`),
-    `- format ${format}, form ${form}`,
+    kind,
     '',
-  ]
-    .map(visibleText)
-    .join('\n');
+  ];
 }

@@ -35,7 +35,7 @@ interface ClosingsAlone {
 /** A model that is measured without a run: always as it is, `intact`. */
 export interface ModelAlone {
   runId: '';
-  model: Pick<PruningRunState['model'], 'path' | 'weightsDigest' | 'vocabularySize' | 'maxPositions'>;
+  model: Pick<PruningRunState['model'], 'path' | 'weightsDigest' | 'architecture' | 'vocabularySize' | 'maxPositions'>;
   data: { tokenizerDigest: ''; textColumn?: string };
   evaluations: PruningRunState['evaluations'];
   discarded: [];

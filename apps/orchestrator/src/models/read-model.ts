@@ -18,11 +18,11 @@ export class ModelReader {
     const path = resolve(modelPath);
     const described = await this.engines.question((engine) => engine.inspectModel(path, { skipWeights: false, signal }));
     await requireTokenizer(path);
-    const { weightsDigest, vocabSize, maxPositions } = described;
+    const { weightsDigest, architecture, vocabSize, maxPositions } = described;
     const evaluations = (await this.models.find(weightsDigest))?.evaluations ?? [];
     return {
       runId: '',
-      model: { path, weightsDigest, vocabularySize: Number(vocabSize), maxPositions: Number(maxPositions) },
+      model: { path, weightsDigest, architecture, vocabularySize: Number(vocabSize), maxPositions: Number(maxPositions) },
       data: { tokenizerDigest: '' },
       evaluations: evaluations.map((one) => ({ ...one, abandoned: false })),
       discarded: [],

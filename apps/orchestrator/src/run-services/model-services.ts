@@ -1,22 +1,27 @@
-// Evaluations of a model without a run. Each value is recorded under the digest of the model's weights.
+// Evaluations, measurements of speed and exports of a model without a run. Each is recorded under the digest of the model's weights.
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
 import { invalidField, type v1 } from '#protocol';
+import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
+import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { evaluate } from '../measurements/evaluations.js';
 import type { ModelAlone } from '../measurements/subjects.js';
 import { evaluateTasks } from '../measurements/task-evaluations.js';
 import { computeDtypeOf, tasksOf } from '../measurements/task-requests.js';
-import type { ModelEvaluation } from '../models/model.events.js';
+import { exportModel, type ExportParts } from '../exports/exports.js';
+import { chooseExport } from '../exports/export-formats.js';
+import type { ModelEvaluation, ModelExportFact } from '../models/model.events.js';
 import { ModelRepository } from '../models/model-repository.js';
 import { ModelReader } from '../models/read-model.js';
-import { ARTIFACT_STORE } from '../provider-names.js';
+import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
 import { firstTokensOf, sameMeasure } from '../pruning-run/record/measures.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
+import { measureModelSpeed, modelSpeedFact, speedMessage, speedOptions } from './speed.js';
 import { worked, type Progress } from './work.js';
 
 /** The length of windows, as a run's default is. */
@@ -24,6 +29,7 @@ const WINDOW = 256;
 const INTACT = { kind: 'intact' } as const;
 
 export type EvaluatedModel = ModelEvaluation & { at: string };
+export type ExportedAlone = ModelExportFact & { at: string };
 
 @Injectable()
 export class ModelServices {
@@ -32,8 +38,10 @@ export class ModelServices {
     @Inject(ModelRepository) private readonly models: ModelRepository,
     @Inject(ModelAndData) private readonly sources: ModelAndData,
     @Inject(EngineJobs) readonly jobs: EngineJobs,
+    @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(StateKeeper) readonly keeper: StateKeeper,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
   ) {}
 
   async *evaluate(request: v1.EvaluateRunRequest, by: CallContext, signal: AbortSignal): AsyncGenerator<Progress<EvaluatedModel>> {
@@ -72,6 +80,34 @@ export class ModelServices {
     });
   }
 
+  async *bench(request: v1.BenchRunRequest, by: CallContext, signal: AbortSignal): AsyncGenerator<Progress<v1.SpeedOutcome>> {
+    requireNoRun({ ...request, intact: false });
+    const { model } = await this.reader.read(request.modelPath, signal);
+    const options = speedOptions(request, model);
+    const { weightsDigest, path } = model;
+    yield* worked(this, wishOf({ model }, 'a measurement'), [], signal, async (bench, onProgress, both) => {
+      const measured = await measureModelSpeed(bench, path, options, onProgress, both);
+      const speed = modelSpeedFact(measured, options, bench);
+      await this.models.change({ kind: 'recordSpeed', weightsDigest, path, speed }, { by });
+      return speedMessage(measured, request.format || 'hf-remote');
+    });
+  }
+
+  async *export(request: v1.ExportRunRequest, by: CallContext, signal: AbortSignal): AsyncGenerator<Progress<ExportedAlone>> {
+    requireNoRun({ ...request, intact: false, exportDigest: '' });
+    const run = await this.reader.read(request.modelPath, signal);
+    const { weightsDigest, path, architecture } = run.model;
+    const wanted = { ...chooseExport(request, architecture), run, state: null, skipProof: request.skipProof };
+    const pinned: string[] = [];
+    yield* worked(this, wishOf(run, 'an export'), pinned, signal, async (bench, onProgress, both) => {
+      const { artifacts, keeper, config, pool } = this;
+      const parts: ExportParts = { askOwn: (ask) => pool.question(ask), artifacts, keeper, dataFolder: config.dataFolder };
+      const exported = await exportModel(parts, bench, wanted, pinned, onProgress, both);
+      const { exports } = await this.models.change({ kind: 'recordExport', weightsDigest, path, export: exported }, { by });
+      return exports.at(-1)!;
+    });
+  }
+
   private async record({ model }: ModelAlone, fact: RecordEvaluation, by: CallContext): Promise<EvaluatedModel> {
     const { kind, samplesDigest: _, ...evaluation } = fact;
     const { weightsDigest, path } = model;
@@ -80,7 +116,10 @@ export class ModelServices {
   }
 }
 
-const wishOf = ({ model }: ModelAlone): JobWish => ({ runId: '', needsOurFiles: true, doing: `an evaluation of ${model.path}` });
+const wishOf = ({ model }: Pick<ModelAlone, 'model'>, what = 'an evaluation'): JobWish => ({
+  ...{ runId: '', needsOurFiles: true },
+  doing: `${what} of ${model.path}`,
+});
 
 /** A model without a run has no states and no exports. @throws EspalierError REQUEST_INVALID */
 export function requireNoRun(request: Pick<v1.EvaluateTasksRequest, 'runId' | 'intact' | 'exportDigest' | 'teacherMark'>): void {

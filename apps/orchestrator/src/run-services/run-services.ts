@@ -157,8 +157,10 @@ export class RunServices implements OnModuleInit {
     yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) => {
       const { artifacts, keeper, config, pool } = this;
       const parts: ExportParts = { askOwn: (ask) => pool.question(ask), artifacts, keeper, dataFolder: config.dataFolder };
-      const wanted = { ...choice, run, state, teacherMark, skipProof: request.skipProof };
-      const exported = await exportModel(parts, bench, wanted, pinned, onProgress, both);
+      const wanted = { ...choice, run, state, skipProof: request.skipProof };
+      const { step, stateDigest } = state;
+      const made = await exportModel(parts, bench, wanted, pinned, onProgress, both);
+      const exported = { kind: 'recordExport', ...made, step, stateDigest, teacherMark } as const;
       const after = (await this.runs.change(runId, exported, { by })).run;
       await this.feed.seen(runId, after.revision); // recorded artifacts need no pin
       return after.exports.findLast((one) => one.exportDigest === exported.exportDigest && one.stateDigest === exported.stateDigest)!;

@@ -3,6 +3,7 @@ import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError, invalidRequest, type FieldViolation, type v1 } from '#protocol';
 import type { RecordSpeed } from '../pruning-run/aggregate/run-change.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
+import type { ModelSpeedFact } from '../models/model.events.js';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { chooseExport } from '../exports/export-formats.js';
@@ -15,7 +16,10 @@ const MOST_ROUNDS = 1_000;
 
 type SpeedOptions = Omit<engineV1.MeasureSpeedRequest, 'sessionId' | 'modelPath'>;
 
-export function speedOptions(request: v1.BenchRunRequest, { maxPositions: positions, architecture }: ModelIdentity): SpeedOptions {
+export function speedOptions(
+  request: v1.BenchRunRequest,
+  { maxPositions: positions, architecture }: Pick<ModelIdentity, 'maxPositions' | 'architecture'>,
+): SpeedOptions {
   const given = { promptTokens: request.promptTokens || 128, tokens: request.tokens || 32 };
   // A small model has fewer positions than the default measurement needs.
   const tokens = request.tokens === 0 ? Math.min(given.tokens, Math.max(1, Math.floor(positions / 4))) : given.tokens;
@@ -50,15 +54,8 @@ export async function measureSpeed(
   signal: AbortSignal,
 ): Promise<engineV1.SpeedOutcome> {
   await bench.bringModel(run);
-  const measure = async (modelPath: string): Promise<engineV1.SpeedOutcome> => {
-    let outcome: engineV1.SpeedOutcome | undefined;
-    for await (const message of bench.engine.client.measureSpeed({ ...options, sessionId: bench.sessionId, modelPath }, signal)) {
-      onProgress(message.doneShare);
-      outcome = message.outcome ?? outcome;
-    }
-    if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedResponse.outcome');
-    return outcome;
-  };
+  const measure = (modelPath: string): Promise<engineV1.SpeedOutcome> =>
+    measured(bench, { ...options, sessionId: bench.sessionId, modelPath }, onProgress, signal);
   if (subject.kind === 'export') {
     const files = decodeExportManifest(await artifacts.get(subject.exportDigest));
     return withArtifactFiles(artifacts, files, measure);
@@ -67,22 +64,64 @@ export async function measureSpeed(
   return measure('');
 }
 
-/** The measurement as the run records it. @throws EspalierError ENGINE_FAILED where the engine sent no ratios */
-export function speedFact(
-  { compact, rounds, computeDtype }: engineV1.SpeedOutcome,
-  subject: Exclude<Subject, { kind: 'intact' }>,
+/** Measures the speed of a model without a run, beside no other. */
+export function measureModelSpeed(
+  bench: EngineWorkbench,
+  modelPath: string,
+  options: SpeedOptions,
+  onProgress: (doneShare: number) => void,
+  signal: AbortSignal,
+): Promise<engineV1.SpeedOutcome> {
+  return measured(bench, { ...options, sessionId: '', modelPath }, onProgress, signal);
+}
+
+async function measured(
+  bench: EngineWorkbench,
+  request: engineV1.MeasureSpeedRequest,
+  onProgress: (doneShare: number) => void,
+  signal: AbortSignal,
+): Promise<engineV1.SpeedOutcome> {
+  let outcome: engineV1.SpeedOutcome | undefined;
+  for await (const message of bench.engine.client.measureSpeed(request, signal)) {
+    onProgress(message.doneShare);
+    outcome = message.outcome ?? outcome;
+  }
+  if (outcome === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedResponse.outcome');
+  return outcome;
+}
+
+/** How the record names the device and the measurement. */
+const measuredOn = (
+  { rounds, computeDtype }: engineV1.SpeedOutcome,
   { sequences, promptTokens, tokens }: SpeedOptions,
   { engine: { about }, threads }: Pick<EngineWorkbench, 'engine' | 'threads'>,
+): Omit<ModelSpeedFact, 'prefillSeconds' | 'passSeconds'> => ({
+  ...{ backend: about.backend, device: about.device, threads: threads || about.threads, computeDtype },
+  ...{ batch: sequences, promptTokens, tokens, rounds },
+});
+
+/** The measurement of a model without a run as it is recorded. @throws EspalierError ENGINE_FAILED where the engine sent none */
+export function modelSpeedFact(
+  outcome: engineV1.SpeedOutcome,
+  options: SpeedOptions,
+  bench: Pick<EngineWorkbench, 'engine' | 'threads'>,
+): ModelSpeedFact {
+  if (outcome.dense === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no times');
+  const { prefillSeconds, passSeconds } = outcome.dense;
+  return { ...measuredOn(outcome, options, bench), prefillSeconds, passSeconds };
+}
+
+/** The measurement as the run records it. @throws EspalierError ENGINE_FAILED where the engine sent no ratios */
+export function speedFact(
+  outcome: engineV1.SpeedOutcome,
+  subject: Exclude<Subject, { kind: 'intact' }>,
+  options: SpeedOptions,
+  bench: Pick<EngineWorkbench, 'engine' | 'threads'>,
 ): RecordSpeed {
-  const [prefill, decode] = [speedUp(compact?.prefillRatio), speedUp(compact?.passRatio)];
+  const [prefill, decode] = [speedUp(outcome.compact?.prefillRatio), speedUp(outcome.compact?.passRatio)];
   if (prefill === undefined || decode === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no ratios of times');
-  const { backend, device } = about;
   const { stateDigest } = subject.kind === 'export' ? subject : subject.state;
-  const on = { backend, device, threads: threads || about.threads, computeDtype };
-  return {
-    ...{ kind: 'recordSpeed', ...recordedSubject(subject), stateDigest, ...on },
-    ...{ batch: sequences, promptTokens, tokens, rounds, prefill, decode },
-  };
+  return { kind: 'recordSpeed', ...recordedSubject(subject), stateDigest, ...measuredOn(outcome, options, bench), prefill, decode };
 }
 
 /**

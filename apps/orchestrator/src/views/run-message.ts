@@ -95,6 +95,8 @@ export function runMessage(
     prunableParameterCount: BigInt(run.model.prunableParameterCount),
     evaluations: run.evaluations.map((one) => evaluationMessage(run, one)),
     speeds: run.speeds.map(measuredSpeedMessage),
+    modelEvaluations: [],
+    modelSpeeds: [],
     exports: run.exports.map(exportMessage),
     parentRunId: origin?.parentRunId ?? '',
     forkedAtStep: BigInt(origin?.from.step ?? 0),
@@ -274,18 +276,24 @@ function measuredSpeedMessage({ step, at, teacherMark, promptTokens, ...fact }: 
 }
 
 export function exportMessage(fact: RecordedExport): v1.ModelExport {
-  const { exportDigest, form, dtype, parameterCount, bytes, step, stateDigest, files, at, abandoned, made, proof } = fact;
+  const { step, stateDigest, abandoned } = fact;
+  return { ...exportFactMessage(fact), step: BigInt(step), stateDigest, abandoned };
+}
+
+/** An export by itself, of whatever model. */
+export function exportFactMessage(fact: Omit<RecordedExport, 'step' | 'stateDigest' | 'teacherMark' | 'abandoned'>): v1.ModelExport {
+  const { exportDigest, form, dtype, parameterCount, bytes, files, at, made, proof } = fact;
   return {
     digest: exportDigest,
     form,
     dtype,
     parameterCount: BigInt(parameterCount),
     bytes: BigInt(bytes),
-    step: BigInt(step),
-    stateDigest,
+    step: 0n,
+    stateDigest: '',
     files: files.map(({ name }) => name),
     exportedAt: dateOf(at),
-    abandoned,
+    abandoned: false,
     format: made?.format ?? (form === 'masked' ? 'masked' : 'hf-remote'),
     architecture: made?.architecture ?? '',
     contextLength: BigInt(made?.contextLength ?? 0),

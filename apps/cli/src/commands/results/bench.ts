@@ -1,16 +1,18 @@
 // The command bench, which measures the speed of a run's model before and after pruning, and the table of seconds by width for
 // target_speedup.
 import { gainWords, spreadWords } from '#comparison';
+import { pathWords } from '#hub';
 import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
-import { benchRun } from '../../engine-calls.js';
+import { benchModel, benchRun } from '../../engine-calls.js';
 import { writeFileWhole } from '../../output/result-files.js';
 import { measureTable, tableWords } from '../../options/measured-table.js';
 import { HubFiles } from '../../options/hub-files.js';
-import { exportFormat, modelFolder, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
+import { MODEL_OPTION } from '../../options/model-option.js';
+import { exportFormat, positiveNumber, sequencesTogether, wholeNumber } from '../../options/parse.js';
 import { bytes, count, decimal, howMany } from '../../output/format.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
@@ -35,8 +37,8 @@ interface BenchOptions {
 export function registerBench(program: Command): void {
   const bench = program
     .command('bench')
-    .argument('[run]', 'id or name of the run, or the beginning of its id; left out with --table')
-    .summary('speed of a run, one of its teachers or an export beside the intact model')
+    .argument('[run]', 'id or name of the run, or the beginning of its id; left out with --model')
+    .summary('speed of a run, one of its teachers or an export beside the intact model, or of a model without a run')
     .description(
       'Measures how long the model takes for a prompt (prefill) and for each token after it (decode), before pruning and ' +
         'after, in turns, so that a machine that slows down slows both. Times are medians over the rounds. A ratio compares ' +
@@ -44,6 +46,8 @@ export function registerBench(program: Command): void {
         'until the interval is narrow, or for ten seconds. Both models are stored in one dtype. Parameters are those of an ' +
         'export. The ratios are recorded in the history of the run. A run with target_speedup is measured with the context and ' +
         'batch of its speed table, and the speedup by the table is shown beside the measured one, here and in `show`. With ' +
+        '--model alone, a model without a run is measured beside no other, and its times are recorded under the digest of the ' +
+        'weights. With ' +
         '--table the command measures such a table for a model; the machine should be idle.',
     )
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
@@ -55,7 +59,7 @@ export function registerBench(program: Command): void {
     .option('--dtype <type>', 'bf16 or f32 (default: f32 where the model is stored so, else bf16)')
     .option('--format <format>', 'format of the export whose parameters are shown (default: hf-remote)', exportFormat)
     .option('--table', 'measure the seconds by width of a model, for --speed-table of a launch')
-    .option('--model <folder>', 'with --table: the model', modelFolder)
+    .option(MODEL_OPTION[0], `a model without a run: ${MODEL_OPTION[1]}`, MODEL_OPTION[2])
     .option('--on <device>', 'with --table: measure on an engine with this device, e.g. cpu (default: any)')
     .option('--phase <phase>', 'with --table: decode or prefill (default: decode)')
     .option('--context <tokens>', 'with --table: tokens before the new one, or tokens of the prompt (default: 2048)', positiveNumber)
@@ -64,56 +68,78 @@ export function registerBench(program: Command): void {
     bench,
     ['espalier bench k3f9'],
     ['espalier bench k3f9 --teacher 30 --batch 8 --prompt 64'],
+    ['espalier bench --model HuggingFaceTB/SmolLM2-135M', 'a model without a run'],
     ['espalier bench --table --model ./model --context 2048 --out cpu.json'],
   );
   action<BenchOptions>(bench, async (context, [runId], options) => {
     const { connection, output, signal } = context;
     if (options.table === true) return writeTable(context, runId, options);
-    const misplaced = (['model', 'on', 'phase', 'context', 'out'] as const).find((name) => options[name] !== undefined);
+    const misplaced = (['on', 'phase', 'context', 'out'] as const).find((name) => options[name] !== undefined);
     if (misplaced !== undefined) throw usage(`--${misplaced} belongs to --table`);
-    if (runId === undefined) throw usage('a run is needed, or --table with --model');
+    if (options.model !== undefined) return measureModel(context, runId, options.model, options);
+    if (runId === undefined) throw usage('a run is needed, or --model with a model');
     const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
     const { budget } = run;
     const measured = budget?.speed;
     const sequences = options.batch ?? measured?.batch ?? 1;
     const line = new ShareLine(output, 'measuring');
     const request = {
+      ...measurement(options),
       runId,
       teacherMark: options.teacher,
       exportDigest: options.export ?? '',
       promptTokens: options.prompt ?? measured?.context ?? 0,
-      tokens: options.tokens ?? 0,
       sequences,
-      rounds: options.rounds ?? 0,
-      computeDtype: options.dtype ?? '',
-      format: options.format ?? '',
     };
     try {
       const outcome = await benchRun(connection, request, (share, waitingFor) => line.update(share, waitingFor), signal);
       line.end();
       const { dense, compact, copyBytesPerSecond, rounds, computeDtype, format } = outcome;
       output.result(outcome, () => {
-        output.table(
-          ['MODEL', 'PARAMETERS', 'WEIGHTS READ', 'PREFILL', 'DECODE'],
-          [row('intact', dense, sequences), row('pruned', compact, sequences)],
-          [1, 2, 3, 4],
-          { PREFILL: 'wrap', DECODE: 'wrap' },
-        );
+        output.table(HEAD, [row('intact', dense, sequences), row('pruned', compact, sequences)], [1, 2, 3, 4], {
+          PREFILL: 'wrap',
+          DECODE: 'wrap',
+        });
         const gains = `prefill ${gainWords(compact.prefillSpeedUp)}, decode ${gainWords(compact.decodeSpeedUp)}`;
         output.text(`${gains}; ${howMany(rounds, 'round')}, both in ${computeDtype}`);
         if (budget !== undefined && measured !== undefined) output.text(speedTargetWords(budget, measured, compact));
         output.text(format === '' ? 'parameters of the export that was measured' : `parameters of an export in the format ${format}`);
-        const share = (speed: v1.ModelSpeed): string => decimal(readRate(speed) / copyBytesPerSecond, 2);
-        output.text(
-          `weights are read at ${share(dense)} (intact) and ${share(compact)} (pruned) of the ${bytes(copyBytesPerSecond)}/s that a copy ` +
-            'reads and writes here',
-        );
+        const share = (speed: v1.ModelSpeed): string => readShare(speed, copyBytesPerSecond);
+        output.text(`weights are read at ${share(dense)} (intact) and ${share(compact)} (pruned) of ${copyWords(copyBytesPerSecond)}`);
       });
     } finally {
       line.end();
     }
   });
 }
+
+const measurement = ({ prompt = 0, tokens = 0, batch = 0, rounds = 0, dtype = '', format = '' }: BenchOptions) =>
+  ({ promptTokens: prompt, tokens, sequences: batch, rounds, computeDtype: dtype, format }) satisfies Partial<v1.BenchRunRequest>;
+
+async function measureModel(context: Context, runId: string | undefined, model: string, options: BenchOptions): Promise<void> {
+  if (runId !== undefined) throw usage('--model names a model without a run: leave the run out');
+  const misplaced = (['teacher', 'export'] as const).find((name) => options[name] !== undefined);
+  if (misplaced !== undefined) throw usage(`--${misplaced} is for a run, and --model has none`);
+  const { connection, output, signal } = context;
+  const request = { ...measurement(options), modelPath: await new HubFiles(context).model(model) };
+  const line = new ShareLine(output, 'measuring');
+  try {
+    const outcome = await benchModel(connection, request, (share, waitingFor) => line.update(share, waitingFor), signal);
+    line.end();
+    const { dense, copyBytesPerSecond, rounds, computeDtype, format } = outcome;
+    output.result(outcome, () => {
+      output.table(HEAD, [row('intact', dense, options.batch ?? 1)], [1, 2, 3, 4], { PREFILL: 'wrap', DECODE: 'wrap' });
+      output.text(`${pathWords(request.modelPath)}; ${howMany(rounds, 'round')} in ${computeDtype}; parameters as in the format ${format}`);
+      output.text(`weights are read at ${readShare(dense, copyBytesPerSecond)} of ${copyWords(copyBytesPerSecond)}`);
+    });
+  } finally {
+    line.end();
+  }
+}
+
+const HEAD = ['MODEL', 'PARAMETERS', 'WEIGHTS READ', 'PREFILL', 'DECODE'];
+const readShare = (speed: v1.ModelSpeed, copyBytesPerSecond: number): string => decimal(readRate(speed) / copyBytesPerSecond, 2);
+const copyWords = (copyBytesPerSecond: number): string => `the ${bytes(copyBytesPerSecond)}/s that a copy reads and writes here`;
 
 function readRate({ weightBytes, passSeconds }: v1.ModelSpeed): number {
   return Number(weightBytes) / passSeconds;

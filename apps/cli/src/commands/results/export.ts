@@ -10,17 +10,20 @@ import { downloadExport, downloadExportedFile, isOurGguf } from '../../exports/d
 import { findExportPlace } from '../../exports/export-folder.js';
 import { clearUnfinished, requireFilePlace, unfinishedWords } from '../../output/result-files.js';
 import { exportRun } from '../../engine-calls.js';
+import { HubFiles } from '../../options/hub-files.js';
+import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath, exportFormat, positiveNumber, wholeNumber } from '../../options/parse.js';
 import { bytes, count } from '../../output/format.js';
 import type { Output } from '../../output/output.js';
 import { ShareLine } from '../../progress/share-line.js';
-import { action, examples, RUN_ARGUMENT } from '../command.js';
+import { action, examples } from '../command.js';
 
 /** The shown digits of a digest, as elsewhere. The first 4 suffice as long as no other digest begins with them. */
 const SHOWN_DIGITS = 12;
 
 export interface ExportOptions {
   out: string;
+  model?: string;
   teacher?: number;
   format?: string;
   form?: string;
@@ -35,17 +38,18 @@ const GGUF_ENDING = '.gguf';
 export function registerExport(program: Command): void {
   const exporting = program
     .command('export')
-    .argument(...RUN_ARGUMENT)
-    .summary('write the pruned model for other programs')
+    .argument('[run]', 'its id, the first 4 or more characters of it, or its name; left out with --model')
+    .summary('write the pruned model, or a model without a run, for other programs')
     .description(
       'Makes a model of the last state of a run, or of one of its teachers, and writes it here. Every file is checked against its ' +
         'digest, and the result appears only when it is complete. What it computes is compared with the masked student by every loader ' +
-        'at hand. Formats: ' +
+        'at hand. With --model, a model without a run is written as it is. Formats: ' +
         `${Object.entries(EXPORT_FORMATS)
           .map(([name, words]) => `${name} (${words})`)
           .join(', ')}.`,
     )
     .requiredOption('-o, --out <path>', 'the folder to write; with --format gguf it may be a file that ends in .gguf', absolutePath)
+    .option(MODEL_OPTION[0], `a model without a run: ${MODEL_OPTION[1]}`, MODEL_OPTION[2])
     .option('--teacher <mark>', 'this teacher instead of the last state', wholeNumber)
     .option('--format <format>', 'one of these formats (default: hf-remote, or gguf for a file)', exportFormat)
     .option(
@@ -68,12 +72,21 @@ export function registerExport(program: Command): void {
     ['espalier export k3f9 --out pruned/'],
     ['espalier export k3f9 --dtype q8_0 --out pruned.gguf'],
     ['espalier export k3f9 --dtype q4_k_m --out pruned.gguf', "by llama.cpp's quantizer, where it is installed"],
+    ['espalier export --model HuggingFaceTB/SmolLM2-135M --out smollm2.gguf', 'a model without a run'],
     ['espalier export k3f9 --teacher 20 --format hf --dtype f16 --multiple-of 64 --out pruned-20/'],
   );
-  action<ExportOptions, [string]>(exporting, (context, [runId], options) => exportInto(context, runId, options));
+  action<ExportOptions>(exporting, (context, [runId], options) => {
+    const refuse = (field: string, message: string): never => {
+      throw new CliError('OPTIONS_CONFLICT', message, { field, exitCode: ExitCode.usage });
+    };
+    if (runId === undefined && options.model === undefined) refuse('RUN', 'a run is needed, or --model with a model');
+    if (runId !== undefined && options.model !== undefined) refuse('--model', '--model names a model without a run: leave the run out');
+    if (options.teacher !== undefined && options.model !== undefined) refuse('--teacher', '--teacher is for a run, and --model has none');
+    return exportInto(context, runId ?? '', options);
+  });
 }
 
-/** Exports, downloads and prints the result. */
+/** Exports, downloads and prints the result. @param runId empty: the options name a model */
 export async function exportInto(context: Context, runId: string, options: ExportOptions): Promise<void> {
   const { connection, output, signal } = context;
   const force = options.force === true;
@@ -90,11 +103,13 @@ export async function exportInto(context: Context, runId: string, options: Expor
   for (const path of clearUnfinished(dirname(resolve(options.out)))) line.note(unfinishedWords(path));
   const place = asFile ? undefined : await findExportPlace(options.out, force, signal);
   if (asFile) await requireFilePlace(options.out, gguf);
+  const modelPath = options.model === undefined ? '' : await new HubFiles(context).model(options.model);
   try {
     const exported = await exportRun(
       connection,
       {
         runId,
+        modelPath,
         teacherMark: options.teacher,
         format,
         form: options.form ?? '',
@@ -120,8 +135,10 @@ export async function exportInto(context: Context, runId: string, options: Expor
     // One file leaves out what else an export's folder holds, as its README.
     const sized = asFile ? { ...exported, bytes: BigInt(written.files.reduce((sum, file) => sum + file.bytes, 0)) } : exported;
     output.result({ ...sized, folder: written.folder, files: written.files }, () => {
-      writeExport(output, sized, options.out);
-      output.text(`evaluate it with: espalier eval ${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}`);
+      writeExport(output, sized, options.out, modelPath === '' ? 'the masked student' : 'the model');
+      const evaluated =
+        modelPath === '' ? `${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}` : `--model ${options.out} --data TEXT`;
+      output.text(`evaluate it with: espalier eval ${evaluated}`);
       output.table(
         ['FILE', 'SIZE', 'SHA-256'],
         written.files.map((file) => [file.name, bytes(file.bytes), file.digest]),
@@ -134,15 +151,16 @@ export async function exportInto(context: Context, runId: string, options: Expor
   }
 }
 
-function writeExport(output: Output, exported: v1.ModelExport, out: string): void {
+/** @param original what the export was compared with, in words */
+function writeExport(output: Output, exported: v1.ModelExport, out: string, original: string): void {
   const { format, parameterCount, dtype, step, notes, proof } = exported;
   const size = `${count(parameterCount)} parameters, ${bytes(exported.bytes)}${dtype === '' ? '' : `, ${dtype}`}`;
-  output.text(`${out}: ${format}, ${size}, step ${step}`);
+  output.text(`${out}: ${format}, ${size}${exported.stateDigest === '' ? '' : `, step ${step}`}`);
   for (const note of notes) output.text(note);
-  if (proof === undefined) output.text('not compared with the masked student (--no-proof)');
+  if (proof === undefined) output.text(`not compared with ${original} (--no-proof)`);
   for (const { loader, outcome, negativeLogLikelihood, message } of proof?.loaders ?? []) {
     const difference = negativeLogLikelihood - (proof?.negativeLogLikelihood ?? 0);
-    const agreement = `differs from the masked student by ${difference.toExponential(1)} nats`;
+    const agreement = `differs from ${original} by ${difference.toExponential(1)} nats`;
     output.text(`${loader}: ${outcome === 'agrees' ? agreement : `${outcome}, ${message}`}`);
   }
 }

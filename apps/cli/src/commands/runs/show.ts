@@ -210,7 +210,7 @@ function printLayers({ output }: Context, run: v1.Run): void {
 
 function printResults({ output }: Context, run: v1.Run): void {
   const closings = run.evaluations.filter(isOfClosings);
-  const evaluations = run.evaluations.filter((one) => !isOfClosings(one));
+  const evaluations = [...run.modelEvaluations, ...run.evaluations.filter((one) => !isOfClosings(one))];
   if (evaluations.length > 0) {
     output.line();
     output.table(
@@ -255,6 +255,23 @@ function printResults({ output }: Context, run: v1.Run): void {
       ]),
       [3, 4, 7],
       { 'SPEED OF': 'wrap', ON: 'wrap', PREFILL: 'wrap', DECODE: 'wrap', NOTE: 'wrap', AT: 4 },
+    );
+  }
+  if (run.modelSpeeds.length > 0) {
+    output.line();
+    output.table(
+      ['INTACT MODEL ALONE', 'PREFILL', 'DECODE', 'BATCH', 'PROMPT', 'DTYPE', 'AT'],
+      run.modelSpeeds.map((one) => [
+        `${one.backend} ${one.device} (${howMany(one.threads, 'thread')})`,
+        `${decimal(one.prefillSeconds * 1e3, 2)} ms`,
+        `${count(Math.round(one.batch / one.passSeconds))} tokens/s`,
+        count(one.batch),
+        count(one.promptTokens),
+        one.computeDtype,
+        when(one.measuredAt),
+      ]),
+      [1, 2, 3, 4],
+      { 'INTACT MODEL ALONE': 'wrap', AT: 4 },
     );
   }
   if (run.exports.length > 0) {

@@ -94,6 +94,7 @@ function Attempts({ run }: { run: Run }) {
 }
 
 function Evaluations({ run, add }: { run: Run; add: () => void }) {
+  const shown = [...run.modelEvaluations, ...run.evaluations]; // the model before pruning also as it was measured without a run
   return (
     <section class="card" aria-label="Evaluations">
       <header>
@@ -108,7 +109,7 @@ function Evaluations({ run, add }: { run: Run; add: () => void }) {
         )}
       </header>
       <Scroll label="Evaluations">
-        {run.evaluations.length === 0 ? (
+        {shown.length === 0 ? (
           <p class="soft">No evaluation yet. A run with a validation text is evaluated when it completes.</p>
         ) : (
           <table class="plain num">
@@ -124,7 +125,7 @@ function Evaluations({ run, add }: { run: Run; add: () => void }) {
               </tr>
             </thead>
             <tbody>
-              {run.evaluations.map((one, index) => (
+              {shown.map((one, index) => (
                 <tr key={index}>
                   <td>
                     {one.subject.replace(/^(export:.{8}).*/, '$1')}
