@@ -2,4 +2,4 @@
 export { fetchName, textOf, type Fetched, type FetchOptions } from './fetch-name.js';
 export { HubError, type HubProblem } from './hub-error.js';
 export { pushFiles, type PushedFile, type PushOptions } from './push-files.js';
-export { hubCache, hubName, HubNameError, hubPath, nameToFetch, pathWords, type HubKind, type HubName } from './hub-names.js';
+export { cachedPath, hubCache, hubName, HubNameError, hubPath, nameToFetch, pathWords, type HubKind, type HubName } from './hub-names.js';

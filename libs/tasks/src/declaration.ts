@@ -28,10 +28,29 @@ const shots = z.strictObject({
   between: z.string().default('\n\n'),
 });
 
+/** The data set of the hub that the rows come from, at one commit: the file of each split, with its SHA-256 where it is known. */
+const hub = z.strictObject({
+  name: z.string().regex(/^[\w][\w.-]*\/[\w][\w.-]*@[0-9a-f]{40}$/, 'must be org/name@COMMIT, with all 40 digits of the commit'),
+  files: z.record(
+    z.string(),
+    z.strictObject({
+      path: z.string().regex(/\.(jsonl|parquet)(\.gz)?$/, 'must be the path of a .jsonl or .parquet file'),
+      sha256: z
+        .string()
+        .regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hexadecimal')
+        .optional(),
+    }),
+  ),
+});
+
 const common = {
   task: name,
   about: z.string().default(''),
-  data: z.strictObject({ folder: z.string().regex(/^(?!\.+$)[\w.-]+$/, 'must be the name of a folder in --task-data'), split: z.string() }),
+  data: z.strictObject({
+    folder: z.string().regex(/^(?!\.+$)[\w.-]+$/, 'must be the name of a folder in --task-data'),
+    split: z.string(),
+    hub: hub.optional(),
+  }),
   clean: z.array(cleaning).default([]),
 };
 

@@ -38,7 +38,7 @@ export interface TaskQuestions<Kind extends ScoredTask = ScoredTask> {
   rowCount: number;
   /** The most questions of each group; null where the task has no groups or all rows are asked about. */
   limitOfGroup: number | null;
-  /** The SHA-256 of the declaration, without its description of itself. */
+  /** The SHA-256 of the declaration, without its description of itself and the place where its data can be fetched. */
   promptDigest: string;
   /** The SHA-256 of the rows of all used splits, in the columns that the task names. */
   dataDigest: string;
@@ -90,7 +90,7 @@ export async function readQuestions(task: ScoredTask, options: QuestionOptions):
     rowCount: rows.length,
     limitOfGroup: hasGroups(task) && asked.length < rows.length ? options.limit! : null,
     promptDigest: createHash('sha256')
-      .update(canonical({ ...task, about: '' }))
+      .update(canonical({ ...task, about: '', data: { ...task.data, hub: undefined } }))
       .digest('hex'),
     dataDigest: digest.digest('hex'),
   };

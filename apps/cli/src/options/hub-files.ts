@@ -2,7 +2,7 @@
 // own token, into the hub's cache. So a server never asks another one for a caller. A model in a GGUF file becomes a folder here, too.
 import { isLoopbackAddress } from '#local-access';
 import { isGgufFile } from '#gguf';
-import { fetchName, HubError, nameToFetch, textOf, type Fetched, type HubName, type HubProblem } from '#hub';
+import { fetchName, HubError, HubNameError, nameToFetch, textOf, type Fetched, type HubName, type HubProblem } from '#hub';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import type { Context } from '../command-context.js';
@@ -26,6 +26,8 @@ export async function withHub<T>(field: string, work: () => Promise<T>): Promise
   try {
     return await work();
   } catch (error) {
+    if (error instanceof HubNameError)
+      throw new CliError('HUB_OFFLINE', `${error.message} HF_HUB_OFFLINE forbids to fetch it.`, { field, exitCode: ExitCode.notFound });
     if (!(error instanceof HubError)) throw error;
     throw new CliError(error.code, error.message, { field, exitCode: EXIT_CODES[error.code], cause: error });
   }
@@ -54,7 +56,7 @@ export class HubFiles {
     if (!isGgufFile(found)) return found;
     let folder = this.folders.get(found);
     if (folder === undefined) {
-      this.requireNearServer('GGUF_ELSEWHERE', '--model', found);
+      requireNearServer(this.context, 'GGUF_ELSEWHERE', '--model', found);
       folder = folderOfGgufShown(this.context, found, '--model');
       this.folders.set(found, folder);
     }
@@ -97,17 +99,18 @@ export class HubFiles {
   }
 
   private async fetch(name: HubName, field: string): Promise<string[]> {
-    this.requireNearServer('HUB_NAME_ELSEWHERE', field, `${name.kind === 'dataset' ? '--dataset ' : ''}${textOf(name)}`);
+    requireNearServer(this.context, 'HUB_NAME_ELSEWHERE', field, `${name.kind === 'dataset' ? '--dataset ' : ''}${textOf(name)}`);
     return (await fetchShown(this.context, name, field)).paths;
   }
+}
 
-  private requireNearServer(code: string, field: string, pulled: string): void {
-    const { address } = this.context.findServer();
-    if (isLoopbackAddress(address)) return;
-    throw new CliError(code, `the server ${address} is on another machine, and reads the files of its own`, {
-      field,
-      exitCode: ExitCode.usage,
-      hint: `pull this there and name the path that is printed: espalier pull ${pulled}`,
-    });
-  }
+/** @param pulled the argument of `pull` that fetches the same on the server's machine @throws CliError */
+export function requireNearServer(context: Context, code: string, field: string, pulled: string): void {
+  const { address } = context.findServer();
+  if (isLoopbackAddress(address)) return;
+  throw new CliError(code, `the server ${address} is on another machine, and reads the files of its own`, {
+    field,
+    exitCode: ExitCode.usage,
+    hint: `pull this there and name the path that is printed: espalier pull ${pulled}`,
+  });
 }

@@ -10,6 +10,7 @@ import { evaluateRun, evaluateTasks } from '../../engine-calls.js';
 import { HubFiles } from '../../options/hub-files.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath, choice, dataPath, names, shareBelowOne, wholeNumber, windowTokens } from '../../options/parse.js';
+import { folderOfTasks } from '../../options/task-files.js';
 import { typedOption } from '../../options/typed-values.js';
 import { measured, subjectWords } from '../../output/evaluation-words.js';
 import { count, decimal, duration } from '../../output/format.js';
@@ -77,7 +78,11 @@ export function registerEvaluate(program: Command): void {
       typedOption(new Option('--tokens <n>', 'the first N tokens of the text; 0: all (default: as the run measured itself)'), wholeNumber),
     )
     .option('--tasks <names>', 'tasks instead of perplexity, or files that declare one (my.yaml)', names)
-    .option('--task-data <folder>', 'holds a folder for each task, with JSON Lines or Parquet', absolutePath)
+    .option(
+      '--task-data <folder>',
+      'holds a folder for each task, with JSON Lines or Parquet (default: fetched from the hub)',
+      absolutePath,
+    )
     .option('--limit <n>', 'only the first N questions of each task (each subject of mmlu, each part of bbh)', atLeastOne)
     .option('--samples <file>', 'write the result of each question, as JSON Lines', absolutePath)
     .option('--force', 'replace earlier samples there')
@@ -87,7 +92,7 @@ export function registerEvaluate(program: Command): void {
     ['espalier eval k3f9'],
     ['espalier eval k3f9 --teacher 30 --data other.jsonl'],
     ['espalier eval k3f9 --unstructured wanda --sparsity 50%'],
-    ['espalier eval --model HuggingFaceTB/SmolLM2-135M --tasks seven --task-data data/', 'a model without a run'],
+    ['espalier eval --model HuggingFaceTB/SmolLM2-135M --tasks seven', 'a model without a run'],
     ['espalier eval k3f9 --closings', 'which layers and kinds of gates cost most'],
     ['espalier eval k3f9 --tasks boolq,piqa,mmlu --task-data data/'],
     ['espalier eval k3f9 --intact --teacher 20,30 --last --tasks seven --task-data data/'],
@@ -140,7 +145,6 @@ function requireFitting(options: EvaluateOptions): void {
   if (options.unstructured !== undefined) refuse('--unstructured', '--unstructured is for perplexity only');
   if (options.window !== undefined) refuse('--window', '--window is for perplexity; tasks have none');
   if (options.tokens !== undefined) refuse('--tokens', '--tokens is for perplexity; tasks have --limit');
-  if (options.taskData === undefined) refuse('--task-data', '--tasks needs --task-data, a folder with a folder for each task');
   if (options.force === true && options.samples === undefined) refuse('--force', '--force is for --samples, which is not given');
 }
 
@@ -175,8 +179,7 @@ function requireRunOrModel(runId: string | undefined, options: EvaluateOptions):
   if (runId !== undefined) refuse('--model', '--model names a model without a run: leave the run out');
   for (const [name, flag] of Object.entries(OF_RUN))
     if (options[name as keyof typeof OF_RUN] !== undefined) refuse(flag, `${flag} is for a run, and --model has none`);
-  if (options.tasks === undefined && options.data === undefined)
-    refuse('--data', '--model needs --data, a text to measure, or --tasks with --task-data');
+  if (options.tasks === undefined && options.data === undefined) refuse('--data', '--model needs --data, a text to measure, or --tasks');
 }
 
 function subjectsOf({ teacher = [], intact = false, export: digests = [], last = false, ...options }: EvaluateOptions): Subject[] {
@@ -224,7 +227,9 @@ const modelWords = ([subject]: Subject[]): string =>
 
 async function byTasks(context: Context, runId: string, subjects: Subject[], options: EvaluateOptions): Promise<void> {
   const { connection, output, signal } = context;
-  const { samples, tasks = [], taskData = '' } = options;
+  const { samples } = options;
+  const tasks = (options.tasks ?? []).map((name) => (/\.ya?ml$/.test(name) ? resolve(name) : name));
+  const taskDataPath = options.taskData ?? (await folderOfTasks(context, tasks));
   if (samples !== undefined)
     await requireFilePlace(samples, {
       option: '--samples',
@@ -244,8 +249,8 @@ async function byTasks(context: Context, runId: string, subjects: Subject[], opt
       const request = {
         runId,
         ...subject,
-        tasks: tasks.map((name) => (/\.ya?ml$/.test(name) ? resolve(name) : name)),
-        taskDataPath: taskData,
+        tasks,
+        taskDataPath,
         limit: options.limit ?? 0,
         computeDtype: options.compute ?? '',
       };

@@ -83,7 +83,7 @@ test('generate takes every argument for a prompt', async () => {
 test.each([
   [['eval'], 'a run is needed, or --model with a model'],
   [['eval', 'k3f9', '--model', '/m', '--data', '/t.jsonl'], 'leave the run out'],
-  [['eval', '--model', '/m'], '--model needs --data, a text to measure, or --tasks with --task-data'],
+  [['eval', '--model', '/m'], '--model needs --data, a text to measure, or --tasks'],
   [['eval', '--model', '/m', '--data', '/t.jsonl', '--teacher', '3'], '--teacher is for a run, and --model has none'],
   [['bench'], 'a run is needed, or --model with a model'],
   [['bench', 'k3f9', '--model', '/m'], 'leave the run out'],

@@ -15,15 +15,16 @@ export function registerTasks(program: Command): void {
       ...scored.map((task) => ({
         task: task.task,
         data: `${task.data.folder}, ${task.data.split}`,
+        hub: task.data.hub?.name ?? '',
         metrics: [...task.metrics],
         about: task.about,
       })),
-      ...means.map((task) => ({ task: task.task, data: '', metrics: ['mean'], about: task.about })),
+      ...means.map((task) => ({ task: task.task, data: '', hub: '', metrics: ['mean'], about: task.about })),
     ].sort((a, b) => (a.task < b.task ? -1 : 1));
     output.result(rows, () =>
       output.table(
-        ['TASK', 'FOLDER, SPLIT', 'METRICS', 'ABOUT'],
-        rows.map(({ task, data, metrics, about }) => [task, data, metrics.join(', '), about]),
+        ['TASK', 'FOLDER, SPLIT', 'ON THE HUB', 'METRICS', 'ABOUT'],
+        rows.map(({ task, data, hub, metrics, about }) => [task, data, hub.replace(/@.*/, ''), metrics.join(', '), about]),
         [],
         { METRICS: 'wrap', ABOUT: 'wrap' },
       ),
