@@ -53,14 +53,17 @@ export class S3Addresses implements ArtifactAddresses {
   ): Promise<void> {
     const sums = partSums.map((sum) => Buffer.from(sum).toString('base64'));
     const wanted: Wanted = { bucket: this.bucket, key, bytes, digest, partSums: sums };
-    const wasThere = await this.bucket.mayHave(wanted.key);
-    if (wasThere && (await isWhole(wanted))) return void (await this.foundThere(digest));
-    if (bytes > PART_BYTES) return this.writeInParts(wanted, mediaType, wasThere, put);
+    if (await this.bucket.mayHave(wanted.key)) {
+      if (await isWhole(wanted)) return void (await this.foundThere(digest));
+      // The other machine alone says that its bytes have the digest, so it must not replace any.
+      throw new ArtifactStoreError('ARTIFACT_CORRUPT', `${subjectOf(digest)} is there with other bytes (${this.bucket.where})`, digest);
+    }
+    if (bytes > PART_BYTES) return this.writeInParts(wanted, mediaType, put);
     await put([{ offset: 0, bytes, ...(await this.bucket.signing.put(key, sums[0]!, mediaType)) }]);
     await requireWritten(wanted);
   }
 
-  private async writeInParts(wanted: Wanted, mediaType: string, wasThere: boolean, put: PutParts): Promise<void> {
+  private async writeInParts(wanted: Wanted, mediaType: string, put: PutParts): Promise<void> {
     const { bucket, key, bytes, partSums } = wanted;
     const begun = await this.begun(key);
     const uploadId = begun?.uploadId ?? (await bucket.beginUpload(key, mediaType));
@@ -79,7 +82,7 @@ export class S3Addresses implements ArtifactAddresses {
     }
     const etags = missing.length === 0 ? [] : await put(missing.map(({ signed }) => signed));
     for (const [index, { part }] of missing.entries()) part.etag = etags[index] ?? '';
-    await bucket.endUpload(key, uploadId, parts, !wasThere).catch((error: unknown) => {
+    await bucket.endUpload(key, uploadId, parts, true).catch((error: unknown) => {
       // Another server was faster, or the answer to this upload's own completion was lost.
       if (!(error instanceof ObjectThere) && !(error instanceof UploadGone)) throw error;
     });

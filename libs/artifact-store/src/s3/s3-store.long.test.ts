@@ -185,14 +185,19 @@ describeBucket(title, () => {
       expect(open.Uploads ?? []).toEqual([]);
     });
 
-    test('an artifact that is damaged or set aside is made whole', async () => {
+    test('an artifact that is set aside comes back; a damaged one is replaced by this machine alone, which checks the bytes', async () => {
       const content = large(2_000);
       const { digest } = await store.put(content);
       await store.quarantine.take(digest);
       expect(await written(content)).toEqual([]);
       expect(await digestsIn(store)).toEqual([digest]);
       await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: keyOf(digest), Body: Buffer.alloc(2_000, 9) }));
-      expect(await written(content)).toHaveLength(1);
+      await expect(written(content)).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' });
+      await store.put(content);
+      expect(await store.verify(digest)).toBe('ok');
+      // A machine that says of other bytes that they have this digest is given no address to write them.
+      const other = { ...toWrite(large(3_000)), digest };
+      await expect(written(large(3_000), other)).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' });
       expect(await store.verify(digest)).toBe('ok');
     });
 
