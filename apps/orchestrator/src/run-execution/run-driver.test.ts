@@ -132,11 +132,11 @@ test('a speed table is measured between two segments, and the run that trained t
   await driver.start();
   await until(() => trained(engine));
   const request = v1.MeasureSpeedTableRequest.fromPartial({ modelPath: '/models/tiny', on: 'cpu' });
-  const refused = expect(tables.measure(request, null, new AbortController().signal)).rejects.toMatchObject({ code: 'ENGINE_FAILED' });
+  const measured = tables.measure(request, null, new AbortController().signal);
   await until(() => engine.asked.includes('stopTraining'));
   expect(beside).toEqual([]);
   letOn();
-  await refused; // the script has no table
+  expect((await measured).problem).not.toBe(''); // the script has no table
   expect(beside).toEqual(['the measurement of a speed table']);
   await until(() => hasEnded(RUNS[0]));
   expect(world.recorded(RUNS[0]).filter((type) => type === 'AttemptStarted')).toHaveLength(1);

@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { resolve } from 'node:path';
 import type { ArtifactStore } from '#artifact-store';
-import { EspalierError, invalidField, engineV1, requestedValues, type v1 } from '#protocol';
+import { invalidField, engineV1, requestedValues, type v1 } from '#protocol';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineApi } from '../engines/wire/engine-client.js';
@@ -46,13 +46,15 @@ export class SpeedTables {
     if (request.settings !== undefined) await this.sources.requireLaunchable(modelPath, requestedValues(request.settings), data, signal);
     await this.requireEngine(request.on);
     const measureBy = async (client: EngineApi, ends: AbortSignal): Promise<v1.MeasureSpeedTableResponse> => {
-      const { maxPositions } = await client.inspectModel(modelPath, { skipWeights: true, signal: ends });
+      // The engine may be a user's, which lacks the model's files and is not asked what a model is.
+      const inspect = (own: EngineApi) => own.inspectModel(modelPath, { skipWeights: true, signal: ends });
+      const model = await this.engines.question(inspect);
+      const { maxPositions } = model;
       const context = request.context || Math.min(USUAL_CONTEXT, Math.max(1, Number(maxPositions) - 1));
       const batch = request.batch || 1;
       const { rounds } = request;
       const asked = { modelPath, decode: phase === 'decode', context, sequences: batch, rounds, computeDtype };
-      const { model, computeDtype: dtype, ...measured } = await client.measureSpeedTable(asked, ends);
-      if (model === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no MeasureSpeedTableResponse.model');
+      const { computeDtype: dtype, ...measured } = await client.measureSpeedTable(asked, ends);
       const text = speedTableText({ ...measured, dtype }, modelShape(model), { phase, context, batch });
       const { passSeconds, passSpread } = measured;
       const table = Buffer.from(text);
