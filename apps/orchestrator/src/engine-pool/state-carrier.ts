@@ -5,6 +5,7 @@ import { MEDIA_TYPE_SAFETENSORS, type ArtifactAddresses, type ArtifactStore, typ
 import { bytesOfSlices, digestOfSlices, type Slice } from '#files';
 import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
+import { wholeOf } from '../engines/wire/received-answers.js';
 import type { StateOrigin } from '../engines/wire/sent-data.js';
 import type { Arrived, StateUnderWay, TrainedSegment } from '../engines/wire/training-progress.js';
 
@@ -78,13 +79,9 @@ export class StateCarrier {
     let isHeld = false;
     try {
       if (await this.isWritten(digest, outcome)) return 'stored';
-      if (outcome.slices.length === 0) {
-        const chunks: Uint8Array[] = [];
-        for await (const chunk of this.engine.client.heldState(digest)) chunks.push(chunk);
-        return Buffer.concat(chunks);
-      }
+      if (outcome.slices.length === 0) return await wholeOf(outcome, this.engine.client.heldState(outcome));
       isHeld = true;
-      return { slices: slicesOf(outcome), sent: () => this.engine.client.heldState(digest), release };
+      return { slices: slicesOf(outcome), sent: () => this.engine.client.heldState(outcome), release };
     } finally {
       if (!isHeld) release();
     }

@@ -6,7 +6,7 @@ import { EnginePool } from '../engine-pool/engine-pool.js';
 import { EngineSlot } from '../engine-pool/engine-slot.js';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ALL_OPEN, scriptedState, ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
-import type { EngineApi } from '../engines/wire/engine-client.js';
+import type { EngineApi, TrainingProgress } from '../engines/wire/engine-client.js';
 import { launched } from '../pruning-run/testing.js';
 import type { RunDriver } from './run-driver.js';
 import { driverOf, World } from './testing.js';
@@ -79,6 +79,9 @@ const changes: [what: string, alter: (outcome: engineV1.SegmentOutcome) => void]
   ['the open units', ({ state }) => (state!.open[0]!.intermediate = 1n)],
   ['the open hidden units', ({ state }) => (state!.hiddenOpen = 1n)],
   ['the count of parameters', ({ state }) => (state!.size!.parameterCount = 1n)],
+  ['the expected sparsity, which is no number', ({ state }) => (state!.expectedSparsity = NaN)],
+  ['the multiplications of an export', ({ state }) => (state!.size!.multiplications = 1n)],
+  ['the bytes of an export', ({ state }) => (state!.size!.bytes = 1n)],
   ['the gates', ({ state }) => (state!.openUnits = Buffer.alloc(ALL_OPEN.length))],
 ];
 
@@ -95,6 +98,33 @@ test.each(changes)(
       state: 'down',
       problem: expect.stringMatching(/^is set aside: the engine reported/) as string,
     });
+  },
+);
+
+const trainings: [what: string, train: () => AsyncGenerator<TrainingProgress>][] = [
+  [
+    'ends',
+    async function* () {
+      await sleep(1);
+      yield { kind: 'end', end: { stopped: false, teacherDigests: [] } };
+    },
+  ],
+  [
+    'says that it was stopped',
+    async function* () {
+      await sleep(1);
+      yield { kind: 'end', end: { stopped: true, teacherDigests: ['f'.repeat(64)] } };
+    },
+  ],
+];
+
+test.each(trainings)(
+  'an engine that %s before its first step gets the run no further, and the run ends on the good one',
+  async (_, train) => {
+    hostile.client.train = train;
+    await ended();
+    expect(world.last(RUN, 'EngineLost')).toMatchObject({ code: 'ENGINE_FAILED' });
+    expect(world.last(RUN, 'RunCompleted')).toMatchObject({ stateDigest: scriptedState(20) });
   },
 );
 

@@ -167,6 +167,13 @@ test('a teacher that lies in no file of this machine is sent', async () => {
   expect(asked(engine).slice(3, 5)).toEqual(['loadTeacher', 'train from 20']);
 });
 
+test('an engine that says after each teacher that it holds none is lost', async () => {
+  engine.fingerprint = 'f1';
+  engine.client.loadTeacher = () => new Promise((resolve) => setImmediate(resolve, []));
+  await (await attempt(taught())).execute();
+  expect(world.last(RUN, 'EngineLost')).toMatchObject({ code: 'ENGINE_FAILED' });
+});
+
 test('a damaged state is passed over for a whole one before it', async () => {
   const story = new Story(launched({ ...settings, totalSteps: 40 }, RUN)).start().train(stateAt(10, 0.001), stateAt(20, 0.002));
   story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message: 'it died' });

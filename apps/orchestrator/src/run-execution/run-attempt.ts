@@ -139,14 +139,19 @@ export class RunAttempt {
       bring: (step, teacher) => this.bringsWhole(step, () => bench.bringTeacher(teacher)),
     });
     if (plan === null) return;
-    this.stopTraining = (finishSegment = false) =>
+    let isStopped = false;
+    this.stopTraining = (finishSegment = false) => {
+      isStopped = true;
       void bench.engine.client.stopTraining(bench.sessionId, finishSegment).catch(() => undefined);
+    };
     const stopPacing = this.parts.live.onWatched(() => {
       bench.engine.client.setReportInterval(bench.sessionId, this.reportIntervalMs()).catch(() => undefined);
     });
     const watchdog = watchProgress(bench.engine);
     try {
-      await this.follow(bench, plan, watchdog);
+      const segments = await this.follow(bench, plan, watchdog);
+      // The same call would follow, and none would come to an end.
+      if (segments === 0 && !isStopped) throw new EspalierError('ENGINE_FAILED', 'the engine ended a training without a segment');
     } catch (error) {
       if (this.sendsTeachers || toEspalierError(error).code !== 'TEACHER_NOT_LOADED') throw error;
       this.parts.log.warn({ runId: this.runId, err: error }, 'the engine could not read a teacher: they are sent from here on');
@@ -159,9 +164,10 @@ export class RunAttempt {
     }
   }
 
-  /** Lets the engine train, and records its segments from its reports. */
-  private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<void> {
+  /** Lets the engine train, and records its segments from its reports. Returns their number. */
+  private async follow(bench: EngineWorkbench, plan: TrainingPlan, watchdog: StepWatchdog): Promise<number> {
     let planned = this.nextSegment(plan);
+    let segments = 0;
     let steps: StepMeasurement[] = [];
     for await (const progress of bench.train(
       this.run,
@@ -182,13 +188,15 @@ export class RunAttempt {
         watchdog.rest(); // an event store that is away does not mean that the engine hangs
         await this.add(segment);
         watchdog.goOn();
-        if (this.next().kind === 'giveUp') return; // the engine's later work is not wanted
+        segments += 1;
+        if (this.next().kind === 'giveUp') return segments; // the engine's later work is not wanted
         steps = [];
         planned = this.nextSegment(plan);
       }
       // A request to stop may have come before the engine began, so it is repeated here.
       if (progress.kind !== 'end' && (this.wantsStop() || this.jobsWait)) this.stopTraining(!this.wantsStop());
     }
+    return segments;
   }
 
   private reportIntervalMs(): number {

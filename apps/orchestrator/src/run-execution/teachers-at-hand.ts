@@ -1,4 +1,5 @@
 // Makes a plan of training whose teachers the engine holds or can read by itself.
+import { EspalierError } from '#protocol';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { TeacherSnapshot } from '../pruning-run/method/teacher-policy.js';
@@ -38,5 +39,7 @@ export async function planWithTeachers(bench: EngineWorkbench, run: PruningRunSt
     }
     const step = run.teachers.find(({ mark }) => mark === missing.mark)?.state.step ?? 0;
     if (!(await source.bring(step, missing))) return null;
+    if (!bench.holdsTeacher(missing))
+      throw new EspalierError('ENGINE_FAILED', `the engine does not keep the teacher of step ${step} that it got`);
   }
 }

@@ -106,8 +106,8 @@ export function modelSpeedFact(
   options: SpeedOptions,
   bench: Pick<EngineWorkbench, 'engine' | 'threads'>,
 ): ModelSpeedFact {
-  if (outcome.dense === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no times');
-  const { prefillSeconds, passSeconds } = outcome.dense;
+  const { prefillSeconds, passSeconds } = outcome.dense ?? { prefillSeconds: NaN, passSeconds: NaN };
+  if (!(prefillSeconds > 0 && passSeconds > 0)) throw new EspalierError('ENGINE_FAILED', 'the engine sent no times');
   return { ...measuredOn(outcome, options, bench), prefillSeconds, passSeconds };
 }
 
@@ -119,7 +119,9 @@ export function speedFact(
   bench: Pick<EngineWorkbench, 'engine' | 'threads'>,
 ): RecordSpeed {
   const [prefill, decode] = [speedUp(outcome.compact?.prefillRatio), speedUp(outcome.compact?.passRatio)];
-  if (prefill === undefined || decode === undefined) throw new EspalierError('ENGINE_FAILED', 'the engine sent no ratios of times');
+  const isRatio = (ratio: v1.SpeedUp | undefined): ratio is v1.SpeedUp =>
+    ratio !== undefined && Object.values(ratio).every((times) => Number.isFinite(times) && times > 0);
+  if (!isRatio(prefill) || !isRatio(decode)) throw new EspalierError('ENGINE_FAILED', 'the engine sent no ratios of times');
   const { stateDigest } = subject.kind === 'export' ? subject : subject.state;
   return { kind: 'recordSpeed', ...recordedSubject(subject), stateDigest, ...measuredOn(outcome, options, bench), prefill, decode };
 }

@@ -3,15 +3,17 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Channel } from '@grpc/grpc-js';
-import { engineV1, toEspalierError, type EspalierError } from '#protocol';
-import { EngineClient } from '../wire/engine-client.js';
+import { engineV1, EspalierError, toEspalierError } from '#protocol';
+import { EngineClient, type TrainedSegment } from '../wire/engine-client.js';
 import { digestOf, filesOfModel, outlineOf, type ModelFile } from './model-listing.js';
 import { sendModelFile } from './send-model-file.js';
 
 /** The pause between tries while another engine on the same machine receives the model. */
 const BUSY_PAUSE_MS = 500;
-/** A file that arrives with other bytes is sent again at most this number of times. */
-const DAMAGED_TRIES = 3;
+/** The longest time for that: the engine may say so forever. */
+const BUSY_MAX_MS = 6 * 3_600_000;
+/** A file is sent at most this number of times, where it arrived with other bytes or the engine lacks it all the same. */
+const FILE_TRIES = 3;
 /** How often received messages are confirmed. The engine keeps its messages until then. */
 const CONFIRM_EVERY_MS = 500;
 /** How often, and with which pause, a lost call looks whether its connection was lost, too. */
@@ -107,11 +109,11 @@ export class FarEngineClient extends EngineClient {
     return this.onceBack(() => super.putState(request));
   }
 
-  override async *heldState(digest: string, from = 0): AsyncGenerator<Uint8Array> {
+  override async *heldState(outcome: TrainedSegment, from = 0): AsyncGenerator<Uint8Array> {
     for (let at = from; ;) {
       const { connection } = this;
       try {
-        for await (const chunk of super.heldState(digest, at)) {
+        for await (const chunk of super.heldState(outcome, at)) {
           at += chunk.byteLength;
           yield chunk;
         }
@@ -203,25 +205,30 @@ export class FarEngineClient extends EngineClient {
       signal?.throwIfAborted();
       files.push({ name: file.name, bytes: BigInt(file.bytes), digest: await digestOf(file), head: Buffer.alloc(0) });
     }
-    const damages = new Map<string, number>();
+    const beganMs = performance.now();
+    const tries = new Map<string, number>();
+    let damage: EspalierError | null = null;
     try {
       for (;;) {
         const { modelPath: model, missing } = await this.offerModel({ modelPath, files }, signal);
         if (missing.length === 0) return model;
+        const wanted = listed.filter(({ name }) => missing.includes(name));
+        if (wanted.length === 0) throw new EspalierError('ENGINE_FAILED', 'the engine lacks files that the model does not have');
         const total = listed.reduce((sum, { bytes }) => sum + bytes, 0);
         let before = listed.reduce((sum, { name, bytes }) => sum + (missing.includes(name) ? 0 : bytes), 0);
-        for (const file of listed.filter(({ name }) => missing.includes(name))) {
+        for (const file of wanted) {
+          const tried = tries.get(file.name) ?? 0;
+          if (tried === FILE_TRIES)
+            throw damage ?? new EspalierError('ENGINE_FAILED', `the engine got ${file.name} ${tried} times and says that it lacks it`);
           const error = await this.sendFile(model, file, (here) => this.onTransfer({ bytesHere: before + here, bytes: total }), signal);
           if (error?.code === 'MODEL_FILES_BUSY') {
+            if (performance.now() - beganMs > BUSY_MAX_MS) throw error;
             await sleep(BUSY_PAUSE_MS, undefined, { signal });
             break;
           }
-          if (error !== null) {
-            const tries = (damages.get(file.name) ?? 0) + 1;
-            damages.set(file.name, tries);
-            if (tries >= DAMAGED_TRIES) throw error;
-            break;
-          }
+          tries.set(file.name, tried + 1);
+          damage = error;
+          if (error !== null) break;
           before += file.bytes;
         }
       }

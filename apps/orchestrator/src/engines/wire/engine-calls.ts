@@ -16,8 +16,8 @@ import { send, showing } from './sent-data.js';
 
 type Client = engineV1.EngineServiceClient;
 
-/** The longest pause between two pieces of an upload, and between the last piece and the answer. */
-const UPLOAD_STALL_MS = 300_000;
+/** The longest pause between two pieces of an upload or of a state that an engine sends, and between the last piece and the answer. */
+export const STALL_MS = 300_000;
 
 export class EngineCalls {
   private stub: Client;
@@ -109,7 +109,7 @@ export class EngineCalls {
     const stall = setTimeout(() => {
       isStalled = true;
       call!.cancel();
-    }, UPLOAD_STALL_MS).unref();
+    }, STALL_MS).unref();
     try {
       await send(
         call!,
@@ -119,7 +119,7 @@ export class EngineCalls {
       return await answer;
     } catch (error) {
       call!.cancel();
-      throw isStalled ? new EspalierError('ENGINE_SILENT', `the engine took no bytes for ${UPLOAD_STALL_MS / 1_000} s`) : error;
+      throw isStalled ? new EspalierError('ENGINE_SILENT', `the engine took no bytes for ${STALL_MS / 1_000} s`) : error;
     } finally {
       clearTimeout(stall);
     }

@@ -1,14 +1,14 @@
 // The client of one engine process over espalier.engine.v1. Calls return promises, and bytes go in and out as plain arrays.
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { engineV1, EspalierError } from '#protocol';
-import { EngineCalls } from './engine-calls.js';
+import { EngineCalls, STALL_MS } from './engine-calls.js';
 import { checkHealth } from './engine-health.js';
 import { scoreBatches, type ScoredBatch, type TokenBatch } from './score-call.js';
-import { required, requiredState, stateOf } from './received-answers.js';
+import { required, requiredState, short, stateOf } from './received-answers.js';
 import { send, stateUpload, type StateOrigin } from './sent-data.js';
 import { tokenUpload, type TokenStore } from './training-tokens.js';
 import type { TokenSource } from '../../pruning-run/record/pruning-run.events.js';
-import type { EndedSegment, TrainingProgress } from './training-progress.js';
+import type { EndedSegment, TrainedSegment, TrainingProgress } from './training-progress.js';
 
 export type { EndedSegment, TrainedSegment, TrainingProgress } from './training-progress.js';
 
@@ -17,7 +17,6 @@ const INSPECTION_TIMEOUT_MS = 1_800_000;
 const MEASUREMENT_TIMEOUT_MS = 3_600_000;
 /** A large state on a slow way to the bucket. */
 const STATE_TIMEOUT_MS = 3_600_000;
-const NEVER = new AbortController().signal;
 
 /** All calls of an engine. Tests replace them by a script. */
 export type EngineApi = Pick<EngineClient, keyof EngineClient>;
@@ -37,7 +36,7 @@ export class EngineClient extends EngineCalls {
   }
 
   async describe(timeoutMs = 10_000): Promise<engineV1.DescribeEngineResponse> {
-    return this.unary(this.client.describeEngine, {}, timeoutMs);
+    return short(await this.unary(this.client.describeEngine, {}, timeoutMs), 'DescribeEngineResponse');
   }
 
   async claim(request: engineV1.ClaimEngineRequest, timeoutMs: number): Promise<void> {
@@ -75,7 +74,7 @@ export class EngineClient extends EngineCalls {
   }
 
   async planMemory(options: engineV1.SessionOptions): Promise<engineV1.PlanMemoryResponse> {
-    return this.unary(this.client.planMemory, { options }, 600_000);
+    return short(await this.unary(this.client.planMemory, { options }, 600_000), 'PlanMemoryResponse');
   }
 
   /**
@@ -88,7 +87,7 @@ export class EngineClient extends EngineCalls {
     patienceMs: number,
     _signal?: AbortSignal,
   ): Promise<engineV1.OpenSessionResponse> {
-    return this.unary(this.client.openSession, { options, owner, replace: true }, patienceMs);
+    return short(await this.unary(this.client.openSession, { options, owner, replace: true }, patienceMs), 'OpenSessionResponse');
   }
 
   async closeSession(sessionId: string): Promise<void> {
@@ -128,20 +127,46 @@ export class EngineClient extends EngineCalls {
     return etags;
   }
 
-  /** The bytes of a state that the engine holds. */
-  async *heldState(digest: string, from = 0): AsyncGenerator<Uint8Array> {
+  /** The bytes of a state that the engine holds, as many as it has announced. */
+  async *heldState({ state: { digest }, stateBytes }: TrainedSegment, from = 0): AsyncGenerator<Uint8Array> {
     const call = this.client.sendState({ digest, offset: BigInt(from) });
-    for await (const { chunk } of this.stream<engineV1.SendStateResponse>(call, NEVER)) yield chunk;
+    const stall = new AbortController();
+    const giveUp = (): void =>
+      stall.abort(new EspalierError('ENGINE_SILENT', `the engine sent no bytes of a state for ${STALL_MS / 1_000} s`));
+    let timer = setTimeout(giveUp, STALL_MS);
+    let at = from;
+    try {
+      for await (const { chunk } of this.stream<engineV1.SendStateResponse>(call, stall.signal)) {
+        clearTimeout(timer); // the reader may wait for a disk
+        at += chunk.byteLength;
+        if (at > Number(stateBytes))
+          throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes and sent more`);
+        yield chunk;
+        timer = setTimeout(giveUp, STALL_MS);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async releaseState(digest: string): Promise<void> {
     await this.unary(this.client.releaseState, { digest }, 10_000);
   }
 
-  /** Trains. An aborted signal, and a reader that stops reading, end the training at the next step boundary. */
+  /**
+   * Trains. An aborted signal, and a reader that stops reading, end the training at the next step boundary. Fails where the engine reports
+   * other steps than those that were asked for, each in its turn.
+   */
   async *train(request: engineV1.TrainRequest, signal: AbortSignal): AsyncGenerator<TrainingProgress> {
     const messages = this.trainMessages(request, signal);
+    const endStep = request.firstStep + BigInt(request.loraLearningRate.length);
+    let nextStep = request.firstStep;
     for await (const { steps, segments, end, calibratedShare } of messages) {
+      for (const { step } of steps) {
+        if (step !== nextStep || step >= endStep)
+          throw new EspalierError('ENGINE_FAILED', `the engine reported step ${step} after step ${nextStep - 1n}, of ${endStep} in all`);
+        nextStep += 1n;
+      }
       if (calibratedShare > 0) yield { kind: 'calibrated', share: calibratedShare };
       let first = 0;
       for (const segment of segments) {

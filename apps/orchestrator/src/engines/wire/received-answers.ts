@@ -21,22 +21,50 @@ export async function stateOf(
     return { file: stateFile };
   }
   if (stateBytes === 0n || partSums.length > 0 || slices.length > 0) return null;
+  return wholeOf({ stateBytes }, chunksOf(messages));
+}
+
+async function* chunksOf(messages: AsyncIterator<engineV1.TrainResponse>): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    const { value } = (await messages.next()) as IteratorResult<engineV1.TrainResponse, undefined>;
+    if (value === undefined || value.stateChunk.length === 0) return;
+    yield value.stateChunk;
+  }
+}
+
+/** Puts a state together that is sent in one piece. Reads no more than was announced. @throws EspalierError ENGINE_FAILED */
+export async function wholeOf({ stateBytes }: { stateBytes: bigint }, chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   if (stateBytes > BigInt(STATE_BYTES_MAX))
     throw new EspalierError(
       'ENGINE_FAILED',
       `the engine announced a state of ${stateBytes} bytes in one piece; ${STATE_BYTES_MAX} are allowed`,
     );
   const bytes = Buffer.allocUnsafe(Number(stateBytes));
-  for (let used = 0; used < bytes.length;) {
-    const { value } = (await messages.next()) as IteratorResult<engineV1.TrainResponse, undefined>;
-    const chunk = value?.stateChunk ?? Buffer.alloc(0);
-    if (chunk.length === 0 || used + chunk.length > bytes.length) {
-      throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes and sent ${used + chunk.length}`);
-    }
-    bytes.set(chunk, used);
+  let used = 0;
+  for await (const chunk of chunks) {
+    if (used + chunk.length <= bytes.length) bytes.set(chunk, used);
     used += chunk.length;
+    if (used >= bytes.length) break;
   }
+  if (used !== bytes.length)
+    throw new EspalierError('ENGINE_FAILED', `the engine announced a state of ${stateBytes} bytes and sent ${used}`);
   return bytes;
+}
+
+/** The most characters and numbers of an answer that is recorded or shown. It usually has some hundred. */
+const SHORT_MAX = 1 << 16;
+
+/** @throws EspalierError ENGINE_FAILED where the answer is so long that it would fill every list and record with it */
+export function short<T>(answer: T, name: string): T {
+  const size = sizeOf(answer);
+  if (size <= SHORT_MAX) return answer;
+  throw new EspalierError('ENGINE_FAILED', `the engine sent a ${name} of ${size} characters and numbers; ${SHORT_MAX} are allowed`);
+}
+
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (typeof value !== 'object' || value === null) return 1;
+  return Object.values(value).reduce<number>((sum, inner) => sum + sizeOf(inner), 0);
 }
 
 /** @throws EspalierError ENGINE_FAILED */

@@ -1,6 +1,6 @@
 // A Score call: batches of sequences are sent as the engine takes them, and come back scored in the same order.
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import type { engineV1 } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import { drainedOrEnded } from './sent-data.js';
 
 /** Sequences, one after another. The engine scores the last `scored` tokens of each. */
@@ -25,7 +25,8 @@ export async function* scoreBatches(
   onProgress: (batchShare: number) => void,
 ): AsyncGenerator<ScoredBatch> {
   let ended = false;
-  let ahead = 0;
+  /** The numbers of sequences of the batches under way. */
+  const ahead: number[] = [];
   let answered: () => void = () => undefined;
   call.once('status', () => {
     ended = true;
@@ -33,12 +34,12 @@ export async function* scoreBatches(
   });
   const send = async (): Promise<void> => {
     for await (const { tokens, lengths, scored } of batches) {
-      while (ahead >= BATCHES_AHEAD && !ended)
+      while (ahead.length >= BATCHES_AHEAD && !ended)
         await new Promise<void>((resolve) => {
           answered = resolve;
         });
       if (ended) return;
-      ahead += 1;
+      ahead.push(lengths.length);
       const room = call.write({ ...request, tokens: Buffer.from(tokens.buffer, tokens.byteOffset, tokens.byteLength), lengths, scored });
       if (!room) await drainedOrEnded(call);
     }
@@ -56,7 +57,9 @@ export async function* scoreBatches(
         onProgress(doneShare);
         continue;
       }
-      ahead -= 1;
+      const asked = ahead.shift() ?? 0;
+      if (logLikelihoods.length !== asked || greedy.length !== asked)
+        throw new EspalierError('ENGINE_FAILED', `the engine scored ${logLikelihoods.length} sequences of a batch of ${asked}`);
       answered();
       yield { logLikelihoods, greedy: Array.from(greedy, (one) => one === 1) };
     }

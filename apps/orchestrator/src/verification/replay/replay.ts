@@ -245,7 +245,7 @@ class Replay {
     const { outcome, state } = required(result, 'TrainResponse.segments');
     const named = outcome.state.digest;
     const whole = new PassingState(Number(outcome.slices[0]?.bytes ?? Infinity));
-    for await (const chunk of state === null ? client.heldState(named) : piecesOf(state as Uint8Array)) whole.pass(chunk);
+    for await (const chunk of state === null ? client.heldState(outcome) : piecesOf(state as Uint8Array)) whole.pass(chunk);
     if (whole.digest() !== named)
       throw new EspalierError('RESULT_CONTRADICTS_STATE', 'the engine sent a state with another digest than it named');
     return { outcome, state: state as Uint8Array | null, reports };
@@ -326,7 +326,7 @@ class Replay {
   private async compareStates({ endDigest }: ReplaySegment, { state, outcome }: Outcome): Promise<TensorDifference[]> {
     const { artifacts } = this.input;
     if ((await artifacts.stat(endDigest)) === null) return [];
-    const computed = state === null ? this.session.client.heldState(outcome.state.digest) : piecesOf(state);
+    const computed = state === null ? this.session.client.heldState(outcome) : piecesOf(state);
     return stateDifferences(artifacts.open(endDigest), computed);
   }
 }
