@@ -48,7 +48,7 @@ SessionOptions read_session_options(const JsObject& options) {
     if (!(*sparsity >= 0 && *sparsity < 1)) options.fail("plannedSparsity", "from 0 to below 1");
     out.trainer.planned_sparsity = *sparsity;
   }
-  out.teachers = options.integer("teachers", 0, INT64_C(1) << 31);
+  out.trainer.teachers = options.integer("teachers", 0, INT64_C(1) << 31);
   out.slice_bytes = static_cast<uint64_t>(options.integer("sliceBytes", kPageBytes, kSliceBytesMax));
   out.trainer.memory_limit_bytes = static_cast<uint64_t>(options.integer("memoryLimitBytes", 0, INT64_C(1) << 53));
   const std::vector<BackendSpec> devices = read_backends(options);

@@ -8,7 +8,6 @@ namespace espalier::addon {
 struct SessionOptions {
   LoraSpec lora;
   TrainerOptions trainer;
-  int64_t teachers = 0;                // the most snapshots of the run that instruct it
   uint64_t slice_bytes = kSliceBytes;  // a state that is larger is kept in slices of this size
 };
 

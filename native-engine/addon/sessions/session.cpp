@@ -83,7 +83,7 @@ Napi::Value Session::plan_memory(const Info& info) {
     const JsObject options(info[0], "");
     return start_beside(info, [folder = options.string("folder"), session = read_session_options(options)](JobContext& context) {
       const auto model = load_model(folder, context.cancelled());
-      return value_of(plan_session_memory(*model, session.lora, session.trainer, session.teachers, session.slice_bytes));
+      return value_of(plan_session_memory(*model, session.lora, session.trainer, session.slice_bytes));
     });
   });
 }
@@ -92,7 +92,7 @@ Napi::Value Session::open(const Info& info) {
   return guarded(info.Env(), [&] {
     const JsObject options(info[0], "");
     return start(info, [core = core_, session = read_session_options(options)](JobContext&) {
-      return number_of(static_cast<double>(core->open(session.lora, session.trainer, session.teachers, session.slice_bytes)));
+      return number_of(static_cast<double>(core->open(session.lora, session.trainer, session.slice_bytes)));
     });
   });
 }

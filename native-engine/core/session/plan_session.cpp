@@ -8,11 +8,10 @@ size_t teachers_kept(uint64_t teacher_bytes) {
   return std::clamp(static_cast<size_t>(kTeacherBytesKept / teacher_bytes), kTeachersKeptMin, kTeachersKeptMax);
 }
 
-MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers,
-                               uint64_t slice_bytes) {
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, uint64_t slice_bytes) {
   // Adds what a session keeps in the machine's memory: teachers, and states on their way out.
   const auto with_session = [&](MemoryPlan plan, bool has_teachers) {
-    const uint64_t kept = has_teachers ? std::min(teachers_kept(plan.lora), static_cast<size_t>(teachers)) * plan.lora : 0;
+    const uint64_t kept = has_teachers ? std::min(teachers_kept(plan.lora), static_cast<size_t>(options.teachers)) * plan.lora : 0;
     const uint64_t state = plan.lora + plan.optimizer;
     // A piece of a state in slices is written while the next one is made. Any other state is handed out whole while the next one is made.
     const uint64_t states = 2 * (state > slice_bytes ? kStatePieceBytes : state);

@@ -38,7 +38,7 @@ const ModelWeights& SessionCore::load(const std::string& folder, const std::atom
   return *model_;
 }
 
-size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers, uint64_t slice_bytes) {
+size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, uint64_t slice_bytes) {
   if (!model_) throw Error(ErrorCode::kSessionNotFound, "", "no model is loaded in this session");
   if (slice_bytes < kPageBytes || slice_bytes > kSliceBytesMax || slice_bytes % kPageBytes != 0)
     throw Error(ErrorCode::kInvalidArgument, "slice_bytes",
@@ -52,7 +52,6 @@ size_t SessionCore::open(const LoraSpec& lora, const TrainerOptions& options, in
   trainer_.reset();  // frees its memory before the new one takes its own
   lora_ = lora;
   options_ = options;
-  snapshots_that_instruct_ = teachers;
   slice_bytes_ = slice_bytes;
   trainer_ = Trainer::create(model_, lora, options);
   sequence_length_ = options.sequence_length;
@@ -223,7 +222,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
   Masks masks = masks_of_state();
   out.state = summary_of(hand_out(returned, out), masks);
   open_units_ = out.state.open_units;
-  const bool instructs = reached && snapshots_that_instruct_ > 0;
+  const bool instructs = reached && options_.teachers > 0;
   if (instructs && out.state.digest.empty()) out.kept_as = "unnamed " + std::to_string(++unnamed_);
   if (instructs)
     keep_teacher(out.kept_as.empty() ? out.state.digest : out.kept_as, [&] { return trainer().keep_student(std::move(masks)); });

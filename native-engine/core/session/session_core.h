@@ -145,8 +145,7 @@ struct MeasureResult {
 std::vector<TensorCount> count_tensors(const ModelWeights& model);
 // Describes a model. Reading the weights takes as long as the disk needs; without `read_weights` they get no digest and are not checked.
 ModelDescription describe_model(const ModelWeights& model, bool read_weights, const std::atomic<bool>& cancel);
-MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, int64_t teachers,
-                               uint64_t slice_bytes);
+MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, const TrainerOptions& options, uint64_t slice_bytes);
 
 // Whether a trained segment hands back the bytes of its state beside the summary. The digest of a large state takes a second, so a caller
 // that computes it while the next steps run asks for none. A state that is larger than a slice is not handed back: it goes to a folder
@@ -160,9 +159,8 @@ struct ReturnedState {
 class SessionCore {
  public:
   const ModelWeights& load(const std::string& folder, const std::atomic<bool>& cancel);
-  // Call after load. `teachers`: the most snapshots that instruct; without any, no snapshot is kept. Returns how many can stay in memory.
-  // slice_bytes: a state that is larger is kept in slices of this size.
-  size_t open(const LoraSpec& lora, const TrainerOptions& options, int64_t teachers, uint64_t slice_bytes = kSliceBytes);
+  // Call after load. Returns how many teachers can stay in memory. slice_bytes: a state that is larger is kept in slices of this size.
+  size_t open(const LoraSpec& lora, const TrainerOptions& options, uint64_t slice_bytes = kSliceBytes);
   void close();
 
   int64_t set_data(TrainingText text);  // returns the number of rows
@@ -246,7 +244,6 @@ class SessionCore {
   std::unique_ptr<Trainer> trainer_;
   LoraSpec lora_;  // the LoRA with which the session was opened
   TrainerOptions options_;
-  int64_t snapshots_that_instruct_ = 0;
   uint64_t slice_bytes_ = kSliceBytes;
   TrainingText data_;
   std::unique_ptr<Scorer> scorer_;

@@ -71,7 +71,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   if (trained.own_weights) shape.own_weights = trained.floats;
   const Workspace ws = lay_out_workspace(config, lora, shape, nullptr);
   const auto trained_bytes = static_cast<uint64_t>(trained.floats) * 4, mask_bytes = static_cast<uint64_t>(trained.masks) * 4;
-  const uint64_t teacher_bytes = trained.own_weights ? 0 : trained_bytes;  // own weights learn only from the intact model
+  // Own weights learn only from the intact model, as all runs without numerous teachers do.
+  const uint64_t teacher_bytes = trained.own_weights || options.teachers == 0 ? 0 : trained_bytes;
   const uint64_t refit_bytes = trained.own_weights ? 0 : Refit::bytes(config, lora, options);
   const ScratchShape scratch{shape.batch, options.sequence_length, trained.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
@@ -96,7 +97,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
     }
     plan.host_available = available_bytes();
   } else {
-    plan.teachers = trained.own_weights ? 0 : plan.lora;
+    plan.teachers = teacher_bytes;
     plan.scratch += kProcessBytes + refit_bytes;
   }
   plan.devices = devices_at_work(options, trained.own_weights);

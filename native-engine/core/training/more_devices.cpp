@@ -79,7 +79,6 @@ struct MoreDevices::Device {
           layout(state),
           bytes(static_cast<uint64_t>(state.lora_size()) * sizeof(float)),
           lora(backend->allocate(bytes)),
-          teacher_lora(backend->allocate(bytes)),
           student_block(*backend),
           teacher_block(*backend) {
       const WorkspaceShape shape = training_shape(options);
@@ -94,6 +93,7 @@ struct MoreDevices::Device {
       if (given.version == teacher_version) return;
       DeviceLora of_teacher;
       if (given.lora) {
+        if (teacher_lora.bytes() == 0) teacher_lora = backend->allocate(bytes);
         backend->upload(teacher_lora.data(), given.lora->data(), bytes);
         of_teacher = {&layout, teacher_lora.data().as<float>(), {}};
       }

@@ -78,8 +78,6 @@ TrainerImpl::TrainerImpl(std::shared_ptr<const ModelWeights> model, const StateL
       teacher_block_(*backend_),
       ahead_(kind_of(resolve_backend(options.backend)).has_own_memory()),
       more_(model, state_.layout(), options) {
-  const auto lora_bytes = static_cast<uint64_t>(layout.lora_size()) * sizeof(float);
-  for (int i = 0; i < (ahead_ ? 2 : 1) && !layout.has_own_weights(); i++) teacher_lora_[i] = backend_->allocate(lora_bytes);
   WorkspaceShape shape = training_shape(options_);
   if (layout.has_own_weights()) shape.own_weights = layout.lora_size();
   const LoraSpec& lora = layout.lora();
@@ -140,9 +138,14 @@ std::shared_ptr<TrainerImpl::KeptTeacher> TrainerImpl::new_teacher(Masks masks) 
 }
 
 // Copies a teacher's LoRA to the next place. No op reads this place: those that did were queued before the last change of teachers, which
-// waited for them.
+// waited for them. Runs without numerous teachers never need a place.
 void TrainerImpl::bring(const Teacher& teacher) {
-  backend_->copy_ahead(teacher_lora_[next_place()].data(), static_cast<const KeptTeacher&>(teacher).lora);
+  DeviceBuffer& place = teacher_lora_[next_place()];
+  if (place.bytes() == 0) {
+    place = backend_->allocate(static_cast<uint64_t>(layout().lora_size()) * sizeof(float));
+    backend_->synchronize();  // the memory is cleared in another queue than that of the copy
+  }
+  backend_->copy_ahead(place.data(), static_cast<const KeptTeacher&>(teacher).lora);
 }
 
 void TrainerImpl::expect_teacher(const std::shared_ptr<const Teacher>& teacher) {

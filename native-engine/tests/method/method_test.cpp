@@ -12,6 +12,8 @@
 #include "method/masks/masks.h"
 #include "method/sparsity/sparsity.h"
 #include "method/sparsity/tracking.h"
+#include "on_device/workspace.h"
+#include "session/session_core.h"
 #include "step/step_helpers.h"
 
 namespace espalier::test {
@@ -194,6 +196,19 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
   options.sequence_length = 100000;
   expect_error(ErrorCode::kInvalidArgument, "sequence_length", "max_position_embeddings",
                [&] { Trainer::create(model, LoraSpec{}, options); });
+}
+
+TEST(MemoryPlan, CountsTheLoraOfATeacherOnlyWhereSnapshotsInstruct) {
+  const auto model = load_model(tiny_model());
+  TrainerOptions options;
+  options.teachers = 5;
+  const MemoryPlan numerous = plan_session_memory(*model, LoraSpec{}, options, kSliceBytes);
+  options.teachers = 0;
+  const MemoryPlan intact = plan_session_memory(*model, LoraSpec{}, options, kSliceBytes);
+  EXPECT_EQ(intact.teachers, 0u);
+  const auto in_use = static_cast<uint64_t>(lora_parameter_count(model->config(), LoraSpec{})) * 4;
+  EXPECT_EQ(numerous.teachers, 5 * numerous.lora + in_use);  // the session keeps five snapshots with their masks
+  EXPECT_EQ(numerous.total - intact.total, numerous.teachers);
 }
 
 TEST(Evaluation, AgreesWithAPlainForwardPass) {

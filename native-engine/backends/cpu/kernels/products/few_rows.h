@@ -23,11 +23,18 @@ static inline vf load_stored(const char* row, int64_t j) {
 #endif
 }
 
+// Loads the first `count` lanes; the others are 0. A row whose width is no multiple of W ends so: the load has to be as fast as any other.
 template <DType kStored>
 static inline vf load_stored_part(const char* row, int64_t j, int64_t count) {
+  if constexpr (kStored == DType::kBF16) return load_part(reinterpret_cast<const bf16*>(row) + j, count);
+  if constexpr (kStored == DType::kF32) return load_part(reinterpret_cast<const float*>(row) + j, count);
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(count), row + j * 2));
+#else
   char last[W * 4] = {};
   std::memcpy(last, row + j * dtype_bytes(kStored), count * dtype_bytes(kStored));
   return load_stored<kStored>(last, 0);
+#endif
 }
 
 // sums[o * kFewRows + n] += scale * the product of row n of x with the stored row o, over `depth` values.

@@ -31,6 +31,8 @@ struct TrainerOptions {
   // and down_proj is fitted to the intact model on them. 0: no refit.
   int64_t recover_refit_batches = 0;
   RecoverWeights recover_weights = RecoverWeights::kLora;
+  // The most snapshots of the run that instruct it. Without any, no snapshot is kept, and a teacher has no LoRA on the device.
+  int64_t teachers = 1;
   BlockGates gates;  // the gates that the states of the session have
   // The share of the prunable parameters that is gone when own weights begin to learn. Only the plan of memory uses it.
   double planned_sparsity = 0;
