@@ -14,8 +14,9 @@ bool same_scale(const LoraSpec& a, const LoraSpec& b) { return std::abs(a.scale(
 }  // namespace
 
 // Replaces the trainer for a state whose LoRA has another rank, or which has own weights. Such a session has already begun its recovery.
-void SessionCore::reopen(const StateLayout& layout) {
+void SessionCore::reopen(const StateLayout& layout, uint64_t held_bytes) {
   TrainerOptions options = options_;
+  options.held_bytes = held_bytes;
   if (layout.lora().rank != lora_.rank) options.recover_lora_rank = 0;
   teachers_.clear();
   teacher_in_use_.clear();
@@ -40,13 +41,13 @@ std::optional<TrainState> SessionCore::change_where_recovery_begins(const Segmen
 
 // Takes a state of any shape in place of the session's state.
 void SessionCore::hold(TrainState state) {
-  take_shape_of(state);
+  take_shape_of(state, 3 * static_cast<uint64_t>(state.size()) * sizeof(float));
   trainer().import_state(std::move(state));
 }
 
-void SessionCore::take_shape_of(const StateLayout& layout) {
+void SessionCore::take_shape_of(const StateLayout& layout, uint64_t held_bytes) {
   const StateLayout& here = trainer().layout();
-  if (layout.lora().rank != here.lora().rank || !(layout.widths() == here.widths())) reopen(layout);
+  if (layout.lora().rank != here.lora().rank || !(layout.widths() == here.widths())) reopen(layout, held_bytes);
 }
 
 void SessionCore::import_state(const std::string& path, const std::string& digest) {

@@ -226,10 +226,10 @@ class SessionCore {
   EvaluationResult evaluate_closings(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                      const std::atomic<bool>& cancel);
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
-  void reopen(const StateLayout& layout);
+  void reopen(const StateLayout& layout, uint64_t held_bytes = 0);  // held_bytes: see TrainerOptions
   std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);
   void hold(TrainState state);
-  void take_shape_of(const StateLayout& layout);
+  void take_shape_of(const StateLayout& layout, uint64_t held_bytes = 0);
   void state_changes();                          // closes the scorer and frees the small model of the trainer's state
   bool find_teacher(const std::string& digest);  // moves the teacher to the front
   void keep_teacher(const std::string& digest, const std::function<std::shared_ptr<const Teacher>()>& keep);

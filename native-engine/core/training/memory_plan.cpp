@@ -110,6 +110,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
       plan.available = std::min(plan.available, describe_device(options.more_devices[i]).memory_available_bytes);
     if (options.stream_weights) plan.host += others * layer_bytes(config, weight_bytes).all;
   } else {
+    plan.available += options.held_bytes;
     plan.activations *= others + 1;
     plan.teachers += others * teacher_bytes;
     plan.scratch += others * (trained_bytes + ws.scratch_bytes + kind.scratch_bytes(backend, config, scratch));

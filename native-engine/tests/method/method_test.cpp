@@ -198,6 +198,14 @@ TEST(MemoryPlan, IsRefusedWhenItDoesNotFit) {
                [&] { Trainer::create(model, LoraSpec{}, options); });
 }
 
+// A run of a billion weights holds its state of own weights when recovery makes the room for it.
+TEST(MemoryPlan, AStateThatTheProcessHoldsCountsAsAvailable) {
+  const auto model = load_model(tiny_model());
+  TrainerOptions options;
+  options.held_bytes = uint64_t{1} << 50;
+  EXPECT_GE(plan_memory(model->config(), model->bytes(), LoraSpec{}, options).available, options.held_bytes);
+}
+
 TEST(MemoryPlan, CountsTheLoraOfATeacherOnlyWhereSnapshotsInstruct) {
   const auto model = load_model(tiny_model());
   TrainerOptions options;

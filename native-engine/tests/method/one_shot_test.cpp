@@ -8,6 +8,7 @@
 #include "espalier/method/batch_order.h"
 #include "files/number_formats.h"
 #include "files/reference_forward.h"
+#include "method/masks/masks.h"
 #include "method/sparsity/sparsity.h"
 #include "step/step_helpers.h"
 

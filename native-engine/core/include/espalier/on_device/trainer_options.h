@@ -38,6 +38,9 @@ struct TrainerOptions {
   double planned_sparsity = 0;
   bool stream_weights = false;      // weights come layer by layer from the host's memory; without effect where the device is the host
   uint64_t memory_limit_bytes = 0;  // 0: all memory that the device has free
+  // The bytes of a state that the process holds already, and frees while the session takes its memory. They count as available where the
+  // device is the host.
+  uint64_t held_bytes = 0;
   BackendSpec backend;
   // Devices of the same kind as `backend`, which compute shards beside it. The bits do not depend on their number.
   std::vector<BackendSpec> more_devices;
