@@ -75,10 +75,11 @@ test('other numerics evaluate a run whose steps are done, and the record says so
   expect((await world.runs.load(RUN)).numericsFingerprint).toBe('f1');
 });
 
-test('an engine that refuses the model for want of memory pauses the run', async () => {
+test('an engine that finds too little memory is tried again: an engine of before may still hold it', async () => {
   engine.failures.set('openSession', new EspalierError('OUT_OF_MEMORY', 'there is too little'));
   await (await attempt()).execute();
-  expect(world.recorded(RUN).slice(1)).toEqual(['AttemptStarted', 'RunPaused']);
+  expect(world.recorded(RUN).slice(1)).toEqual(['AttemptStarted', 'EngineLost']);
+  expect(world.last(RUN, 'EngineLost')).toMatchObject({ code: 'OUT_OF_MEMORY' });
 });
 
 test('a pause ends the training at the step that it comes at, and is confirmed there', async () => {
