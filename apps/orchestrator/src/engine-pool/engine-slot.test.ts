@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EspalierError } from '#protocol';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { ScriptedConnector, ScriptedEngine } from '../engines/testing.js';
+import { launched, Story } from '../pruning-run/testing.js';
 import { EngineSlot, type SlotStatus } from './engine-slot.js';
 
 const log = { info: () => undefined, warn: () => undefined } as never;
@@ -39,6 +40,21 @@ describe('a local engine', () => {
     slot.leave();
     expect(seen).toEqual(['notStarted', 'starting', 'busy', 'idle']);
     expect(slot.view()).toMatchObject({ state: 'free', isUp: true, device: 'cpu', sharesFiles: true });
+    await slot.stop();
+  });
+  it('frees the memory of its last work while it is idle, and only then', async () => {
+    const engine = new ScriptedEngine();
+    const { slot } = slotOf([engine], false);
+    const run = new Story(launched({ totalSteps: 20, warmupSteps: 20 })).state;
+    slot.occupy(work);
+    await (await slot.workbench()).bringModel(run);
+    await slot.freeMemory();
+    expect(engine.asked).not.toContain('closeSession');
+    slot.leave();
+    await slot.freeMemory();
+    expect(slot.status).toBe('idle');
+    await (await slot.workbench()).bringModel(run);
+    expect(engine.asked.filter((call) => call.endsWith('Session'))).toEqual(['openSession', 'closeSession', 'openSession']);
     await slot.stop();
   });
   it('is taken by one only', async () => {

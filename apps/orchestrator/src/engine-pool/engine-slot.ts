@@ -187,6 +187,15 @@ export class EngineSlot {
     return this.bench;
   }
 
+  /** Frees the memory that the last work left in the engine. The next work opens a session again. */
+  async freeMemory(): Promise<void> {
+    const { bench } = this;
+    if (bench === null || this.isTaken) return;
+    this.occupy({ doing: 'the memory of the last work, which is freed', runId: '' });
+    await bench.close().catch(() => undefined); // an engine that was lost holds nothing
+    this.leave({ forget: true });
+  }
+
   async acquire(): Promise<LiveEngine> {
     const engine = await this.supervisor.acquire();
     if (engine.about !== this.known) {

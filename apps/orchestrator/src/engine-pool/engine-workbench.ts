@@ -79,6 +79,13 @@ export class EngineWorkbench {
     return session;
   }
 
+  /** Closes the session, which frees the engine's memory. */
+  async close(): Promise<void> {
+    const open = this.held;
+    this.held = null;
+    if (open !== null) await this.engine.client.closeSession(open.session.sessionId);
+  }
+
   async bringTokens({ data }: PruningRunState): Promise<void> {
     const { session } = this;
     if (session.tokens === data.trainDigest) return;

@@ -58,6 +58,8 @@ export function engineLender(pool: EnginePool, own: OwnEngines | null): BorrowEn
       }
     }
     if (own !== null) {
+      // The process shares the memory of the machine with the idle engines, which may still hold the run that is computed again.
+      await Promise.all(pool.slots.filter((slot) => isFree(slot) && !slot.isNamed).map(async (slot) => slot.freeMemory()));
       const wasOurs = pool.slots.some(({ name, isNamed }) => name === before.engineName && !isNamed);
       const engine = await startOnItsDevice(own, before, signal);
       try {
