@@ -75,7 +75,7 @@ test('other numerics evaluate a run whose steps are done, and the record says so
   expect((await world.runs.load(RUN)).numericsFingerprint).toBe('f1');
 });
 
-test('an engine that finds too little memory is tried again: an engine of before may still hold it', async () => {
+test('an engine that finds too little memory is tried again: the previous engine may still hold it', async () => {
   engine.failures.set('openSession', new EspalierError('OUT_OF_MEMORY', 'there is too little'));
   await (await attempt()).execute();
   expect(world.recorded(RUN).slice(1)).toEqual(['AttemptStarted', 'EngineLost']);

@@ -23,7 +23,7 @@ const transientCodes = new Set([
   'MODEL_CACHE_FULL',
   'MODEL_CACHE_UNUSABLE',
   'ENGINE_DISK_FULL',
-  'OUT_OF_MEMORY', // the launch found room for the run, so other processes have it: also an engine of before that is about to end
+  'OUT_OF_MEMORY', // the launch found room for the run, so other processes hold it, such as the previous engine, which is about to end
   'INTERNAL',
   'EVENT_STORE_UNAVAILABLE',
   'EVENT_STORE_FAILED',
