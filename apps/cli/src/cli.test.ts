@@ -153,6 +153,28 @@ describe('plan', () => {
     expect(requests).toEqual([{ modelPath: join(folder, 'model'), settings, forDevice: '', parentRunId: '', from: undefined }]);
   });
 
+  test('measures some steps first where that is asked for', async () => {
+    const measured = { seconds: 3725, stepOpenSeconds: 0.25, stepAtTargetSeconds: 0.125, recoveryStepSeconds: 0.1, evaluationSeconds: 5 };
+    let asked: v1.MeasurePlanRequest | undefined;
+    const server = await serve({
+      planRun: () => planned(1n << 20n),
+      async *measurePlan(request) {
+        asked = request;
+        yield v1.MeasurePlanResponse.fromPartial({ measured: { ...measured, totalSteps: 600n, recoverSteps: 4800n } });
+      },
+    });
+    const { stdout } = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4', '--measure');
+    expect(asked!.plan).toMatchObject({ modelPath: join(folder, 'model'), settings: { batchSize: 4 } });
+    expect(stdout).toContain(
+      'about 1h02m for 600 steps of pruning and 4,800 of recovery, as measured: a step takes 0.250 s at first and 0.125 s at the target, ' +
+        'a step of recovery 0.100 s; 5.0s of evaluation\n',
+    );
+    const json = await espalier(server, 'plan', '--model', 'model', '--measure', '--json');
+    expect(JSON.parse(json.stdout)).toMatchObject({ measured: { seconds: 3725, total_steps: 600 } });
+    const ofFork = await espalier(server, 'plan', 'first', '--last', '--measure');
+    expect([ofFork.exitCode, ofFork.stderr]).toEqual([2, expect.stringContaining('a fork has the speed of its parent') as string]);
+  });
+
   test('says by which share of a budget the rate of recovery goes', async () => {
     const budget = {
       setting: 'target_params',

@@ -94,3 +94,13 @@ const benchStream = (
   signal?: AbortSignal,
 ): AsyncIterable<v1.BenchRunResponse> =>
   connection.stream(connection.runs, connection.runs.benchRun, v1.BenchRunRequest.fromPartial(request), signal);
+
+export function measurePlan(
+  connection: Connection,
+  plan: v1.PlanRunRequest,
+  onProgress: OperationProgress,
+  signal?: AbortSignal,
+): Promise<v1.MeasuredPlan> {
+  const responses = connection.stream(connection.runs, connection.runs.measurePlan, { plan }, signal);
+  return resultOf(responses, onProgress, ({ measured }) => measured, 'measurement');
+}

@@ -59,6 +59,7 @@ import { RunViewsModule } from './api/queries.module.js';
 import { RunGrpc } from './api/run.grpc.js';
 import { RunPlans } from './api/run-plans.js';
 import { ModelReader } from './models/read-model.js';
+import { PlanMeasurement } from './run-services/plan-measurement.js';
 import { ModelServices } from './run-services/model-services.js';
 import { StudyGrpc } from './api/study.grpc.js';
 import { LaunchStudy } from './studies/launch-study.js';
@@ -188,6 +189,7 @@ export class AppModule {
         RunTexts,
         ModelReader,
         ModelServices,
+        PlanMeasurement,
         JobNotes,
         Ladders,
         LadderGrpc,

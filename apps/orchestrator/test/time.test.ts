@@ -69,6 +69,27 @@ describe('a run with a time', () => {
     expect(Number(long.estimatedSteps) / Number(short.estimatedSteps)).toBeCloseTo(10, 1);
   });
 
+  it('is measured for a plan, at both ends of the sparsity, without a run and without a trace', async () => {
+    const measure = async (settings: Partial<v1.RunSettings>): Promise<v1.MeasuredPlan> => {
+      const plan = v1.PlanRunRequest.fromPartial({ modelPath: TINY_MODEL, settings });
+      let measured: v1.MeasuredPlan | undefined;
+      for await (const message of server.runs.measurePlan({ plan })) measured = (message as v1.MeasurePlanResponse).measured ?? measured;
+      return measured!;
+    };
+    const runs = async (): Promise<unknown> =>
+      unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done)).then((list) => list.runs.length);
+    const before = await runs();
+    const steps = await measure({ ...TIMED, time: undefined, totalSteps: 1_000, recoverSteps: 500 });
+    expect([steps.totalSteps, steps.recoverSteps]).toEqual([1_000n, 500n]);
+    const [open, atTarget, recovery] = [steps.stepOpenSeconds, steps.stepAtTargetSeconds, steps.recoveryStepSeconds];
+    expect(Math.min(open, atTarget, recovery, steps.evaluationSeconds)).toBeGreaterThan(0);
+    expect(steps.seconds).toBeGreaterThan(1_000 * Math.min(open, atTarget) + 500 * recovery);
+    const timed = await measure(TIMED);
+    expect(timed.seconds).toBeLessThanOrEqual(3_000);
+    expect(timed.recoverSteps).toBeGreaterThan(timed.totalSteps);
+    expect(await runs()).toEqual(before);
+  });
+
   it('fails with the shortest time that works, where its own is too short', async () => {
     const { runId } = await server.launch({ ...TIMED, recipe: v1.Recipe.RECIPE_NUTEPRUNE, time: 1 }); // it measures a pruned teacher too
     const run = await server.until(runId, ({ status }) => status === v1.RunStatus.RUN_STATUS_FAILED);

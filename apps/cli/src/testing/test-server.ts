@@ -9,6 +9,7 @@ type Streaming<Q, R> = (request: Q, signal: AbortSignal) => AsyncIterable<R>;
 
 export interface Answers {
   planRun?: Unary<v1.PlanRunRequest, v1.PlanRunResponse>;
+  measurePlan?: Streaming<v1.MeasurePlanRequest, v1.MeasurePlanResponse>;
   launchRun?: Unary<v1.LaunchRunRequest, v1.LaunchRunResponse>;
   forkRun?: Unary<v1.ForkRunRequest, v1.ForkRunResponse>;
   resumeRun?: Unary<v1.ResumeRunRequest, v1.ResumeRunResponse>;
@@ -58,6 +59,7 @@ const STREAMING = new Set([
   'watchRun',
   'evaluateRun',
   'benchRun',
+  'measurePlan',
   'evaluateTasks',
   'exportRun',
   'generate',

@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { handleUnaryCall } from '@grpc/grpc-js';
 import { CommandBus } from '@nestjs/cqrs';
-import { serverStreaming, unary, v1, type CallInfo } from '#protocol';
+import { invalidField, serverStreaming, unary, v1, type CallInfo } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { OrchestratorConfig } from '../config.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -13,13 +13,14 @@ import { targetWarnings } from '../pruning-run/planning/target-sparsity.js';
 import { diskPlan, diskWarnings } from '../pruning-run/planning/disk-plan.js';
 import { roomForArtifacts } from '../storage/free-space.js';
 import { memoryWarnings } from '../pruning-run/planning/memory-warnings.js';
+import { PlanMeasurement } from '../run-services/plan-measurement.js';
 import { ModelServices } from '../run-services/model-services.js';
 import { RunServices } from '../run-services/run-services.js';
 import type { Progress } from '../run-services/work.js';
 import { RunTexts } from '../run-services/run-texts.js';
 import { Callers } from './admission/callers.js';
 import { RunPlans } from './run-plans.js';
-import { describeRequest, forkRequest, launchRequest, startingPoint } from './run-requests.js';
+import { describeRequest, forkRequest, launchRequest, planRequest, startingPoint } from './run-requests.js';
 import { evaluationMessage, exportFactMessage, exportMessage, factMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { StorageWatch } from '../storage/storage-watch.js';
@@ -28,6 +29,7 @@ import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 type RunCommands = Pick<
   v1.RunServiceServer,
   | 'planRun'
+  | 'measurePlan'
   | 'launchRun'
   | 'forkRun'
   | 'resumeRun'
@@ -50,6 +52,7 @@ export class RunGrpc {
     @Inject(ModelServices) private readonly models: ModelServices,
     @Inject(RunTexts) private readonly texts: RunTexts,
     @Inject(RunPlans) private readonly plans: RunPlans,
+    @Inject(PlanMeasurement) private readonly planMeasurement: PlanMeasurement,
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(StorageWatch) private readonly storage: StorageWatch,
     @Inject(Callers) private readonly callers: Callers,
@@ -65,6 +68,7 @@ export class RunGrpc {
       unary(async (request: Request, signal, call) => handle(request, await this.accepted(call), signal));
     return {
       planRun: unary((request: v1.PlanRunRequest) => this.plans.plan(request)),
+      measurePlan: serverStreaming((request: v1.MeasurePlanRequest, signal, call) => this.measurePlan(request, signal, call)),
       launchRun: command(async (request: v1.LaunchRunRequest, by, signal): Promise<v1.LaunchRunResponse> =>
         this.launched(await commands.execute(new LaunchRun(launchRequest(request), by, signal))),
       ),
@@ -181,6 +185,17 @@ export class RunGrpc {
     await this.accepted(call);
     const runId = request.modelPath === '' ? await this.views.wholeRunId(request.runId) : '';
     yield* this.texts.generate(request, runId, signal);
+  }
+
+  private async *measurePlan({ plan }: v1.MeasurePlanRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.MeasurePlanResponse> {
+    await this.accepted(call);
+    if (plan === undefined) throw invalidField('FIELD_REQUIRED', 'plan', 'is needed: the plan of a launch');
+    const asked = planRequest(plan);
+    if (!('launch' in asked)) throw invalidField('REQUEST_INVALID', 'plan.parent_run_id', 'must be empty: only launches are measured');
+    if (asked.card !== null) throw invalidField('REQUEST_INVALID', 'plan.for_device', 'must be empty: an engine of this server measures');
+    const { modelPath, settings } = asked.launch;
+    for await (const news of this.planMeasurement.measure(modelPath, settings, signal))
+      yield { ...progress(news), measured: 'result' in news ? news.result : undefined };
   }
 
   private async *bench(request: v1.BenchRunRequest, signal: AbortSignal, call: CallInfo): AsyncGenerator<v1.BenchRunResponse> {

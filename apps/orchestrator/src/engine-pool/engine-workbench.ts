@@ -66,7 +66,10 @@ export class EngineWorkbench {
   }
 
   /** @param signal ends the wait for files that are sent to the engine */
-  async bringModel(run: PruningRunState, signal?: AbortSignal): Promise<engineV1.OpenSessionResponse> {
+  async bringModel(
+    run: Pick<PruningRunState, 'runId' | 'settings' | 'model'>,
+    signal?: AbortSignal,
+  ): Promise<engineV1.OpenSessionResponse> {
     const options = sessionOptions(run, this.threads);
     const key = sessionKey(options);
     if (this.held?.key === key) {
@@ -86,7 +89,7 @@ export class EngineWorkbench {
     if (open !== null) await this.engine.client.closeSession(open.session.sessionId);
   }
 
-  async bringTokens({ data }: PruningRunState): Promise<void> {
+  async bringTokens({ data }: { data: Pick<PruningRunState['data'], 'trainSources' | 'trainDigest' | 'trainTokens'> }): Promise<void> {
     const { session } = this;
     if (session.tokens === data.trainDigest) return;
     session.tokens = null;
@@ -113,7 +116,7 @@ export class EngineWorkbench {
   }
 
   /** Gives the engine a state that no run has: the run's first one, or one with a share of its heads and units closed. */
-  async bringStateToMeasure(run: PruningRunState, closed: number): Promise<engineV1.StateSummary> {
+  async bringStateToMeasure(run: Pick<PruningRunState, 'settings' | 'model' | 'budget'>, closed: number): Promise<engineV1.StateSummary> {
     Object.assign(this.session, { state: null, teachers: new Set() });
     return this.engine.client.initialiseState({ ...initialStateRequest(this.sessionId, run), closed });
   }

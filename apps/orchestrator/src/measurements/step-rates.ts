@@ -11,7 +11,8 @@ import type { RunSettings, StepRates, TeacherChoice } from '../pruning-run/recor
 import { firstOf, PERPLEXITY_DTYPE } from './evaluations.js';
 
 /**
- * The measurement times the steps of each kind for a share of the run's time, for `mostSeconds` at most, and always three steps. One step
+ * The measurement times the steps of each kind for a share of the run's time, if it has one, for `mostSeconds` at most, and always three
+ * steps. One step
  * before them does not count, because it touches its memory for the first time. Recovery has most of the steps, and a step may wait for
  * seconds where other programs use the machine. So the steps of recovery are timed for longer.
  */
@@ -38,11 +39,16 @@ const NOTHING: StepRates = {
   evaluatedTokenAtTarget: 0,
 };
 
+/** A run, or a planned one with a text that stands for its own. */
+export type RunToMeasure = Pick<PruningRunState, 'runId' | 'settings' | 'model' | 'budget'> & {
+  data: Pick<PruningRunState['data'], 'trainSources' | 'trainDigest' | 'trainTokens' | 'validationDigest' | 'validationTokens'>;
+};
+
 /** @param onCall called after each call of the engine @param bench has the run's model and training tokens */
 export async function measureRates(
   bench: EngineWorkbench,
   artifacts: Pick<ArtifactStore, 'open'>,
-  run: PruningRunState,
+  run: RunToMeasure,
   onCall: () => void,
   signal: AbortSignal,
 ): Promise<StepRates> {
@@ -74,7 +80,7 @@ class RateMeasurement {
   constructor(
     private readonly bench: EngineWorkbench,
     private readonly artifacts: Pick<ArtifactStore, 'open'>,
-    private readonly run: PruningRunState,
+    private readonly run: RunToMeasure,
     private readonly onCall: () => void,
     private readonly signal: AbortSignal,
   ) {}
@@ -140,7 +146,8 @@ class RateMeasurement {
   /** @param warm the seconds of a step before; undefined: there was none, so that one is made first */
   private async timed(trained: Trained, { share, mostSeconds }: typeof PRUNING, warm?: number): Promise<Timed> {
     const stepSeconds = warm ?? (await this.call(trained, 1)).stepSeconds;
-    const seconds = Math.min(mostSeconds, this.run.settings.time * share);
+    const { time } = this.run.settings;
+    const seconds = time === 0 ? mostSeconds : Math.min(mostSeconds, time * share);
     return this.call(trained, MOST_STEPS, Math.max(seconds, stepSeconds * (FEWEST_STEPS + 0.5)));
   }
 

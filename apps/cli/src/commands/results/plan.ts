@@ -9,6 +9,8 @@ import { addTableOptions, requireNoTable, settingsWithTable } from '../../option
 import { HubFiles } from '../../options/hub-files.js';
 import { MODEL_OPTION } from '../../options/model-option.js';
 import { absolutePath } from '../../options/parse.js';
+import { ShareLine } from '../../progress/share-line.js';
+import { measurePlan } from '../../engine-calls.js';
 import { bytes, count, decimal, duration, enumWord, howMany, percent } from '../../output/format.js';
 import { changedRemarks, computedRemarks, printSettings, type Remark } from '../../output/settings.js';
 import { resultWords } from '../../output/result-words.js';
@@ -26,35 +28,40 @@ export function registerPlan(program: Command): void {
     .summary('settings, memory, disk and time of a launch or a fork, without starting it')
     .description(
       'Checks a model and settings as a launch would, and shows the settings in full, the memory that the run would take, the disk ' +
-        'that its snapshots would take, and the time if a similar run was here before. Starts nothing. Warns when the target ' +
-        'sparsity is out of reach. A run that would not fit ends the command with exit code 1 and a proposal of settings that fit. With ' +
-        'RUN it plans a fork of that run: what the fork would change, and the disk and time of the steps after its start. With ' +
-        '--for-device it plans for a card that this machine need not have (docs/plan.md lists the cards and explains the estimate).',
+        'that its snapshots would take, and the time if a similar run was here before or by steps that it measures (--measure). Starts ' +
+        'nothing. Warns when the target sparsity is out of reach. A run that would not fit ends the command with exit code 1 and a ' +
+        'proposal of settings that fit. With RUN it plans a fork of that run: what the fork would change, and the disk and time of the ' +
+        'steps after its start. With --for-device it plans for a card that this machine need not have (docs/plan.md lists the cards and ' +
+        'explains the estimate).',
     )
     .option(...MODEL_OPTION)
     .option('--config <file>', 'YAML file with the values that are not given as options, as launch and fork take it', absolutePath);
   addStartOptions(plan);
   plan.option('--for-device <card>', 'estimate memory and time on this card by its published figures, e.g. h100-80gb');
+  plan.option('--measure', 'make some steps on an engine first, and tell the time by them; nothing is recorded');
   addSettingOptions(addTableOptions(plan));
   examples(
     plan,
     ['espalier plan --model models/llama --batch-size 16 --sequence-length 512'],
     ['espalier plan --model models/llama --preset paper --checkpoint-activations --json'],
     ['espalier plan --model meta-llama/Llama-2-7b-hf --preset paper --for-device h100-80gb'],
+    ['espalier plan --model models/llama --measure', 'the time of a first run'],
     ['espalier plan k3f9 --from-teacher 30 --target-sparsity 0.7 --steps 2000'],
   );
   action<PlanOptions>(
     plan,
     async (context, [parentRunId], options) => {
       const { connection, output } = context;
+      requireMeasurable(parentRunId, options);
       const asked = parentRunId === undefined ? await launchToPlan(context, options) : await forkToPlan(context, parentRunId, options);
       const request = v1.PlanRunRequest.fromPartial({ ...asked, forDevice: options.forDevice ?? '' });
       const response = await connection.call(connection.runs, connection.runs.planRun, request, LAUNCH_TIMEOUT_MS);
+      const measured = options.measure === true && fits(response.memory) ? await measuredShown(context, request) : undefined;
       const { settings = v1.RunSettings.create() } = request;
       const parent = parentRunId === undefined ? undefined : await runOf(context, parentRunId);
-      output.result(response, () =>
+      output.result(measured === undefined ? response : { ...response, measured }, () =>
         parent === undefined
-          ? printPlan(context, response, computedRemarks(response.settings, settings, response))
+          ? printPlan(context, response, computedRemarks(response.settings, settings, response), measured)
           : printPlanOfFork(context, response, parent),
       );
       if (!output.json) printWarnings(output, response.warnings, plan); // the JSON has them
@@ -68,7 +75,40 @@ interface PlanOptions extends MeasuredOn, StartingPoint {
   model?: string;
   config?: string;
   forDevice?: string;
+  measure?: boolean;
 }
+function requireMeasurable(parentRunId: string | undefined, { measure, forDevice }: PlanOptions): void {
+  if (measure !== true || (parentRunId === undefined && forDevice === undefined)) return;
+  const why = parentRunId === undefined ? '--for-device names a card that need not be here' : 'a fork has the speed of its parent';
+  throw new CliError('OPTIONS_CONFLICT', `--measure is for launches on an engine that is here: ${why}`, {
+    field: '--measure',
+    exitCode: ExitCode.usage,
+  });
+}
+
+async function measuredShown({ connection, output, signal }: Context, request: v1.PlanRunRequest): Promise<v1.MeasuredPlan> {
+  const line = new ShareLine(output, 'measuring steps');
+  try {
+    return await measurePlan(connection, request, (share, waitingFor) => line.update(share, waitingFor), signal);
+  } finally {
+    line.end();
+  }
+}
+
+/** "about 12m; a step takes 0.21 s at first and 0.11 s at the target, one of recovery 0.1 s; 20s of evaluation" */
+function measuredWords(measured: v1.MeasuredPlan): string {
+  const { seconds, stepOpenSeconds: open, stepAtTargetSeconds: atTarget, closingSeconds: closing, evaluationSeconds } = measured;
+  const a = (step: number): string => `${decimal(step, 3)} s`;
+  const steps = [
+    ...(open > 0 ? [`a step takes ${a(open)} at first and ${a(atTarget)} at the target`] : []),
+    ...(closing > 0 ? [`pruning takes ${duration(closing)}`] : []),
+    ...(measured.recoveryStepSeconds > 0 ? [`a step of recovery ${a(measured.recoveryStepSeconds)}`] : []),
+  ];
+  const evaluated = evaluationSeconds > 0 ? `${duration(evaluationSeconds)} of evaluation` : 'evaluation comes on top';
+  const all = `${howMany(measured.totalSteps, 'step')} of pruning and ${count(measured.recoverSteps)} of recovery`;
+  return `about ${duration(seconds)} for ${all}, as measured: ${steps.join(', ')}; ${evaluated}`;
+}
+
 type RequestToPlan = Pick<v1.PlanRunRequest, 'settings'> & Partial<v1.PlanRunRequest>;
 
 async function launchToPlan(context: Context, options: PlanOptions): Promise<RequestToPlan> {
@@ -161,7 +201,7 @@ function estimateWords({
   return `about ${duration(estimatedSeconds)}, at the speed of run ${estimatedByRunId}`;
 }
 
-function printPlan(context: Context, response: Whole<v1.PlanRunResponse>, remark: Remark): void {
+function printPlan(context: Context, response: Whole<v1.PlanRunResponse>, remark: Remark, measured?: v1.MeasuredPlan): void {
   const { settings, parameterCount, prunableParameterCount, hiddenSize, memory: m, disk } = response;
   const { output } = context;
   output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable, hidden size ${hiddenSize}`);
@@ -207,6 +247,6 @@ function printPlan(context: Context, response: Whole<v1.PlanRunResponse>, remark
   }
   output.line();
   output.line(output.style('bold', 'Time'));
-  output.pairs([['training', estimateWords(response)]]);
+  output.pairs([['training', measured === undefined ? estimateWords(response) : measuredWords(measured)]]);
   if (!fits(m)) output.text(output.style('red', changeText(response)));
 }

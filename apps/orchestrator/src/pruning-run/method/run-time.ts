@@ -44,7 +44,7 @@ const segmentsOf = ({ segmentSteps }: RunSettings, steps: number, seconds: numbe
   Math.ceil(Math.max(steps / segmentSteps, seconds / SEGMENT_SECONDS));
 
 /** The perplexity of the intact model and of the pruned one. */
-function evaluationSeconds({ settings, data }: Pick<RunToTime, 'settings' | 'data'>, rates: StepRates): number {
+export function evaluationSeconds({ settings, data }: Pick<RunToTime, 'settings' | 'data'>, rates: StepRates): number {
   if (data.validationDigest === null) return 0;
   const tokens = firstTokensOf({ settings, data }) || data.validationTokens;
   return rates.evaluationStart + tokens * (rates.evaluatedToken + rates.evaluatedTokenAtTarget);
