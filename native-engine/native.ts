@@ -1,7 +1,7 @@
 // The types of the native addon, as addon/ exports it. Only index.ts uses the addon directly. Where the engine's protocol has a message for
 // something, the addon returns or takes this very message, so that its fields are described in the protocol alone
 // (proto/espalier/engine/v1/engine_service.proto).
-import type { engineV1 } from '#protocol';
+import type { engineV1, v1 } from '#protocol';
 
 export type ComputeDtype = 'f32' | 'bf16';
 /** Settings by their names in events. core/session/settings.h says which settings the engine takes for which use. */
@@ -145,7 +145,7 @@ export interface GeneratedToken {
   finish: '' | 'end' | 'length'; // end: the token is one of endTokens
 }
 
-export type GenerationResult = Omit<engineV1.GenerationOutcome, 'cutPrompts'>;
+export type GenerationResult = v1.GenerationOutcome;
 
 /** The speeds of the session's model before and after pruning, measured in turns, or that of a model without a session. */
 export interface MeasureOptions {

@@ -69,10 +69,7 @@ export class SessionHolder {
     const held = memory === undefined ? processBytes : memory.totalBytes - memory.weightsBytes;
     const totalBytes = plan.totalBytes + processBytes;
     const availableBytes = plan.availableBytes + held;
-    if (totalBytes <= availableBytes) return { ...plan, processBytes, totalBytes, availableBytes, change: undefined };
-    const { change } = await this.planOf({ ...options, memoryLimitBytes: Math.max(1, Number(availableBytes - processBytes)) }, signal);
-    const changed = change && { ...change, totalBytes: change.totalBytes + processBytes };
-    return { ...plan, processBytes, totalBytes, availableBytes, change: changed };
+    return { ...plan, processBytes, totalBytes, availableBytes };
   }
 
   /** Opens a session; with `replace`, in the place of one that is open, whose work is stopped at its next step. */

@@ -81,16 +81,6 @@ Napi::Value to_js(Napi::Env env, const ModelDescription& m) {
       .done();
 }
 
-static Napi::Value to_js(Napi::Env env, const MemoryChange& change) {
-  return ObjectBuilder(env)
-      .count("batchSize", change.batch_size)
-      .count("sequenceLength", change.sequence_length)
-      .flag("checkpointActivations", change.checkpoint_activations)
-      .flag("streamWeights", change.stream_weights)
-      .uint64("totalBytes", change.total)
-      .done();
-}
-
 Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
   return ObjectBuilder(env)
       .uint64("weightsBytes", plan.weights)
@@ -107,7 +97,6 @@ Napi::Value to_js(Napi::Env env, const MemoryPlan& plan) {
       .uint64("hostAvailableBytes", plan.host_available)
       .count("devices", plan.devices)
       .count("devicesThere", plan.devices_there)
-      .set("change", plan.change ? to_js(env, *plan.change) : env.Undefined())
       .done();
 }
 

@@ -24,16 +24,10 @@ MemoryPlan plan_session_memory(const ModelWeights& model, const LoraSpec& lora, 
     }
     return plan;
   };
-  const auto planned = [&](const TrainerOptions& with) {
-    PhasePlans plans = plan_phases(model.config(), model.bytes(), lora, with);
-    plans.lora = with_session(plans.lora, true);
-    if (plans.own) plans.own = with_session(*plans.own, false);  // own weights learn from the intact model alone
-    return plans.larger();
-  };
-  MemoryPlan plan = planned(options);
-  const uint64_t limit = options.memory_limit_bytes ? options.memory_limit_bytes : plan.available;
-  if (!plan.fits(limit)) plan.change = smallest_change(options, limit, planned);
-  return plan;
+  PhasePlans plans = plan_phases(model.config(), model.bytes(), lora, options);
+  plans.lora = with_session(plans.lora, true);
+  if (plans.own) plans.own = with_session(*plans.own, false);  // own weights learn from the intact model alone
+  return plans.larger();
 }
 
 }  // namespace espalier

@@ -1,8 +1,8 @@
 // Tests the text that a client gets while tokens arrive: it holds no part of a stop text, and other text is not held back.
-import { engineV1 } from '#protocol';
+import { v1 } from '#protocol';
 import { Text } from './generate.js';
 
-const { TEXT_END_LENGTH, TEXT_END_MODEL, TEXT_END_STOP, TEXT_END_UNSPECIFIED } = engineV1.TextEnd;
+const { TEXT_END_LENGTH, TEXT_END_MODEL, TEXT_END_STOP, TEXT_END_UNSPECIFIED } = v1.TextEnd;
 
 /** Writes a text from tokens that are each a word. */
 function written(words: string[], stops: string[], finish: 'end' | 'length' = 'length') {

@@ -1,6 +1,6 @@
 // Handles Generate, which turns prompts into tokens and the following tokens into text. A text ends where a stop text begins. It also
 // measures the speed of generation.
-import { engineV1, invalidField, invalidRequest, type FieldViolation } from '#protocol';
+import { invalidField, invalidRequest, v1, type engineV1, type FieldViolation } from '#protocol';
 import { TextTokenizer, type GrowingText } from '#model-files';
 import {
   chosenDevice,
@@ -45,7 +45,7 @@ export async function* generate(
     threads,
     intact: request.intact,
   };
-  const pieces = new Batches<engineV1.TextPiece>();
+  const pieces = new Batches<v1.TextPiece>();
   const onTokens = (tokens: GeneratedToken[], stop: (prompt: number) => void): void => {
     const made = tokens.flatMap((token) => texts[token.prompt]!.push(token, stop));
     if (made.length > 0) pieces.push(made);
@@ -58,8 +58,8 @@ export async function* generate(
   };
   const running = holder.exclusive('Generate', written, signal).finally(() => pieces.end());
   running.catch(() => undefined); // awaited below, after the last piece
-  for await (const batch of pieces) yield { pieces: joined(batch), outcome: undefined };
-  yield { pieces: [], outcome: { ...(await running), cutPrompts } };
+  for await (const batch of pieces) yield { pieces: joined(batch), outcome: undefined, cutPrompts: 0 };
+  yield { pieces: [], outcome: await running, cutPrompts };
 }
 
 function refuseEmpty(prompts: readonly number[][]): void {
@@ -84,7 +84,7 @@ export class Text {
   ) {}
 
   /** @param stop called with the prompt's index when no further token is needed */
-  push({ prompt, id, finish }: GeneratedToken, stop: (prompt: number) => void): engineV1.TextPiece[] {
+  push({ prompt, id, finish }: GeneratedToken, stop: (prompt: number) => void): v1.TextPiece[] {
     if (this.ended) return []; // the token was made before the text was stopped
     if (finish !== 'end') {
       this.tokens += 1;
@@ -94,17 +94,17 @@ export class Text {
     const at = firstOf(this.held, this.stops);
     const end =
       at >= 0
-        ? engineV1.TextEnd.TEXT_END_STOP
+        ? v1.TextEnd.TEXT_END_STOP
         : finish === 'end'
-          ? engineV1.TextEnd.TEXT_END_MODEL
+          ? v1.TextEnd.TEXT_END_MODEL
           : finish === 'length'
-            ? engineV1.TextEnd.TEXT_END_LENGTH
-            : engineV1.TextEnd.TEXT_END_UNSPECIFIED;
-    this.ended = end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED;
+            ? v1.TextEnd.TEXT_END_LENGTH
+            : v1.TextEnd.TEXT_END_UNSPECIFIED;
+    this.ended = end !== v1.TextEnd.TEXT_END_UNSPECIFIED;
     if (at >= 0 && finish === '') stop(prompt);
-    const told = at >= 0 ? at : this.ended ? this.held.length : this.held.length - beginningOfStop(this.held, this.stops);
-    const text = this.held.slice(0, told);
-    this.held = this.held.slice(told);
+    const ready = at >= 0 ? at : this.ended ? this.held.length : this.held.length - beginningOfStop(this.held, this.stops);
+    const text = this.held.slice(0, ready);
+    this.held = this.held.slice(ready);
     return text === '' && !this.ended ? [] : [{ prompt, text, tokens: this.tokens, end }];
   }
 }
@@ -125,8 +125,8 @@ function beginningOfStop(text: string, stops: readonly string[]): number {
 }
 
 /** Joins the pieces of each text into one. */
-function joined(pieces: readonly engineV1.TextPiece[]): engineV1.TextPiece[] {
-  const byPrompt = new Map<number, engineV1.TextPiece>();
+function joined(pieces: readonly v1.TextPiece[]): v1.TextPiece[] {
+  const byPrompt = new Map<number, v1.TextPiece>();
   for (const piece of pieces) {
     const before = byPrompt.get(piece.prompt);
     byPrompt.set(piece.prompt, before === undefined ? piece : { ...piece, text: before.text + piece.text });

@@ -33,9 +33,9 @@ export async function generatedAnswers(
     const before = answers.length;
     const prompts = questions.slice(before, before + PROMPTS_TOGETHER).map(({ asks }) => (asks.kind === 'text' ? asks.prompt : ''));
     const request = { ...options, prompts, mostPromptTokens };
-    const { texts, outcome } = await wholeTexts(bench, run, model, request, (done) => onDone(before + done), signal);
+    const { texts, outcome, cutPrompts } = await wholeTexts(bench, run, model, request, (done) => onDone(before + done), signal);
     answers.push(...texts.map((text): Answer => ({ logLikelihoods: [], greedy: [], text })));
-    counts.cut += outcome.cutPrompts;
+    counts.cut += cutPrompts;
     counts.promptTokens += Number(outcome.promptTokens);
     counts.tokens += Number(outcome.generatedTokens);
   }

@@ -13,8 +13,8 @@ export interface FollowedJob<News, Result> {
   wish: JobWish;
   /** The digests of artifacts that stay until the job's end. The work may add more. */
   pinned: string[];
-  /** @param tell call it when there is news */
-  work(bench: EngineWorkbench, tell: () => void, signal: AbortSignal): Promise<Result>;
+  /** @param onNews call it when there is news */
+  work(bench: EngineWorkbench, onNews: () => void, signal: AbortSignal): Promise<Result>;
   /** Returns the news since the last call, or null. A slow client gets less news, or more at once. */
   takeNews(): News | null;
 }
@@ -47,14 +47,14 @@ export async function* followed<News, Result>(
       throw signal.aborted ? new EspalierError('CANCELLED', `${wish.doing} was cancelled`, { cause: error }) : error;
     });
   try {
-    let told = '';
+    let lastWait = '';
     while (!settled) {
       await bell.rung(LOOK_AGAIN_MS);
       const waitingFor = started ? '' : job.waitingFor;
       const news = started ? takeNews() : null;
       if (news !== null) yield { news };
-      else if (waitingFor !== '' && waitingFor !== told) yield { waitingFor };
-      told = waitingFor;
+      else if (waitingFor !== '' && waitingFor !== lastWait) yield { waitingFor };
+      lastWait = waitingFor;
     }
     const last = takeNews();
     if (last !== null) yield { news: last };

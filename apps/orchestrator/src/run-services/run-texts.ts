@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import { chatPrompts } from '#model-files';
-import { engineV1, v1 } from '#protocol';
+import { v1 } from '#protocol';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { StateKeeper } from '../retention/state-keeper.js';
@@ -39,15 +39,15 @@ export class RunTexts {
       {
         wish,
         pinned,
-        work: (bench, tell, both) => {
+        work: (bench, onNews, both) => {
           news.begin();
-          const told = (pieces: readonly engineV1.TextPiece[]): void => {
+          const onPieces = (pieces: readonly v1.TextPiece[]): void => {
             news.add(pieces);
-            tell();
+            onNews();
           };
-          return generateTexts(bench, this.artifacts, { run, subject, ...options }, told, both);
+          return generateTexts(bench, this.artifacts, { run, subject, ...options }, onPieces, both);
         },
-        takeNews: () => news.take(),
+        takeNews: () => news.drain(),
       },
       signal,
     );
@@ -65,17 +65,9 @@ export class RunTexts {
   }
 }
 
-const ENDS: Record<engineV1.TextEnd, v1.TextEnd> = {
-  [engineV1.TextEnd.TEXT_END_UNSPECIFIED]: v1.TextEnd.TEXT_END_UNSPECIFIED,
-  [engineV1.TextEnd.TEXT_END_MODEL]: v1.TextEnd.TEXT_END_MODEL,
-  [engineV1.TextEnd.TEXT_END_STOP]: v1.TextEnd.TEXT_END_STOP,
-  [engineV1.TextEnd.TEXT_END_LENGTH]: v1.TextEnd.TEXT_END_LENGTH,
-  [engineV1.TextEnd.UNRECOGNIZED]: v1.TextEnd.UNRECOGNIZED,
-};
-
 /** The parts of texts that the client does not have yet. A slow client gets more at once, so no more is kept than the texts themselves. */
 class TextNews {
-  private pieces = new Map<number, engineV1.TextPiece>();
+  private pieces = new Map<number, v1.TextPiece>();
   /** The characters of each text that were added, those written since its last beginning, and whether its end was added. */
   private readonly known = new Map<number, { added: number; written: number; isOver: boolean }>();
 
@@ -84,26 +76,26 @@ class TextNews {
     for (const text of this.known.values()) text.written = 0;
   }
 
-  add(pieces: readonly engineV1.TextPiece[]): void {
+  add(pieces: readonly v1.TextPiece[]): void {
     for (const piece of pieces) {
       const known = this.known.get(piece.prompt) ?? { added: 0, written: 0, isOver: false };
       this.known.set(piece.prompt, known);
       const text = piece.text.slice(Math.max(0, known.added - known.written));
       known.written += piece.text.length;
-      const isNew = known.written > known.added || (piece.end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED && !known.isOver);
+      const isNew = known.written > known.added || (piece.end !== v1.TextEnd.TEXT_END_UNSPECIFIED && !known.isOver);
       if (!isNew) continue;
       known.added = known.written;
-      known.isOver = piece.end !== engineV1.TextEnd.TEXT_END_UNSPECIFIED;
+      known.isOver = piece.end !== v1.TextEnd.TEXT_END_UNSPECIFIED;
       const before = this.pieces.get(piece.prompt);
       this.pieces.set(piece.prompt, { ...piece, text: (before?.text ?? '') + text });
     }
   }
 
   /** Returns the new parts, or null where there are none. */
-  take(): v1.TextPiece[] | null {
+  drain(): v1.TextPiece[] | null {
     if (this.pieces.size === 0) return null;
     const pieces = [...this.pieces.values()];
     this.pieces.clear();
-    return pieces.map(({ prompt, text, tokens, end }) => ({ prompt, text, tokens, end: ENDS[end] }));
+    return pieces;
   }
 }

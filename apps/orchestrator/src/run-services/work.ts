@@ -19,10 +19,10 @@ export async function* worked<T>(
   const job: FollowedJob<{ doneShare: number; doing: string }, T> = {
     wish,
     pinned,
-    work: (bench, tell, both) => {
+    work: (bench, onNews, both) => {
       const onProgress = (doneShare: number, doing = ''): void => {
         progress = { doneShare, doing };
-        tell();
+        onNews();
       };
       return work(bench, onProgress, both);
     },

@@ -21,7 +21,7 @@ const VALUE_BYTES = { bf16: 2, f32: 4 };
 
 type Model = Pick<ModelIdentity, 'hiddenSize' | 'vocabularySize' | 'layers' | 'prunableParameterCount' | 'parameterCount' | 'weightBytes'>;
 type Shape = Pick<RunSettings, 'batchSize' | 'microShards' | 'sequenceLength' | 'computeDtype' | 'streamWeights' | 'checkpointActivations'>;
-type Memory = Omit<engineV1.PlanMemoryResponse, 'change' | 'numericsFingerprint'>;
+type Memory = Omit<engineV1.PlanMemoryResponse, 'numericsFingerprint'>;
 
 /** Turns a plan of memory into one for the card. @param memory the plan of an engine that computes on a processor, or on another card */
 export function memoryOnCard<M extends Memory>(memory: M, model: Model, settings: Shape, card: Card): M {

@@ -23,7 +23,6 @@ struct MemoryPlan {
   uint64_t state = 0, own_state = 0;       // the bytes of a state's file while LoRA learns, and while own weights learn (0: they never do)
   // The memory of this machine, where the device has memory of its own; otherwise 0.
   uint64_t host = 0, host_available = 0;
-  std::optional<MemoryChange> change;  // where `total` is too much: the smallest change that would help, if there is one
 
   bool fits(uint64_t limit) const { return total <= limit && host <= host_available; }
 };
