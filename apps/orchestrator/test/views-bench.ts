@@ -50,6 +50,7 @@ function longRun(runId: string, segments: number, stepsEach: number, ends = fals
         tokens: 1000,
         metricsRevision: 0,
         metricsDigest: '0'.repeat(64),
+        openDigest: '0'.repeat(64),
       }),
     );
     if (index % Math.ceil(segments / 50) === 0)

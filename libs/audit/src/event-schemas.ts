@@ -270,7 +270,7 @@ export const eventFields = {
     tokens: count,
     metricsRevision: count,
     metricsDigest: digest, // the SHA-256 of the segment's StepsMeasured in the metrics stream
-    openDigest: digest.optional(), // the digest of the gates that the masks leave open, one bit each (gate-set.ts)
+    openDigest: digest, // the digest of the gates that the masks leave open, one bit each (gate-set.ts)
     refit: refit.optional(), // the refit that the segment began with, if there was one
   },
   TeacherSnapshotted: { attempt: count, phase, mark: count, threshold: z.number(), state },

@@ -40,8 +40,8 @@ export interface NamedBatch {
   endStep: number;
   metricsRevision: number;
   metricsDigest: string;
-  /** The digest of the gates that are open at the end; undefined: the segment was recorded before masks were. */
-  openDigest: string | undefined;
+  /** The digest of the gates that are open at the end. */
+  openDigest: string;
 }
 export interface Instruction {
   fromStep: number;
@@ -67,8 +67,8 @@ export class HistoryChecker {
   readonly states = new Map<string, number>();
   readonly exports: { digest: string; files: { name: string; digest: string }[] }[] = [];
   readonly dataDigests = new Set<string>();
-  /** The number of the model's gates: heads, units and hidden units together. */
-  gates = 0;
+  /** The number of the model's gates: heads, units and hidden units together. Null where the first event can't be read. */
+  gates: number | null = null;
   /** The number of events that were read. */
   read = 0;
   /** The number of events up to the last one, with those that are missing or could not be read. */

@@ -2,11 +2,7 @@
 // are open at the end of each segment.
 import { allGates, decodeGates, gatesApart, gatesDigest, type Gates } from './gate-set.js';
 import type { NamedBatch } from './history-checker.js';
-
-export interface SegmentMasks {
-  closedBefore?: string;
-  changed: string;
-}
+import type { SegmentMasks } from './steps-schema.js';
 
 export class MasksChecker {
   /** The gates that were open at the end of the last segment; null: they are unknown. */
@@ -16,12 +12,10 @@ export class MasksChecker {
   constructor(private readonly count: number) {}
 
   /** Returns the problem of the next segment's masks; null: the masks are right. */
-  problem({ firstStep, endStep, openDigest }: NamedBatch, masks: SegmentMasks | undefined): string | null {
+  problem({ firstStep, endStep, openDigest }: NamedBatch, masks: SegmentMasks): string | null {
     const before = this.step === firstStep ? this.open : null;
     this.open = null;
     this.step = endStep;
-    if (masks === undefined) return openDigest === undefined ? null : 'it says nothing of the masks, whose digest the run recorded';
-    if (openDigest === undefined) return 'it says how masks changed, and the run recorded no digest of them';
     const closed = masks.closedBefore === undefined ? null : decodeGates(masks.closedBefore, this.count);
     const changed = decodeGates(masks.changed, this.count);
     if (changed === null || (masks.closedBefore !== undefined && closed === null)) return 'it names gates that the model does not have';

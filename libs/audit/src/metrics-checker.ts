@@ -1,17 +1,9 @@
 // Checks the metrics stream of a run against its MasksUpdated events.
 import { canonicalJson, sha256Hex, uuidOf } from './canonical-json.js';
 import { schemaProblem } from './event-schemas.js';
-import { stepsMeasuredSchema } from './steps-schema.js';
+import { stepsMeasuredSchema, type StepsMeasured } from './steps-schema.js';
 import { MasksChecker } from './masks-checker.js';
 import { hasMetadata, METADATA_FOUND, type HistoryChecker, type NamedBatch, type Problem, type RawEvent } from './history-checker.js';
-
-interface MeasuredSteps {
-  v: number;
-  attempt: number;
-  branch: number;
-  steps: { step: number }[];
-  masks?: { closedBefore?: string; changed: string };
-}
 
 export class MetricsChecker {
   readonly problems: Problem[] = [];
@@ -24,13 +16,13 @@ export class MetricsChecker {
   /** The number of batches of abandoned attempts. Only their form is checked. */
   unnamed = 0;
   private readonly named = new Map<number, NamedBatch>();
-  private readonly masks: MasksChecker;
+  private readonly masks: MasksChecker | null;
 
   constructor(
     private readonly runId: string,
     { batches, gates }: Pick<HistoryChecker, 'batches' | 'gates'>,
   ) {
-    this.masks = new MasksChecker(gates);
+    this.masks = gates === null ? null : new MasksChecker(gates);
     for (const batch of batches) this.named.set(batch.metricsRevision, batch);
   }
 
@@ -70,20 +62,20 @@ export class MetricsChecker {
       this.report(subject, unfit);
       return;
     }
-    const measured = value as MeasuredSteps;
+    const measured = value as StepsMeasured;
     const id = this.idOf(measured);
     if (event.id !== id) this.report(subject, `its id is ${event.id}, its content gives ${id}`);
     if (batch !== undefined) {
       const steps = measured.steps.map(({ step }) => step);
       const joined = steps.length === batch.endStep - batch.firstStep && steps.every((step, index) => step === batch.firstStep + index);
-      const masks = this.masks.problem(batch, measured.masks);
-      if (masks !== null) this.report(subject, masks);
+      const masks = this.masks?.problem(batch, measured.masks);
+      if (masks) this.report(subject, masks);
       if (!joined) this.report(subject, `its steps are not ${batch.firstStep} to ${batch.endStep - 1}, as the run recorded`);
     }
   }
 
-  /** The id of a batch, which is computed from its steps. It is checked from version 2 on. */
-  private idOf({ branch, attempt, steps }: MeasuredSteps): string {
+  /** The id of a batch, which is computed from its steps. */
+  private idOf({ branch, attempt, steps }: StepsMeasured): string {
     return uuidOf([this.runId, 'metrics', branch, attempt, steps[0]?.step ?? 0]);
   }
 

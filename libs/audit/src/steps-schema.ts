@@ -57,7 +57,7 @@ export const stepsMeasuredSchema = z.strictObject({
   at: z.iso.datetime({ precision: 3 }),
   attempt: count,
   branch: count, // the number of rewinds before it; a rewind abandons the steps of earlier branches from its step on
-  masks: masks.optional(),
+  masks,
   steps: z.array(step),
 });
 export type StepsMeasured = z.infer<typeof stepsMeasuredSchema>;

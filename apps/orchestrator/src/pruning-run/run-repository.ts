@@ -37,9 +37,9 @@ export class RunRepository {
     this.runs = new AggregateRepository(store, pruningRun);
   }
 
-  /** The callback is told of each event that can't be read. */
-  set onDamage(told: (error: EventCorruptError) => void) {
-    this.runs.onDamage = told;
+  /** The listener hears of each event that can't be read. */
+  set onDamage(listener: (error: EventCorruptError) => void) {
+    this.runs.onDamage = listener;
   }
 
   /** Returns the run as the store has it now, or null where it has no such run. @throws EspalierError RUN_DAMAGED */

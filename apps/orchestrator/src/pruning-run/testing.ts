@@ -142,6 +142,7 @@ export function segment(firstStep: number, state: StateFact, attempt = 1, skippe
     loss: { mean, last: mean },
     metricsRevision: 0,
     metricsDigest: digest('metrics'),
+    openDigest: digest('gates'),
   };
 }
 

@@ -160,7 +160,7 @@ function lineOfOutcome(event: Outcome): string {
     }
     case 'RunCompleted': {
       const { step, hardSparsity, targetSparsity, stateDigest } = event.data;
-      const missed = targetSparsity !== undefined && isOffTarget(hardSparsity, targetSparsity);
+      const missed = isOffTarget(hardSparsity, targetSparsity);
       const target = missed ? `; the target of ${percent(targetSparsity)} was missed` : '';
       return `completed at step ${step}: sparsity by hard masks ${percent(hardSparsity)}, state ${short(stateDigest)}${target}`;
     }
@@ -201,8 +201,8 @@ function lineOfOutcome(event: Outcome): string {
       return `speed of ${what} at step ${step}: prefill ${gainWords(prefill)}, decode ${gainWords(decode)} (${under})`;
     }
     case 'ModelExported': {
-      const { made, form, dtype, parameterCount, exportDigest } = event.data;
-      return `exported ${made?.format ?? form}, ${dtype || 'dtype as the source'}, ${parameterCount} parameters, as ${short(exportDigest)}`;
+      const { made, dtype, parameterCount, exportDigest } = event.data;
+      return `exported ${made.format}, ${dtype || 'dtype as the source'}, ${parameterCount} parameters, as ${short(exportDigest)}`;
     }
   }
 }

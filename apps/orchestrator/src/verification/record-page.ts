@@ -64,8 +64,8 @@ export function recordPage(
         (one.numericsFingerprint === undefined ? '' : `, by an engine with numerics ${one.numericsFingerprint}`),
     ),
     ...run.exports.map(
-      ({ form, dtype, exportDigest, parameterCount, made }) =>
-        `- Exported ${made?.format ?? form} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,
+      ({ dtype, exportDigest, parameterCount, made }) =>
+        `- Exported ${made.format} ${dtype}, ${parameterCount} parameters: ${exportDigest}`,
     ),
     '',
   ]

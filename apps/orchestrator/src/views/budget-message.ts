@@ -52,16 +52,16 @@ const BYTES_EACH: Record<string, number> = { f32: 4, f16: 2, bf16: 2 };
 function measuredOf({ settings, exports, model, speeds }: Budgeted, budget: Budget, current: StateFact): number | undefined {
   // For every state the engine counts the multiplications with the tensors of its export. Attention has no tensor, so it is added here.
   if (budget.setting === 'targetMacs')
-    return current.size && current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
+    return current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
   if (budget.setting === 'targetSpeedup') return measuredSeconds(budget, speeds, current);
   const { budgetDtype } = settings;
   const isFile = typeInBlocks(settings) !== null;
   const ofModel = Math.round(model.weightBytes / model.parameterCount);
   const hasType = (dtype: string): boolean => (budgetDtype === 'model' ? BYTES_EACH[dtype] === ofModel : dtype === budgetDtype);
   const counts = ({ made, dtype, stateDigest, parameterCount }: RecordedExport): boolean => {
-    if (stateDigest !== current.stateDigest || made === undefined) return false;
+    if (stateDigest !== current.stateDigest) return false;
     if (budget.setting === 'targetBytes' && !hasType(dtype.toLowerCase())) return false;
-    return (made.format === 'gguf') === isFile && parameterCount === current.size?.parameterCount;
+    return (made.format === 'gguf') === isFile && parameterCount === current.size.parameterCount;
   };
   const newest = exports.findLast(counts);
   if (newest === undefined) return undefined;

@@ -34,7 +34,7 @@ interface Group {
 export function groupRuns(by: readonly string[], more: readonly string[], runs: Iterable<RunSummary>): v1.GroupRunsResponse {
   if (by.length === 0 || by.length > MOST_BY)
     throw invalidField('FIELD_OUT_OF_RANGE', 'by', `1 to ${MOST_BY} figures are allowed: "recipe", "target_sparsity"`);
-  const told = toldFigures(more);
+  const shown = furtherFigures(more);
   const figures = by.map((name, index) => figureNamed(name, `by[${index}]`));
   const groups = new Map<string, Group>();
   let total = 0;
@@ -47,36 +47,36 @@ export function groupRuns(by: readonly string[], more: readonly string[], runs: 
     const group = groups.get(key) ?? { values, runs: 0, completed: [] };
     groups.set(key, group);
     group.runs += 1;
-    if (summary.run.status === 'completed') group.completed.push(completedOf(summary, told));
+    if (summary.run.status === 'completed') group.completed.push(completedOf(summary, shown));
   }
   return {
-    groups: [...groups.values()].sort((left, right) => compareAll(left.values, right.values)).map((group) => groupMessage(group, told)),
+    groups: [...groups.values()].sort((left, right) => compareAll(left.values, right.values)).map((group) => groupMessage(group, shown)),
     total,
   };
 }
 
-function toldFigures(names: readonly string[]): Figure[] {
+function furtherFigures(names: readonly string[]): Figure[] {
   if (names.length > MOST_FIGURES) throw invalidField('FIELD_OUT_OF_RANGE', 'figures', `up to ${MOST_FIGURES} figures are allowed`);
   return names.map((name, index) => figureNamed(name, `figures[${index}]`));
 }
 
-function completedOf(summary: RunSummary, told: readonly Figure[]): Completed {
+function completedOf(summary: RunSummary, figures: readonly Figure[]): Completed {
   const { run } = summary;
   const headline = headlineOf(run);
   return {
     runId: run.runId,
     perplexity: headline?.value ?? null,
-    measure: headline === undefined || headline === null ? '' : `${headline.dataDigest} ${headline.convention}`,
+    measure: headline === null ? '' : `${headline.dataDigest} ${headline.convention}`,
     sparsity: shareGone(run) ?? 0,
     seconds: run.trainingSeconds,
-    figures: told.map((figure) => numberOf(figure.of(summary))),
+    figures: figures.map((figure) => numberOf(figure.of(summary))),
   };
 }
 
 /** Returns null for a text, since texts have no mean. */
 const numberOf = (value: FigureValue): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null);
 
-function groupMessage({ values, runs, completed }: Group, told: readonly Figure[]): v1.RunGroup {
+function groupMessage({ values, runs, completed }: Group, figures: readonly Figure[]): v1.RunGroup {
   const measured = completed.filter(({ perplexity }) => perplexity !== null);
   // Perplexities of other texts or windows have no mean, and the lowest of them is not the best.
   const isOneMeasure = new Set(measured.map(({ measure }) => measure)).size === 1;
@@ -88,7 +88,7 @@ function groupMessage({ values, runs, completed }: Group, told: readonly Figure[
     perplexity,
     sparsity: figureOf(completed.map(({ sparsity }) => sparsity)),
     trainingSeconds: figureOf(completed.map(({ seconds }) => seconds)),
-    figures: told.map(({ name }, index) => ({ name, figure: figureOf(completed.flatMap(({ figures }) => figures[index] ?? [])) })),
+    figures: figures.map(({ name }, index) => ({ name, figure: figureOf(completed.flatMap((one) => one.figures[index] ?? [])) })),
     bestRunId: completed.find((one) => one.perplexity !== null && one.perplexity === perplexity?.lowest)?.runId ?? '',
   };
 }

@@ -294,22 +294,22 @@ export function exportFactMessage(fact: Omit<RecordedExport, 'step' | 'stateDige
     files: files.map(({ name }) => name),
     exportedAt: dateOf(at),
     abandoned: false,
-    format: made?.format ?? (form === 'masked' ? 'masked' : 'hf-remote'),
-    architecture: made?.architecture ?? '',
-    contextLength: BigInt(made?.contextLength ?? 0),
-    hiddenSize: BigInt(made?.hiddenSize ?? 0),
-    layers: (made?.layers ?? []).map(({ heads, kvHeads, units }) => ({
+    format: made.format,
+    architecture: made.architecture,
+    contextLength: BigInt(made.contextLength),
+    hiddenSize: BigInt(made.hiddenSize),
+    layers: made.layers.map(({ heads, kvHeads, units }) => ({
       heads: BigInt(heads),
       kvHeads: BigInt(kvHeads),
       units: BigInt(units),
     })),
-    notes: made?.notes ?? [],
+    notes: made.notes,
     proof: proof && {
       ...proof,
       predictions: BigInt(proof.predictions),
       loaders: proof.loaders.map((one) => ({ ...one, negativeLogLikelihood: one.negativeLogLikelihood ?? 0 })),
     },
-    multipleOf: made?.multipleOf ?? 1,
+    multipleOf: made.multipleOf,
   };
 }
 

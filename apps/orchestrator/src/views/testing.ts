@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { allGates, gatesDigest } from '#audit';
 import type { NewEvent, StoredEvent } from '#event-store';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { eventId } from '../event-sourcing/event-ids.js';
@@ -11,7 +12,12 @@ import type { NewFact, PruningRunEventData } from '../pruning-run/record/pruning
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { encodeFacts, encodeStepsMeasured, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
 import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
+import { model } from '../pruning-run/testing.js';
+import { gateCount } from '../queries/masks/query-masks.js';
 import { openViewsDatabase } from './projection/views-schema.js';
+
+/** The masks of a segment that closes nothing, in the model of pruning-run/testing.ts. */
+const ALL_OPEN = gatesDigest(allGates(gateCount(model)));
 
 export function stepMeasured(step: number, loss = 1 / (step + 1)): StepMeasurement {
   return {
@@ -73,12 +79,19 @@ export class Recorder {
     const steps = Array.from({ length: fact.state.step - fact.firstStep }, (_, index) => this.measured(fact.firstStep + index));
     const id = eventId(runId, 'metrics', head.branch, fact.attempt, fact.firstStep);
     const batch = encodeStepsMeasured(
-      { v: CURRENT_VERSION, at: '2026-01-02T03:04:05.678Z', attempt: fact.attempt, branch: head.branch, steps },
+      {
+        v: CURRENT_VERSION,
+        at: '2026-01-02T03:04:05.678Z',
+        attempt: fact.attempt,
+        branch: head.branch,
+        masks: { closedBefore: '', changed: '' },
+        steps,
+      },
       id,
     );
     head.metricsRevision += 1;
     this.push(METRICS_STREAM_PREFIX + runId, head.metricsRevision, batch);
-    return { ...fact, metricsRevision: head.metricsRevision, metricsDigest: sha256Hex(batch.data) };
+    return { ...fact, metricsRevision: head.metricsRevision, metricsDigest: sha256Hex(batch.data), openDigest: ALL_OPEN };
   }
 
   private push(stream: string, revision: number, { id, type, data }: NewEvent): void {

@@ -78,6 +78,7 @@ function factsOf(runId: string, name: string, steps: number, target: number, lau
         tokens: (end - first) * 1024,
         metricsRevision: 0, // the recorder sets it
         metricsDigest: '',
+        openDigest: '',
       }),
     );
   }

@@ -133,7 +133,7 @@ export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpd
   return {
     ...state,
     current: data.state,
-    openDigest: data.openDigest ?? null,
+    openDigest: data.openDigest,
     previous: state.current,
     attemptsWithoutProgress: 0,
     furthestStep: 0,

@@ -81,7 +81,7 @@ export interface PruningRunState {
 
   /** The last recorded state, or null before the first. */
   current: StateFact | null;
-  /** The digest of the gates that the masks of the current state leave open, or null where the record does not tell. */
+  /** The digest of the gates that the masks of the current state leave open, or null before the first segment of the branch. */
   openDigest: string | null;
   /** The recorded state before `current`. The run can go on from it if the artifact of `current` is damaged. */
   previous: StateFact | null;
@@ -143,7 +143,7 @@ export interface PruningRunState {
 export const isFinished = ({ status }: Pick<PruningRunState, 'status'>): boolean =>
   status === 'completed' || status === 'failed' || status === 'cancelled' || status === 'deleted';
 
-/** Tells whether the run's model and text were read. Runs of releases without preparing count as prepared from the start. */
+/** Tells whether the run's model and text were read. */
 export const isPrepared = ({ data }: Pick<PruningRunState, 'data'>): boolean => data.trainDigest !== '';
 
 /** Tells whether the steps have to be chosen by measured rates before the run can be trained. */

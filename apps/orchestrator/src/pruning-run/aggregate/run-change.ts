@@ -61,7 +61,7 @@ export interface RecordSegment {
   tokens: number;
   metricsRevision: number;
   metricsDigest: string;
-  openDigest?: string | undefined;
+  openDigest: string;
   refit?: RefitOutcome | undefined;
 }
 export interface RecordEngineLoss {

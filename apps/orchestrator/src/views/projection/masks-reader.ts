@@ -48,7 +48,7 @@ export function stepsWithMasks(database: ViewsDatabase, runId: string, rewinds: 
   return steps;
 }
 
-/** Yields the masks from the first state on whose masks the record tells. States that a lost or older batch hides are left out. */
+/** Yields the masks from the first state on whose masks the record tells. States that a lost batch hides are left out. */
 export function* readMasks(database: ViewsDatabase, runId: string, rewinds: readonly Rewind[], gates: number): Iterable<MasksAt> {
   let last: MasksAt = { step: -1, open: new Uint8Array() };
   for (const { firstStep, endStep, closedBefore, changed } of readSegments(database, runId, rewinds)) {

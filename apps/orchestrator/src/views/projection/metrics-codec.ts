@@ -10,7 +10,7 @@ export function encodeSteps(steps: readonly StepMeasurement[]): Buffer {
   steps.forEach((step, index) => {
     METRIC_COLUMNS.forEach((column, at) => {
       const value = step[column];
-      rows[index * ROW_DOUBLES + at] = value === null || value === undefined ? NaN : Number(value) + 0; // without -0, as in JSON
+      rows[index * ROW_DOUBLES + at] = value === null ? NaN : Number(value) + 0; // without -0, as in JSON
     });
   });
   return Buffer.from(rows.buffer);

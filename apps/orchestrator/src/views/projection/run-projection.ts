@@ -161,8 +161,8 @@ export class RunProjection extends Projection {
       const measured = ownMeasurements.find(stored) ?? decodeStepsMeasured(stored);
       const revision = Number(stored.revision);
       this.statements.addMetrics.run(runId, revision, measured.attempt, measured.branch, encodeSteps(measured.steps));
-      const { masks } = measured;
-      if (masks !== undefined) this.statements.addMasks.run(runId, revision, masks.closedBefore ?? null, masks.changed);
+      const { closedBefore = null, changed } = measured.masks;
+      this.statements.addMasks.run(runId, revision, closedBefore, changed);
       const detail = this.load(runId);
       if (detail === null) return;
       foldMeasured(detail, measured, revision);
