@@ -292,13 +292,13 @@ export class Session {
    * The result then has `stopped`.
    */
   train(options: SegmentOptions, { onReports, onCalibrated, signal }: TrainJob = {}): Promise<SegmentResult> {
-    const told = (reports: (StepReport | number)[]): void => {
+    const onBatch = (reports: (StepReport | number)[]): void => {
       const share = reports.findLast((one) => typeof one === 'number');
       if (share !== undefined) onCalibrated?.(share);
       const steps = reports.filter((one) => typeof one !== 'number');
       if (steps.length > 0) onReports?.(steps);
     };
-    return this.job(() => cancellable(this.native, signal, this.native.train(options, told)));
+    return this.job(() => cancellable(this.native, signal, this.native.train(options, onBatch)));
   }
 
   evaluate(options: Partial<EvaluateOptions> & Pick<EvaluateOptions, 'ids'>, job: JobOptions<number> = {}): Promise<EvaluationResult> {

@@ -46,14 +46,14 @@ export function engineService(parts: EngineServiceParts): engineV1.EngineService
     inspectModel: unary(async ({ modelPath, skipWeights }: engineV1.InspectModelRequest, signal) => {
       if (modelPath === '') throw invalidField('FIELD_REQUIRED', 'model_path', 'is empty: a model folder is required');
       const folder = models.folderOf(modelPath);
-      return { model: await inspections.take(() => inspectModel(folder, !skipWeights, signal), signal) };
+      return { model: await inspections.run(() => inspectModel(folder, !skipWeights, signal), signal) };
     }),
     describeState: unary(async ({ modelPath, stateFile }: engineV1.DescribeStateRequest, signal) => {
       return { state: await describeState(modelPath, stateFile, signal) };
     }),
     planMemory: unary(async ({ options }: engineV1.PlanMemoryRequest, signal) => {
       const session = sessionOptions(options, parts);
-      const plan = await inspections.take(() => holder.plan(session, signal), signal);
+      const plan = await inspections.run(() => holder.plan(session, signal), signal);
       return { ...plan, numericsFingerprint: numericsFingerprint(session) };
     }),
     offerModel: unary((request: engineV1.OfferModelRequest, signal) => models.offer(request, signal)),

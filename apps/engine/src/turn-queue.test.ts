@@ -7,7 +7,7 @@ test('two work at once, the others in their order; a caller that goes while it w
   const log: string[] = [];
   const ends = new Map<string, () => void>();
   const job = (name: string, signal = never): Promise<void> =>
-    turns.take(() => {
+    turns.run(() => {
       log.push(name);
       return new Promise((resolve) => ends.set(name, resolve));
     }, signal);
@@ -23,7 +23,7 @@ test('two work at once, the others in their order; a caller that goes while it w
   ends.get('second')!();
   ends.get('fourth')!();
   await Promise.all([second, fourth]);
-  await expect(turns.take(() => Promise.reject(new Error('it failed')), never)).rejects.toThrow('it failed');
-  await expect(turns.take(() => Promise.resolve(1), never)).resolves.toBe(1);
-  await expect(turns.take(() => Promise.resolve(1), AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
+  await expect(turns.run(() => Promise.reject(new Error('it failed')), never)).rejects.toThrow('it failed');
+  await expect(turns.run(() => Promise.resolve(1), never)).resolves.toBe(1);
+  await expect(turns.run(() => Promise.resolve(1), AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
 });

@@ -6,7 +6,7 @@ export class TurnQueue {
   constructor(private readonly most: number) {}
 
   /** @param signal a caller that has gone takes no turn */
-  async take<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  async run<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     if (this.working >= this.most) await this.wait(signal);
     else this.working += 1;
     try {

@@ -139,14 +139,14 @@ function readOptionFiles({ webhooks, fleet, oidc, tls }: OrchestratorConfig) {
 
 /** Reports when the bucket stops answering and when it answers again. Its requests are repeated without this. */
 function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Logger): void {
-  const tell = (): void => {
+  const reportChange = (): void => {
     const problem = reach?.problem ?? null;
     if (problem === null) log.info('the artifact store answers again: everything goes on');
     else log.error({ code: problem.code }, problem.message);
     tellHealth();
   };
-  reach?.onChange(tell);
-  if (reach?.problem != null) tell();
+  reach?.onChange(reportChange);
+  if (reach?.problem != null) reportChange();
 }
 
 /** Tells the process that has started this one that the server is ready. */

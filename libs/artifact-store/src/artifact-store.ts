@@ -38,7 +38,7 @@ export type ArtifactCondition = 'ok' | 'missing' | 'corrupt';
  */
 export interface Quarantine {
   /** Sets an artifact aside. Resolves to false if there is no such artifact. */
-  take(digest: string): Promise<boolean>;
+  moveIn(digest: string): Promise<boolean>;
   /** Moves an artifact back. Resolves to true if this call has put it among the artifacts again. */
   giveBack(digest: string): Promise<boolean>;
   /** The artifacts in quarantine. Their `storedAt` is the time when they were set aside. */

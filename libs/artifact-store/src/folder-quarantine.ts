@@ -20,7 +20,7 @@ export class FolderQuarantine implements Quarantine {
     return join(this.folder, digest);
   }
 
-  async take(digest: string): Promise<boolean> {
+  async moveIn(digest: string): Promise<boolean> {
     const from = this.pathOfArtifact(digest);
     try {
       makeFolder(this.folder);

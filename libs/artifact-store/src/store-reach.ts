@@ -10,7 +10,7 @@ export class StoreReach {
   private readonly failing = new Map<Access, ArtifactStoreError>();
   private timer: NodeJS.Timeout | undefined;
   private readonly listeners = new Set<() => void>();
-  private told: string | undefined; // the code of the problem that the listeners know of
+  private reportedCode: string | undefined; // the code of the problem that the listeners know of
   /** Repeats an operation of the given kind. The operation reports its own success. */
   probe: (access: Access) => Promise<unknown> = () => Promise.resolve();
 
@@ -41,8 +41,8 @@ export class StoreReach {
       this.timer = undefined;
     }
     const code = this.problem?.code;
-    if (code === this.told) return;
-    this.told = code;
+    if (code === this.reportedCode) return;
+    this.reportedCode = code;
     for (const listener of this.listeners) listener();
   }
 

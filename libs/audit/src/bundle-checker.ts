@@ -72,7 +72,7 @@ class BundleChecker {
 
   async check(source: AsyncIterable<Uint8Array>): Promise<BundleReport> {
     try {
-      for await (const entry of readTar(source)) await this.take(entry);
+      for await (const entry of readTar(source)) await this.checkEntry(entry);
     } catch (error) {
       if (!(error instanceof TarDamage)) throw error;
       this.report('file', 'bundle', error.message);
@@ -103,7 +103,7 @@ class BundleChecker {
     for (const problem of checker.problems) this.problems.push(problem);
   }
 
-  private async take(entry: TarEntry): Promise<void> {
+  private async checkEntry(entry: TarEntry): Promise<void> {
     const [folder, owner = ''] = entry.name.split('/');
     if (folder === 'artifacts') return this.takeArtifact(entry, owner);
     if (entry.bytes > ENTRY_BYTES_MAX)

@@ -58,7 +58,7 @@ export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerato
 
 async function* entriesOf(reader: ByteReader): AsyncGenerator<TarEntry> {
   for (let last = 'the beginning'; ;) {
-    const header = await reader.take(TAR_BLOCK, `the header after ${last}`);
+    const header = await reader.read(TAR_BLOCK, `the header after ${last}`);
     if (header.every((byte) => byte === 0)) break;
     const end = header.indexOf(0);
     const name = header.subarray(0, Math.min(end < 0 ? 99 : end, 99)).toString('utf8');
@@ -68,11 +68,11 @@ async function* entriesOf(reader: ByteReader): AsyncGenerator<TarEntry> {
     }
     yield { name, bytes, content: reader.stream(bytes, name) };
     await reader.finishStream();
-    const padding = await reader.take(tarPadding(bytes).byteLength, `the padding of ${name}`);
+    const padding = await reader.read(tarPadding(bytes).byteLength, `the padding of ${name}`);
     if (padding.some((byte) => byte !== 0)) throw new TarDamage(`the padding of ${name} is damaged`);
     last = name;
   }
-  const rest = await reader.take(TAR_BLOCK, 'the end');
+  const rest = await reader.read(TAR_BLOCK, 'the end');
   if (rest.some((byte) => byte !== 0)) throw new TarDamage('the end is damaged');
   if (!(await reader.atEnd())) throw new TarDamage('there are bytes after the end');
 }
@@ -94,7 +94,7 @@ class ByteReader {
     this.iterator = source[Symbol.asyncIterator]();
   }
 
-  async take(bytes: number, what: string): Promise<Buffer> {
+  async read(bytes: number, what: string): Promise<Buffer> {
     while (this.buffer.byteLength < bytes) {
       if (!(await this.fill())) throw new TarDamage(`the file ends within ${what}`);
     }
@@ -115,7 +115,7 @@ class ByteReader {
   }
 
   async finishStream(): Promise<void> {
-    if (this.left > 0) await this.take(this.left, 'an entry');
+    if (this.left > 0) await this.read(this.left, 'an entry');
     this.left = 0;
   }
 

@@ -263,7 +263,7 @@ function modelTensors(facts: Facts, shape: Shape, tensors: Gguf['tensors']): Mod
   const out: ModelTensor[] = [];
   const left = new Set(tensors.keys());
   left.delete(ROPE_FACTORS);
-  const take = (from: string, name: string, { headRows = null, add = 0 }: { headRows?: number | null; add?: number } = {}): void => {
+  const addTensor = (from: string, name: string, { headRows = null, add = 0 }: { headRows?: number | null; add?: number } = {}): void => {
     const tensor = tensors.get(from);
     if (tensor === undefined) throw invalid(`the tensor ${from} is missing`);
     if (headRows !== null && tensor.shape[0]! % headRows !== 0)
@@ -271,13 +271,13 @@ function modelTensors(facts: Facts, shape: Shape, tensors: Gguf['tensors']): Mod
     left.delete(from);
     out.push({ name, from: tensor, headRows, add });
   };
-  take('token_embd.weight', 'model.embed_tokens.weight');
-  take('output_norm.weight', 'model.norm.weight', { add: offset });
-  if (tensors.has('output.weight')) take('output.weight', 'lm_head.weight');
+  addTensor('token_embd.weight', 'model.embed_tokens.weight');
+  addTensor('output_norm.weight', 'model.norm.weight', { add: offset });
+  if (tensors.has('output.weight')) addTensor('output.weight', 'lm_head.weight');
   const paired = facts.paired ? shape.headWidth : null;
   for (let layer = 0; layer < shape.layers; layer++) {
-    const part = (from: string, name: string, options?: Parameters<typeof take>[2]): void =>
-      take(`blk.${layer}.${from}`, `model.layers.${layer}.${name}`, options);
+    const part = (from: string, name: string, options?: Parameters<typeof addTensor>[2]): void =>
+      addTensor(`blk.${layer}.${from}`, `model.layers.${layer}.${name}`, options);
     const norm = (from: string, name: string): void => part(`${from}.weight`, `${name}.weight`, { add: offset });
     if (shape.heads[layer]! > 0) {
       if (facts.noPreNorms !== true) norm('attn_norm', 'input_layernorm');

@@ -36,7 +36,7 @@ const LEAST_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8];
 /** @throws GgufError */
 export function readGguf(file: number, size: number): Gguf {
   const reader = new HeaderReader(file, size);
-  if (size < 4 || reader.take(4).toString('latin1') !== 'GGUF')
+  if (size < 4 || reader.bytes(4).toString('latin1') !== 'GGUF')
     throw invalid('the file does not begin with GGUF, so it is not a GGUF file');
   const version = reader.u32();
   if (version !== 2 && version !== 3) throw unsupported(versionWords(version));
@@ -114,16 +114,16 @@ class HeaderReader {
     return invalid(`the file ${what} (at byte ${this.position} of ${this.size})`);
   }
 
-  take(bytes: number): Buffer {
-    if (bytes > this.size - this.position) throw this.fail(`ends within ${bytes} bytes that it announces`);
-    if (this.position + bytes > HEADER_BYTES_MAX) throw this.fail(`has more than ${HEADER_BYTES_MAX} bytes of metadata`);
+  bytes(count: number): Buffer {
+    if (count > this.size - this.position) throw this.fail(`ends within ${count} bytes that it announces`);
+    if (this.position + count > HEADER_BYTES_MAX) throw this.fail(`has more than ${HEADER_BYTES_MAX} bytes of metadata`);
     let from = this.position - this.windowAt;
-    if (from + bytes > this.window.length) {
-      this.read(Math.min(Math.max(bytes, WINDOW_BYTES), this.size - this.position));
+    if (from + count > this.window.length) {
+      this.read(Math.min(Math.max(count, WINDOW_BYTES), this.size - this.position));
       from = 0;
     }
-    this.position += bytes;
-    return this.window.subarray(from, from + bytes);
+    this.position += count;
+    return this.window.subarray(from, from + count);
   }
 
   private read(bytes: number): void {
@@ -136,8 +136,8 @@ class HeaderReader {
     }
   }
 
-  u32 = (): number => this.take(4).readUInt32LE();
-  u64 = (): number => Number(this.take(8).readBigUInt64LE());
+  u32 = (): number => this.bytes(4).readUInt32LE();
+  u64 = (): number => Number(this.bytes(8).readBigUInt64LE());
 
   /** Reads how many things follow, and checks that the file is long enough for them. */
   count(what: string, leastBytes: number): number {
@@ -147,7 +147,7 @@ class HeaderReader {
   }
 
   text(): string {
-    const bytes = this.take(this.u64());
+    const bytes = this.bytes(this.u64());
     try {
       return this.decoder.decode(bytes);
     } catch {
@@ -173,7 +173,7 @@ class HeaderReader {
   private scalar(type: number): number | boolean {
     const [of, bytes] = SCALARS[type] ?? [];
     if (of === undefined) throw this.fail(`has a value of the unknown type ${type}`);
-    return of(this.take(bytes!));
+    return of(this.bytes(bytes!));
   }
 }
 

@@ -23,7 +23,7 @@ interface Waiting {
   /** The number of readings without a row for this connection. */
   missed: number;
   /** @param peer undefined: the other end is closing or gone, so the kernel does not tell its user */
-  tell(peer: Peer | undefined): void;
+  answer(peer: Peer | undefined): void;
 }
 
 export class ConnectionUsers {
@@ -38,7 +38,7 @@ export class ConnectionUsers {
 
   peerOf(socket: Socket): Promise<Peer | undefined> {
     return new Promise((resolve) => {
-      this.waiting.add({ socket, missed: 0, tell: resolve });
+      this.waiting.add({ socket, missed: 0, answer: resolve });
       if (this.waiting.size >= this.mostWaiting) this.settleNow();
       else if (!this.isReading) void this.readOn();
     });
@@ -68,7 +68,7 @@ export class ConnectionUsers {
       const found = one.socket.destroyed ? { peer: undefined } : findIn(one.socket, tables);
       if (found === undefined && (one.missed += 1) < READINGS_MAX) continue;
       this.waiting.delete(one);
-      one.tell(found?.peer);
+      one.answer(found?.peer);
     }
   }
 }

@@ -77,7 +77,7 @@ export async function openDoor(listener: Listener, options: DoorOptions): Promis
     const peer = await users.peerOf(socket);
     const refusal = refusalOf(peer, options);
     if (refusal !== undefined) refuse(socket, refusal);
-    else if (!room.take(socket, peer!)) refuse(socket, { why: 'no-room' });
+    else if (!room.admit(socket, peer!)) refuse(socket, { why: 'no-room' });
     else secure(socket);
   };
   await listen(listener, host, port);
@@ -156,7 +156,7 @@ class Room {
 
   constructor(private readonly most: number) {}
 
-  take(socket: Socket, peer: Peer): boolean {
+  admit(socket: Socket, peer: Peer): boolean {
     if (this.trusted.size + this.others.size >= this.most) {
       const [oldest] = this.others;
       if (oldest === undefined) return false;

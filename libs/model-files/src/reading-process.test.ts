@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messagesFrom, startReading, tell, type Patience } from './reading-process.js';
+import { messagesFrom, startReading, send, type Patience } from './reading-process.js';
 
 /** Code that blocks a process as an endless loop would, but takes no processor time. */
 const FOR_EVER = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
@@ -50,7 +50,7 @@ test('what a process sent is heard though it has ended and can be told nothing m
     if (message === 'done') break;
     // This loop blocks the event loop, so the last message is still unread when the process is gone.
     while (!/\) Z /.test(readFileSync(`/proc/${child.pid}/stat`, 'utf8')));
-    tell(child, 'taken');
+    send(child, 'taken');
   }
   expect(messages).toEqual(['tokens', 'done']);
 });

@@ -19,7 +19,7 @@ const ALIVE = 'alive';
 export function startReading(program: string, task: object, heapMb = HEAP_MB): ChildProcess {
   const child = started(program, heapMb);
   child.on('error', () => undefined); // errors of a process that was given up; `messagesFrom` throws the others
-  tell(child, task);
+  send(child, task);
   return child;
 }
 
@@ -27,7 +27,7 @@ export function startReading(program: string, task: object, heapMb = HEAP_MB): C
  * Sends a message to the process. If it has ended already, the message is lost, and `messagesFrom` reports the end after the messages that
  * the process sent.
  */
-export function tell(child: ChildProcess, message: string | object): void {
+export function send(child: ChildProcess, message: string | object): void {
   child.send(message, () => undefined); // without the callback, a lost message would throw and stop the reading
 }
 

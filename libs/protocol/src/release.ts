@@ -14,9 +14,9 @@ export const releaseOf = (version: string): string => `${version} ${PROTOCOL_DIG
 export type OtherRelease = 'earlier' | 'later' | 'unlike';
 
 /** Compares another program's release with the own one. @returns null where both are the same */
-export function otherRelease(told: string, own: string): OtherRelease | null {
-  if (told === own) return null;
-  const [theirs, ours] = [versionIn(told), versionIn(own)];
+export function otherRelease(release: string, own: string): OtherRelease | null {
+  if (release === own) return null;
+  const [theirs, ours] = [versionIn(release), versionIn(own)];
   const differs = ours.findIndex((part, index) => theirs[index] !== part);
   if (differs < 0) return 'unlike';
   return theirs[differs]! < ours[differs]! ? 'earlier' : 'later';
@@ -29,9 +29,9 @@ const versionIn = (release: string): number[] => (/^(\d+)\.(\d+)\.(\d+)/.exec(re
  * Refuses an engine of another release than the server's: it would drop the parts of requests that it does not know, and the record would
  * name them all the same. @param engine its name in words @throws EspalierError ENGINE_OF_OTHER_RELEASE
  */
-export function requireRelease(engine: string, told: string, own: string): void {
-  if (told === own) return;
-  const said = told === '' ? 'tells no release' : `is of release ${told}`;
+export function requireRelease(engine: string, release: string, own: string): void {
+  if (release === own) return;
+  const said = release === '' ? 'tells no release' : `is of release ${release}`;
   throw new EspalierError('ENGINE_OF_OTHER_RELEASE', `${engine} ${said}, and the server is of release ${own}: install the server's there`);
 }
 
@@ -52,18 +52,18 @@ export function tellingRelease(own: string): ServerInterceptor {
 }
 
 /** Makes a client hear the release of the server that answers. An answer without a release is from no server of this program. */
-export function hearingRelease(heard: (told: string) => void): Interceptor {
+export function hearingRelease(heard: (release: string) => void): Interceptor {
   return (options, nextCall) => {
-    let told: string | undefined;
+    let release: string | undefined;
     return new InterceptingCall(nextCall(options), {
       start: (metadata, _, next) =>
         next(metadata, {
           onReceiveMetadata: (received, pass) => {
-            told = received.get(HEADER)[0]?.toString();
+            release = received.get(HEADER)[0]?.toString();
             pass(received);
           },
           onReceiveMessage: (message: unknown, pass) => {
-            if (message !== null && told !== undefined) heard(told);
+            if (message !== null && release !== undefined) heard(release);
             pass(message);
           },
           onReceiveStatus: (end, pass) => {

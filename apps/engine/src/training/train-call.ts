@@ -28,13 +28,13 @@ export async function* trainSegments(
   options.steps.stateFolder = options.stateFile || scratch.newPath();
   const progress = new Batches<Progress>(request.reportIntervalMs);
   const files = new StateFiles();
-  const take = (items: Progress[]): void => {
+  const onProgress = (items: Progress[]): void => {
     for (const item of items) if ('segment' in item) files.made(item.segment.stateFile);
     // A segment whose state is sent goes out at once. Memory holds two states at most, so a later segment waits until they are sent.
     progress.push(items, options.stateFile === '' && 'segment' in items[0]!);
   };
   const running = holder
-    .exclusive(TRAINING, (stop, mayGoOn) => train(session, options, stop, mayGoOn, take), signal)
+    .exclusive(TRAINING, (stop, mayGoOn) => train(session, options, stop, mayGoOn, onProgress), signal)
     .finally(() => progress.end());
   // Awaited below, after the last report.
   void running.catch(() => undefined).then(() => (signal.aborted ? files.removeUntold() : undefined));

@@ -28,7 +28,7 @@ export async function withReceivedText<T>(
         sources = first.sources.map((source, index) => sourceOf(source, index, () => following.add(scratch.newPath())));
         await following.begin(sources);
       }
-      await following.take(message.chunk);
+      await following.write(message.chunk);
     }
     if (first === undefined) throw new EspalierError('REQUEST_INVALID', 'the stream ended before its first message');
     await following.requireWhole();
@@ -75,7 +75,7 @@ class FollowingShards {
     await this.next();
   }
 
-  async take(chunk: Uint8Array): Promise<void> {
+  async write(chunk: Uint8Array): Promise<void> {
     for (let at = 0; at < chunk.byteLength;) {
       if (this.file === null) throw invalidField('FIELD_OUT_OF_RANGE', 'chunk', 'brings more bytes than the shards without a file have');
       const { bytesWritten } = await this.file.write(chunk, at, Math.min(this.left, chunk.byteLength - at));

@@ -102,7 +102,7 @@ export async function train(
         loraLearningRate: steps.loraLearningRate.slice(firstStep - steps.firstStep, next - steps.firstStep),
         scheduledSparsity: steps.scheduledSparsity.slice(firstStep - steps.firstStep, next - steps.firstStep),
         stopAtExpectedSparsity: marks[0]?.expectedSparsity,
-        teachers: within(teachers, firstStep, next),
+        teachers: teachersOfSteps(teachers, firstStep, next),
         digestLater: true,
         secondsAtMost: longest,
         nextTeacher: knownDigest(marks[0]?.teacher, atMarks) ?? teachers.find((one) => one.firstStep >= next)?.digest,
@@ -178,7 +178,7 @@ async function nameWhenKnown(session: Pick<Session, 'nameTeacher'>, keptAs: stri
 }
 
 /** The teachers of these steps; the first one starts with the first step. */
-function within(teachers: TeacherStretch[], firstStep: number, endStep: number): TeacherStretch[] {
+function teachersOfSteps(teachers: TeacherStretch[], firstStep: number, endStep: number): TeacherStretch[] {
   const at = teachers.findLast((one) => one.firstStep <= firstStep);
   return [
     ...(at === undefined ? [] : [{ ...at, firstStep }]),

@@ -40,23 +40,23 @@ export class StateCarrier {
    * Gives the engine an artifact: first by the file or the address at which the engine reads it by itself, and its bytes where it can't be
    * read there.
    */
-  async give<T>(digest: string, take: (from: StateOrigin) => Promise<T>): Promise<T> {
+  async give<T>(digest: string, load: (from: StateOrigin) => Promise<T>): Promise<T> {
     const bytes = (): StateOrigin => ({ bytes: this.artifacts.open(digest) });
     const file = this.engine.sharesFiles ? this.artifacts.fileOf(digest) : null;
     if (file !== null)
-      return take({ file }).catch((error: unknown) => {
+      return load({ file }).catch((error: unknown) => {
         if (!CAN_NOT_BE_READ.has((error as EspalierError).code)) throw error;
-        return take(bytes()); // this fails with the right error where the artifact is damaged or gone
+        return load(bytes()); // this fails with the right error where the artifact is damaged or gone
       });
     const { addresses } = this;
-    if (addresses === undefined) return take(bytes());
+    if (addresses === undefined) return load(bytes());
     try {
-      const taken = await take({ addresses: await addresses.toRead(digest) });
+      const loaded = await load({ addresses: await addresses.toRead(digest) });
       this.worked();
-      return taken;
+      return loaded;
     } catch (error) {
       if (!this.isOfTheWay(error)) throw error;
-      return take(bytes());
+      return load(bytes());
     }
   }
 

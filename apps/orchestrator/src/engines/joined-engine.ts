@@ -212,10 +212,10 @@ export class JoinedEngine implements EngineConnector {
     }
   }
 
-  private endUse(use: Use, tell: () => void): void {
+  private endUse(use: Use, notify: () => void): void {
     if (this.use === use) this.use = null;
     clearTimeout(use.timer);
-    tell();
+    notify();
   }
 
   private client(claim: string): FarEngineClient {

@@ -56,14 +56,14 @@ async function findLibrary(): Promise<string | null> {
   return library === undefined ? null : join(folder, library);
 }
 
-/** Returns the bytes of a GGUF file, quantized. @param tell called with a note for the export */
+/** Returns the bytes of a GGUF file, quantized. @param addNote called with a note for the export */
 export async function* quantized(
   from: string,
   dtype: string,
   quantizer: Quantizer,
   threads: number,
   signal: AbortSignal,
-  tell: (note: string) => void,
+  addNote: (note: string) => void,
 ): AsyncGenerator<Uint8Array> {
   const folder = await newExportFolder();
   try {
@@ -71,7 +71,7 @@ export async function* quantized(
     const said = await run(quantizer(from, to, dtype, threads), signal);
     await renewSeal(to); // llama.cpp has copied the seal of the unquantized file
     const [, other, all] = FALLBACK.exec(said) ?? [];
-    tell(
+    addNote(
       `Quantized to ${dtype} by llama.cpp` +
         (other === undefined
           ? '.'

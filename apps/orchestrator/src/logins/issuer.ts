@@ -65,7 +65,7 @@ export class Issuer {
 
   /** Looks for the provider until it answers. The server's start does not wait for that. */
   async find(): Promise<void> {
-    let told = '';
+    let lastReason = '';
     for (
       let waitMs = FIRST_RETRY_MS;
       this.found === null && !this.stopping.signal.aborted;
@@ -77,9 +77,9 @@ export class Issuer {
         return;
       } catch (error) {
         this.why = reasonOf(error);
-        if (told !== this.why)
+        if (lastReason !== this.why)
           this.log.warn({ issuer: this.settings.issuer, problem: this.why }, 'the OpenID provider can not be used; trying again');
-        told = this.why;
+        lastReason = this.why;
       }
       await sleep(waitMs, undefined, { ref: false, signal: this.stopping.signal }).catch(() => undefined);
     }
@@ -198,14 +198,14 @@ export class Issuer {
       // oxlint-disable-next-line typescript/no-deprecated -- it is so that it stands out; to this machine only (oidc-file.ts)
       ...(address.protocol === 'http:' ? { execute: [client.allowInsecureRequests] } : {}),
     });
-    const told = configuration.serverMetadata();
-    if (told.issuer !== issuer)
+    const metadata = configuration.serverMetadata();
+    if (metadata.issuer !== issuer)
       throw new Error(
-        `it calls itself ${told.issuer}, and the file has ${issuer}: the issuer in the file must be the same, character by character`,
+        `it calls itself ${metadata.issuer}, and the file has ${issuer}: the issuer in the file must be the same, character by character`,
       );
     for (const name of ['jwks_uri', 'authorization_endpoint', 'token_endpoint'] as const)
-      if (told[name] === undefined) throw new Error(`its description has no ${name}`);
-    const options = { issuer, keysAddress: new URL(told.jwks_uri!), keysCooldownMs: this.keysCooldownMs };
+      if (metadata[name] === undefined) throw new Error(`its description has no ${name}`);
+    const options = { issuer, keysAddress: new URL(metadata.jwks_uri!), keysCooldownMs: this.keysCooldownMs };
     return { client, jose, configuration, check: new TokenCheck(jose, this.http, options) };
   }
 

@@ -103,7 +103,7 @@ export class StateKeeper {
 
   /** Moves an artifact to the quarantine. Returns false if it is kept or not there. */
   setAside(digest: string, why = 'no event needs it'): Promise<boolean> {
-    return this.move(digest, `is moved to the quarantine: ${why}`, () => this.artifacts.quarantine.take(digest));
+    return this.move(digest, `is moved to the quarantine: ${why}`, () => this.artifacts.quarantine.moveIn(digest));
   }
 
   /** Removes for good an artifact that no event needs, on demand or after its time in the quarantine. */

@@ -35,7 +35,7 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
     const requestDigest = sha256Hex(canonicalJson(request));
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
-    return this.quota.within(by, runId, () => this.fork(runId, requestDigest, { request, by, signal }));
+    return this.quota.launching(by, runId, () => this.fork(runId, requestDigest, { request, by, signal }));
   }
 
   private async fork(

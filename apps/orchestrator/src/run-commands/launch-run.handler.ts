@@ -33,7 +33,7 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
     const known = await this.runs.find(runId);
     if (known !== null) return alreadyLaunched(known, requestDigest);
 
-    return this.quota.within(by, runId, () => this.launch(runId, requestDigest, { request, by, signal }));
+    return this.quota.launching(by, runId, () => this.launch(runId, requestDigest, { request, by, signal }));
   }
 
   private async launch(runId: string, requestDigest: string, { request, by, signal }: LaunchParts): Promise<Changed> {

@@ -34,7 +34,7 @@ export class ResumeRunHandler implements ICommandHandler<ResumeRun> {
     const change: Resume = { kind: 'resume', from, acceptOtherNumerics };
     if (!acceptOtherNumerics) await this.requireNumerics(run, change);
     const owner = { ...by, actor: run.launchedBy ?? by.actor };
-    return this.quota.within(owner, runId, () => changed(this.runs, runId, change, by));
+    return this.quota.launching(owner, runId, () => changed(this.runs, runId, change, by));
   }
 
   /**

@@ -16,7 +16,7 @@ class Server {
   }
 
   launch(actor: string, runId: string, roles = ['operator'], work = () => Promise.resolve({ revision: 0 })): Promise<{ revision: number }> {
-    return this.quota.within({ actor, roles }, runId, work);
+    return this.quota.launching({ actor, roles }, runId, work);
   }
 
   showAll(): void {

@@ -34,7 +34,7 @@ export class RunQuota {
   ) {}
 
   /** Launches the run, or makes it go on, where its caller may have one more. @throws EspalierError RUNS_TOO_MANY */
-  async within<T extends { revision: number }>(by: CallContext, runId: string, launch: () => Promise<T>): Promise<T> {
+  async launching<T extends { revision: number }>(by: CallContext, runId: string, launch: () => Promise<T>): Promise<T> {
     const { runsPerCaller: limit } = this.config;
     if (limit === 0 || by.roles.some((role) => WITHOUT_LIMIT.includes(role))) return launch();
     const recorded = await this.views.unfinishedOf(by.actor);

@@ -27,16 +27,16 @@ export class TokenizingWords {
     const before = this.sum(0, this.index);
     const total = Math.max(this.sum(0, this.bytes.length), 1);
     let first: { atMs: number; bytesDone: number } | null = null;
-    const tell = (words: string, bytesDone: number): void =>
+    const report = (words: string, bytesDone: number): void =>
       this.onProgress({ doing: `tokenizing ${what}${words}`, doneShare: (before + bytesDone) / total });
-    tell('', 0);
+    report('', 0);
     return ({ bytesDone }) => {
       const atMs = this.now();
       first ??= { atMs, bytesDone }; // parts that were tokenized before do not count for the rate
       const [bytes, ms] = [bytesDone - first.bytesDone, atMs - first.atMs];
-      if (ms < RATE_AFTER_MS || bytes <= 0) return tell('', bytesDone);
+      if (ms < RATE_AFTER_MS || bytes <= 0) return report('', bytesDone);
       const left = ((total - before - bytesDone) / bytes) * ms;
-      tell(`, ${byteWords(Math.round((bytes / ms) * 1000))} a second, ${durationWords(left)} left`, bytesDone);
+      report(`, ${byteWords(Math.round((bytes / ms) * 1000))} a second, ${durationWords(left)} left`, bytesDone);
     };
   }
 

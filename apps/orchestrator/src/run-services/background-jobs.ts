@@ -140,7 +140,7 @@ export class BackgroundJobs implements OnModuleDestroy {
     try {
       for await (const one of news) {
         if (signal.aborted) return;
-        take(job, one);
+        applyNews(job, one);
         heard();
       }
       if (signal.aborted) return;
@@ -186,7 +186,7 @@ function end(job: BackgroundJob, state: BackgroundJob['state']): void {
   job.endedAt = new Date();
 }
 
-function take(job: BackgroundJob, news: Progress<JobResult>): void {
+function applyNews(job: BackgroundJob, news: Progress<JobResult>): void {
   job.waitingFor = 'waitingFor' in news ? news.waitingFor : '';
   if ('doneShare' in news) [job.doneShare, job.doing] = [news.doneShare, news.doing];
   if ('result' in news) [job.doneShare, job.result] = [1, news.result];

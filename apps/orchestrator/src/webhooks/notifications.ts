@@ -27,7 +27,7 @@ const DIVERGED = new Set(['STEPS_SKIPPED', 'TRAINING_DIVERGED']);
  */
 export function notificationsOf(event: RecordedEvent, eventId: string, runId: string, run: PruningRunState | null): Notification[] {
   const about = { id: runId, name: run?.name ?? null };
-  const tell = (kind: WebhookEvent, rest: Pick<Notification, 'run' | 'figures'>): Notification => ({
+  const notification = (kind: WebhookEvent, rest: Pick<Notification, 'run' | 'figures'>): Notification => ({
     id: `${eventId}.${kind}`,
     time: event.at,
     event: kind,
@@ -36,11 +36,11 @@ export function notificationsOf(event: RecordedEvent, eventId: string, runId: st
   if (event.type === 'RunFailed') {
     const { step, code, message } = event.data;
     const rest = { run: { ...about, failure: { code, message } }, figures: { step } };
-    return [tell('run_failed', rest), ...(DIVERGED.has(code) ? [tell('run_diverged', rest)] : [])];
+    return [notification('run_failed', rest), ...(DIVERGED.has(code) ? [notification('run_diverged', rest)] : [])];
   }
   if (event.type === 'RunCompleted') {
     const { figures, missed } = resultOf(event.data, run);
-    return [tell('run_done', { run: about, figures }), ...(missed ? [tell('target_missed', { run: about, figures })] : [])];
+    return [notification('run_done', { run: about, figures }), ...(missed ? [notification('target_missed', { run: about, figures })] : [])];
   }
   return [];
 }

@@ -12,7 +12,7 @@ export class S3Quarantine implements Quarantine {
     private readonly sizesOf: (digest: string) => Promise<number[]>,
   ) {}
 
-  async take(digest: string): Promise<boolean> {
+  async moveIn(digest: string): Promise<boolean> {
     if ((await this.bucket.head(this.artifactKey(digest))) === null) return false;
     await this.bucket.put(this.markKey(digest), new Uint8Array(), { sha256: sumOf(new Uint8Array()), onlyIfNew: false });
     return true;

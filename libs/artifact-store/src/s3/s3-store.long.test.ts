@@ -188,7 +188,7 @@ describeBucket(title, () => {
     test('an artifact that is set aside comes back; a damaged one is replaced by this machine alone, which checks the bytes', async () => {
       const content = large(2_000);
       const { digest } = await store.put(content);
-      await store.quarantine.take(digest);
+      await store.quarantine.moveIn(digest);
       expect(await written(content)).toEqual([]);
       expect(await digestsIn(store)).toEqual([digest]);
       await server.client.send(new PutObjectCommand({ Bucket: server.bucket, Key: keyOf(digest), Body: Buffer.alloc(2_000, 9) }));
@@ -425,7 +425,7 @@ describeBucket(title, () => {
     const pieces = [Buffer.alloc(3_000, 1), Buffer.alloc(2_000, 2)];
     const slices = pieces.map((piece) => ({ digest: digestOf(piece), bytes: piece.byteLength }));
     const { digest } = await store.put(Buffer.concat(pieces), { slices });
-    await store.quarantine.take(digest);
+    await store.quarantine.moveIn(digest);
     server.fault = ({ method, url }) =>
       method === 'DELETE' && url.includes(slices[1]!.digest) ? { status: 403, code: 'AccessDenied' } : undefined;
     await expect(store.quarantine.remove(digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });

@@ -65,7 +65,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     expect(listed!.digest).toBe(digest);
     expect(listed!.bytes).toBeGreaterThanOrEqual(10_000);
     expect(await store().verify(digest)).toBe('ok');
-    expect(await store().quarantine.take(digest)).toBe(true);
+    expect(await store().quarantine.moveIn(digest)).toBe(true);
     expect(Buffer.from(await store().get(digest)).equals(content)).toBe(true);
     expect(await digests()).toEqual([]);
     expect((await all(store().quarantine.list()))[0]!.bytes).toBeGreaterThanOrEqual(10_000);
@@ -211,8 +211,8 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     const file = store().pathOf?.(digest);
     if (file !== undefined) await utimes(file, 0, 0);
     const { quarantine } = store();
-    expect(await quarantine.take(digestOf(text('no such')))).toBe(false);
-    expect(await quarantine.take(digest)).toBe(true);
+    expect(await quarantine.moveIn(digestOf(text('no such')))).toBe(false);
+    expect(await quarantine.moveIn(digest)).toBe(true);
     const aside: ArtifactEntry[] = await all(quarantine.list());
     expect(await digests()).toEqual([]);
     expect(aside).toMatchObject([{ digest, bytes }]);
@@ -222,7 +222,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
     expect(await quarantine.giveBack(digest)).toBe(true);
     expect(await digests()).toEqual([digest]);
     expect(await quarantine.giveBack(digest)).toBe(false);
-    await quarantine.take(digest);
+    await quarantine.moveIn(digest);
     expect(await quarantine.remove(digest)).toBe(true);
     expect(await quarantine.remove(digest)).toBe(false);
     expect(await store().stat(digest)).toBeNull();
@@ -230,7 +230,7 @@ export function describesAnArtifactStore(current: () => StoreUnderTest): void {
 
   test('what was set aside and is made again is an artifact again', async () => {
     const { digest } = await store().put(text('made twice'));
-    await store().quarantine.take(digest);
+    await store().quarantine.moveIn(digest);
     await store().put(text('made twice'));
     expect(await digests()).toEqual([digest]);
   });

@@ -114,7 +114,7 @@ export class SeenEvents {
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
       fsync(descriptor, (error) => {
-        if (error !== null && error !== undefined && error.code !== 'EBADF') this.onError(error);
+        if (error !== null && error.code !== 'EBADF') this.onError(error);
       });
     }, SYNC_AFTER_MS).unref();
   }

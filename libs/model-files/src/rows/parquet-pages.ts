@@ -138,19 +138,19 @@ async function readHeader(source: ByteSource, offset: number, end: number): Prom
   throw new Error('unreachable');
 }
 
-function within(value: unknown, max: number, what: string): number {
+function atMost(value: unknown, max: number, what: string): number {
   if (typeof value === 'number' && value >= 0 && value <= max) return value;
   throw new Error(`a page says that it has ${String(value)} ${what}; at most ${max} can be`);
 }
 
 function checkSizes(header: PageHeader, bytesLeft: number): void {
-  within(header.compressed_page_size, Math.min(bytesLeft, PAGE_BYTES_MAX), 'packed bytes');
-  within(header.uncompressed_page_size, PAGE_BYTES_MAX, 'bytes');
+  atMost(header.compressed_page_size, Math.min(bytesLeft, PAGE_BYTES_MAX), 'packed bytes');
+  atMost(header.uncompressed_page_size, PAGE_BYTES_MAX, 'bytes');
   const v2 = header.data_page_header_v2;
   if (v2 === undefined) return;
   const levels = [v2.repetition_levels_byte_length, v2.definition_levels_byte_length];
-  levels.forEach((bytes) => within(bytes, header.compressed_page_size, 'bytes of levels'));
-  within(levels[0]! + levels[1]!, Math.min(header.compressed_page_size, header.uncompressed_page_size), 'bytes of levels');
+  levels.forEach((bytes) => atMost(bytes, header.compressed_page_size, 'bytes of levels'));
+  atMost(levels[0]! + levels[1]!, Math.min(header.compressed_page_size, header.uncompressed_page_size), 'bytes of levels');
 }
 
 /** Returns the number of values of a data page. The column is flat, so this is the number of rows too. */
@@ -158,8 +158,8 @@ function checkValues(header: PageHeader, rowsLeft: number): number {
   const v2 = header.data_page_header_v2;
   const dictionary = header.type === 'DICTIONARY_PAGE';
   const count = (dictionary ? header.dictionary_page_header : (header.data_page_header ?? v2))?.num_values;
-  if (v2 !== undefined) within(v2.num_nulls, v2.num_values, 'nulls');
-  return within(count, Math.min(PAGE_VALUES_MAX, dictionary ? Infinity : rowsLeft), 'values');
+  if (v2 !== undefined) atMost(v2.num_nulls, v2.num_values, 'nulls');
+  return atMost(count, Math.min(PAGE_VALUES_MAX, dictionary ? Infinity : rowsLeft), 'values');
 }
 
 /** Returns the bytes that this encoding repeats: a value may begin like the value before it, without a byte of its own. */
@@ -175,7 +175,7 @@ function deltaTextBytes(page: Uint8Array, header: PageHeader, { schemaPath, code
   if (v2 === undefined && getMaxDefinitionLevel(schemaPath) > 0) reader.offset = 4 + reader.view.getUint32(0, true);
   const start = reader.offset;
   for (let part = 0; part < 2; part += 1) readVarInt(reader); // the block size, and the miniblocks in a block
-  const prefixes = new Int32Array(within(readVarInt(reader), data.num_values, 'values'));
+  const prefixes = new Int32Array(atMost(readVarInt(reader), data.num_values, 'values'));
   reader.offset = start;
   deltaBinaryUnpack(reader, prefixes.length, prefixes);
   return prefixes.reduce((sum, bytes) => sum + Math.max(bytes, 0), 0);

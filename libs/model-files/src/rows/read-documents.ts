@@ -113,7 +113,7 @@ export async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: 
   let restBytes = 0;
   let line = 1;
   let isFirst = true;
-  const take = (tail: Buffer): Buffer => {
+  const lineBytes = (tail: Buffer): Buffer => {
     let whole = rest.length === 0 ? tail : Buffer.concat([...rest, tail]);
     rest = [];
     restBytes = 0;
@@ -124,21 +124,21 @@ export async function* readLines(file: DataFile, budget: UnpackBudget, onBytes: 
   for await (const chunk of readBytes(file, budget, onBytes)) {
     let from = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
-      yield { bytes: take(chunk.subarray(from, end)), line: line++, ended: true };
+      yield { bytes: lineBytes(chunk.subarray(from, end)), line: line++, ended: true };
       from = end + 1;
     }
     if (from < chunk.length) rest.push(chunk.subarray(from));
     restBytes += chunk.length - from;
     if (restBytes > LINE_LIMIT_BYTES) throw malformed(file.path, line, `longer than ${LINE_LIMIT_BYTES >> 20} MiB, the limit of a line`);
     while (cutBytes !== undefined && restBytes > cutBytes) {
-      const long = take(Buffer.alloc(0));
+      const long = lineBytes(Buffer.alloc(0));
       const cut = characterStart(long, cutBytes);
       yield { bytes: long.subarray(0, cut), line, ended: false };
       rest = [long.subarray(cut)];
       restBytes = long.length - cut;
     }
   }
-  if (restBytes > 0) yield { bytes: take(Buffer.alloc(0)), line, ended: false };
+  if (restBytes > 0) yield { bytes: lineBytes(Buffer.alloc(0)), line, ended: false };
 }
 
 /** Returns the start of the UTF-8 character at an offset. */

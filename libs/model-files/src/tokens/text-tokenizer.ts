@@ -72,19 +72,19 @@ export class GrowingText {
   push(id: number): string {
     this.ids.push(id);
     const text = this.rest();
-    return text === '' || text.endsWith(INCOMPLETE) ? '' : this.take(text);
+    return text === '' || text.endsWith(INCOMPLETE) ? '' : this.append(text);
   }
 
   /** Returns the rest of the text when no further token comes. */
   end(): string {
-    return this.take(this.rest());
+    return this.append(this.rest());
   }
 
   private rest(): string {
     return this.decode(this.context).slice(this.decode(this.context, this.out).length);
   }
 
-  private take(text: string): string {
+  private append(text: string): string {
     this.context = this.out;
     this.out = this.ids.length;
     return text;

@@ -5,7 +5,7 @@ import type { ChatTemplate } from '../chat-template.js';
 import { requireUnchanged, type DataFile } from '../rows/data-files.js';
 import type { TokenizerFiles } from '../load-tokenizer.js';
 import { emptyText, fromErrorMessage, ModelFilesError, type ModelFilesErrorCode } from '../model-files.errors.js';
-import { messagesFrom, startReading, tell } from '../reading-process.js';
+import { messagesFrom, startReading, send } from '../reading-process.js';
 import type { PrepareTokensOptions } from './text-source.js';
 import type { TextPlace, TokenIndex, TokenShardEntry } from './token-index.js';
 import { idOf, isContext } from './token-words.js';
@@ -146,7 +146,7 @@ class TokenStream {
       this.ended = true;
       return;
     }
-    tell(this.reader, 'taken');
+    send(this.reader, 'taken');
     const { maxTokens = Infinity } = this.options.text;
     const count = message.bytes.byteLength / 4;
     const skipped = Math.min(this.skip, count);

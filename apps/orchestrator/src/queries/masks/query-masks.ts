@@ -40,7 +40,7 @@ export async function queryMasks(views: RunViews, request: v1.QueryMasksRequest,
   const series = spans.map((span) => new SeriesOf(span, request));
   let before: Gates | null = null;
   let changes = 0;
-  const take = ({ step, open }: MasksAt): void => {
+  const addStates = ({ step, open }: MasksAt): void => {
     if (!shown.has(step)) return;
     const changed = before === null ? null : gatesApart(before, open);
     for (const one of series) changes += one.add(step, open, changed);
@@ -51,7 +51,7 @@ export async function queryMasks(views: RunViews, request: v1.QueryMasksRequest,
   let turnEnds = performance.now() + TURN_MS;
   for (const masks of readMasks(views.database, runId, summary.extras.rewinds, gateCount(model))) {
     if (masks.step > last) break;
-    take(masks);
+    addStates(masks);
     if (performance.now() < turnEnds) continue;
     await nextTurn();
     signal.throwIfAborted();

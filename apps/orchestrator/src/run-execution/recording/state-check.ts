@@ -60,10 +60,10 @@ export class StateCheck {
 }
 
 function contradiction({ step, ...reported }: StateFact, name: string, value: unknown): EspalierError {
-  const told = JSON.stringify(reported[name as keyof typeof reported] ?? 'other gates');
+  const found = JSON.stringify(reported[name as keyof typeof reported] ?? 'other gates');
   return new EspalierError(
     'RESULT_CONTRADICTS_STATE',
-    `the engine reported ${name} ${told} with the state at step ${step}, which has ${JSON.stringify(value)}`,
+    `the engine reported ${name} ${found} with the state at step ${step}, which has ${JSON.stringify(value)}`,
   );
 }
 

@@ -28,8 +28,8 @@ export async function stateDifferences(
     if (isComparable) {
       for (let at = 0; at < one.bytes; at += PIECE_BYTES) {
         const size = Math.min(PIECE_BYTES, one.bytes - at);
-        const values = valuesOf(name, one.dtype, await take(left, size));
-        const others = valuesOf(name, one.dtype, await take(right, size));
+        const values = valuesOf(name, one.dtype, await readBytes(left, size));
+        const others = valuesOf(name, one.dtype, await readBytes(right, size));
         for (let index = 0; index < values.length; index += 1) widen(difference, values[index]!, others[index]!);
       }
     } else {
@@ -44,11 +44,11 @@ export async function stateDifferences(
 const byBytes = (one: string, other: string): number => Buffer.compare(Buffer.from(one), Buffer.from(other));
 
 async function readHeader(from: PassingBytes): Promise<StateHeader> {
-  const size = new DataView(await take(from, 8)).getBigUint64(0, true);
-  return headerOf(new Uint8Array(await take(from, Number(size < HEADER_BYTES_MAX ? size : HEADER_BYTES_MAX))));
+  const size = new DataView(await readBytes(from, 8)).getBigUint64(0, true);
+  return headerOf(new Uint8Array(await readBytes(from, Number(size < HEADER_BYTES_MAX ? size : HEADER_BYTES_MAX))));
 }
 
-async function take(from: PassingBytes, bytes: number): Promise<ArrayBuffer> {
+async function readBytes(from: PassingBytes, bytes: number): Promise<ArrayBuffer> {
   const taken = new Uint8Array(bytes);
   let at = 0;
   for await (const chunk of from.next(bytes)) {
