@@ -10,6 +10,7 @@ import { RunService } from './generated/espalier/v1/run_service_pb.js';
 import { RunView } from './run/run.js';
 import { Alerts } from './server/alerts.js';
 import { StudyView } from './studies/studies.page.js';
+import { Keys } from './ui/keys.js';
 import { addressOf, type Page } from './ui/page.js';
 import { Anchor, useLocation, type PageLocation } from './ui/router.js';
 import { toggleTheme, useTheme } from './ui/theme.js';
@@ -74,6 +75,7 @@ export function App() {
       <main id="content" class={link === 'away' ? 'old' : ''}>
         {link === 'locked' ? <LoggedOut /> : <View place={place} launch={() => setLaunching(true)} />}
       </main>
+      <Keys />
       {launching && <LaunchForm close={() => setLaunching(false)} />}
     </CallerProvider>
   );

@@ -1,5 +1,6 @@
 // Tests all views and forms of the dashboard as a person uses them: Chromium in front of a real server with a real run. Skipped where there
 // is no Chromium. The first steps of a person are in dashboard.test.ts.
+import { readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Page } from 'playwright-core';
 import { checkAuditBundle } from '#audit';
@@ -10,6 +11,15 @@ import { CORPUS, ENDLESS, TINY_MODEL, TINY_RUN, unary } from './harness/server.j
 describeInChromium('the dashboard', () => {
   const dashboard = new Dashboard();
   const { server, complaints, text, state, view, shot, barriers, barriersOfBothThemes } = dashboard;
+  const chart = (title: string) => page.getByRole('region', { name: title, exact: true });
+  const csvOf = async (title: string) => {
+    const downloaded = page.waitForEvent('download');
+    await page.getByRole('button', { name: `CSV of ${title}`, exact: true }).click();
+    const [head = '', ...lines] = readFileSync(await (await downloaded).path(), 'utf8')
+      .trim()
+      .split('\r\n');
+    return { head: head.split(/,(?! nats)/), rows: lines.map((line) => line.split(',').map(Number)) };
+  };
   let page: Page;
   let runId: string;
 
@@ -36,6 +46,49 @@ describeInChromium('the dashboard', () => {
     expect(await barriersOfBothThemes(`run${path.replace('/', '-')}`)).toEqual([]);
   });
 
+  test('charts come first: figures, teachers and values fold to a line each, and stay as the reader left them', async () => {
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await view(`/runs/${runId}`, 'Gradient norm');
+    expect((await chart('Loss').boundingBox())!.y).toBeLessThan(450);
+    expect(await page.getByText('Expected sparsity').count()).toBe(0);
+    await page.locator('summary', { hasText: 'Figures' }).click();
+    await text('Expected sparsity');
+    await page.reload();
+    await text('Expected sparsity');
+    expect(await barriers()).toEqual([]);
+    await page.locator('summary', { hasText: 'Figures' }).click();
+    await page.getByRole('button', { name: 'All values' }).click();
+    await page.locator('.readout .values').waitFor();
+    await page.getByRole('button', { name: 'Fewer values' }).click();
+    await view(`/compare?runs=${runId}`, 'baseline');
+    expect((await chart('Loss').boundingBox())!.y).toBeLessThan(300);
+  });
+
+  test('a chart is drawn over sparsity or parameters, with a logarithmic axis, and on the full screen; its file has the recorded values', async () => {
+    await view(`/runs/${runId}`, 'Gradient norm');
+    await page.getByLabel('X axis').selectOption('sparsity');
+    const recorded = await unary<v1.QueryMetricsResponse>((done) =>
+      server.history.queryMetrics(v1.QueryMetricsRequest.fromPartial({ runId, maxPoints: 1_000 }), done),
+    );
+    const loss = await csvOf('Loss');
+    expect(loss.head.slice(0, 2)).toEqual(['expected sparsity', '"total (loss, nats)"']);
+    expect(loss.rows.map(([x, y]) => [x, y])).toEqual(recorded.steps.map(({ loss: y, expectedSparsity }) => [expectedSparsity, y]));
+    await page.getByRole('button', { name: 'Logarithmic axis of Loss' }).click();
+    expect(new URL(page.url()).search).toBe('?x=sparsity&log=Loss');
+    expect(await barriersOfBothThemes('run-over-sparsity')).toEqual([]);
+    await page.getByLabel('X axis').selectOption('parameters');
+    const left = (await csvOf('Loss')).rows.map(([x]) => x).filter((x) => x !== 0);
+    expect(left.at(-1)).toBe(Number((await server.run(runId)).result!.parameterCount));
+    await page.getByRole('button', { name: 'Full screen of Loss' }).click();
+    await page.waitForFunction(
+      'document.fullscreenElement?.ariaLabel === "Loss" && innerHeight - document.querySelector(".chart canvas").clientHeight < 250',
+    );
+    await shot('full-screen');
+    await page.evaluate('document.exitFullscreen()');
+    await page.getByRole('button', { name: 'Logarithmic axis of Loss' }).click();
+    await page.getByLabel('X axis').selectOption('step');
+  });
+
   test('the slider goes back to an earlier state of the masks, by keys', async () => {
     await view(`/runs/${runId}/masks`, 'State at step');
     const slider = page.getByRole('slider');
@@ -45,7 +98,8 @@ describeInChromium('the dashboard', () => {
   });
 
   test('a teacher that is chosen in the timeline is forked at; the answer of the plan is shown while typing', async () => {
-    await view(`/runs/${runId}`, 'the teacher of each step');
+    await view(`/runs/${runId}`, 'each can be forked at');
+    await page.locator('summary', { hasText: 'each can be forked at' }).click();
     await page.getByRole('slider', { name: 'Teacher' }).fill('4');
     await page.getByRole('button', { name: /^Fork at teacher \d+$/ }).click();
     const dialog = page.getByRole('dialog');
@@ -146,6 +200,12 @@ describeInChromium('the dashboard', () => {
     const dialog = page.getByRole('dialog', { name: 'Integrity of the record' });
     await dialog.getByRole('button', { name: 'Check with replay' }).click();
     await dialog.getByText(/^done: everything holds, 150 steps computed again/).waitFor();
+    await view(`/runs/${runId}/history`, 'Steps that were computed twice');
+    const { stretches } = JSON.parse((await server.events(runId)).findLast(({ type }) => type === 'StepsReplayed')!.dataJson) as { stretches: unknown[] };
+    expect(await page.locator('svg.life .agrees').count()).toBe(stretches.length);
+    expect(await page.getByRole('img', { name: 'Engines and events over time' }).locator('rect title').textContent()).toMatch(/^attempt 1 on /);
+    expect(await barriersOfBothThemes('history')).toEqual([]);
+    await page.getByRole('button', { name: 'not checked' }).click();
     expect(await barriers()).toEqual([]);
     await shot('integrity');
     await page.evaluate('delete window.showSaveFilePicker; undefined'); // the picker would ask a person where to write
@@ -267,12 +327,71 @@ describeInChromium('the dashboard', () => {
     expect(await page.getByRole('columnheader', { name: /Sparsity/ }).getAttribute('aria-sort')).toBe('descending');
   });
 
+  test('single keys search, go through the list, choose, go to views, and can be turned off', async () => {
+    await view('/studies', 'seeds');
+    await page.keyboard.press('g');
+    await page.keyboard.press('r');
+    await text('7 in all');
+    await page.keyboard.press('j');
+    await page.keyboard.press('j');
+    await page.keyboard.press('x');
+    await page.keyboard.press('k');
+    await page.keyboard.press('x');
+    await page.getByRole('button', { name: 'Compare 2' }).waitFor();
+    await page.keyboard.press('?');
+    const dialog = page.getByRole('dialog', { name: 'Keys' });
+    expect(await barriers()).toEqual([]);
+    await dialog.getByLabel('Single keys are commands').uncheck();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+    await page.keyboard.press('g');
+    await page.keyboard.press('s');
+    await page.keyboard.press('?');
+    await dialog.getByLabel('Single keys are commands').check();
+    await page.keyboard.press('Escape');
+    expect(new URL(page.url()).pathname).toBe('/');
+    await page.keyboard.press('/');
+    await page.keyboard.type('f*hand'); // a pattern of the whole name
+    await text('1 found');
+    await page.locator('summary', { hasText: 'Views' }).focus();
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('ArrowDown');
+    expect(await page.evaluate('document.activeElement.closest("details.menu") !== null')).toBe(true);
+    await page.keyboard.press('Escape');
+  });
+
+  test('all runs of the list are drawn against one another, and an area that is marked becomes a filter', async () => {
+    await view('/?plot=scatter', 'each point is a run');
+    await page.getByLabel('Across').selectOption('seed');
+    const plot = page.getByRole('img', { name: 'perplexity against seed' });
+    const points = plot.locator('a');
+    await points.first().waitFor();
+    const listed = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
+    const measured = listed.runs.filter(({ evaluations }) => evaluations.some(({ headline }) => headline));
+    expect(await points.count()).toBe(measured.length);
+    expect(await barriersOfBothThemes('scatter')).toEqual([]);
+    const box = (await plot.locator('.brush').boundingBox())!;
+    await page.mouse.move(box.x + box.width / 2, box.y + 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width - 1, box.y + box.height - 1, { steps: 4 });
+    await page.mouse.up();
+    await text('found');
+    expect(new URL(page.url()).searchParams.get('where')).toMatch(/^seed>=\d+, seed<=\d+, perplexity>=\d+, perplexity<=\d+$/);
+    await page.getByRole('button', { name: 'Without these bounds' }).click();
+    await text('7 in all');
+    await page.getByLabel('Show').selectOption('parallel');
+    await page.getByRole('img', { name: /^Runs by .*perplexity$/ }).waitFor();
+    expect(await page.locator('.run-line').count()).toBe(7);
+    expect(await barriersOfBothThemes('parallel')).toEqual([]);
+  });
+
   test('runs are ordered by any column and grouped; what one sees of the list is kept under a name', async () => {
     await view('/?columns=name,set.seed,set.recipe', '7 in all');
     await page.getByRole('button', { name: 'seed' }).click();
     await page.getByRole('columnheader', { name: 'seed', exact: false }).and(page.locator('[aria-sort=ascending]')).waitFor();
     await page.getByLabel('Group by').selectOption('recipe');
     await page.getByRole('button', { name: /^Show the \d+ runs of wanda$/ }).waitFor();
+    await page.getByRole('row', { name: /nuteprune/ }).getByRole('link', { name: /<img|forked by hand/ }).waitFor(); // the best run, by name
     expect(await barriers()).toEqual([]);
     await page.locator('summary', { hasText: 'Views' }).click();
     await page.getByLabel('Name of this view').fill('by recipe');

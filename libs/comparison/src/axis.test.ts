@@ -8,6 +8,11 @@ test('values that hardly differ lie on an axis that is wide enough to say so', (
   expect(axis([1], 0, 100, { least: 10 }).ticks[0]).toBe(0); // a share is not below 0
 });
 
+test.each([{ isLog: false }, { isLog: true }])('a place on an axis has a value again: %p', (options) => {
+  const { at, valueAt } = axis([2, 70], 300, 10, options);
+  for (const value of [2, 7, 70]) expect(valueAt(at(value))).toBeCloseTo(value, options.isLog ? 0 : 1);
+});
+
 test.each([
   [0.461, 0.508, [0.46, 0.47, 0.48, 0.49, 0.5, 0.51]],
   [0, 0.5, [0, 0.1, 0.2, 0.3, 0.4, 0.5]],

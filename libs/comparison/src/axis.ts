@@ -2,6 +2,8 @@
 
 export interface Axis {
   at: (value: number) => number;
+  /** The value at a place: the reverse of `at`. */
+  valueAt: (place: number) => number;
   ticks: number[];
 }
 
@@ -24,7 +26,11 @@ export function axis(values: readonly number[], from: number, to: number, { isLo
   const [low, high] = values.length === 0 ? [0, 1] : axisRange(values, least);
   const ticks = isLog ? logTicks(low, high) : linearTicks(low, high);
   const [first, last] = [scaled(ticks[0]!), scaled(ticks.at(-1)!)];
-  return { ticks, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };
+  const valueAt = (place: number): number => {
+    const value = first + ((place - from) / (to - from)) * (last - first);
+    return isLog ? 10 ** value : value;
+  };
+  return { ticks, valueAt, at: (value) => Math.round((from + ((scaled(value) - first) / (last - first)) * (to - from)) * 10) / 10 };
 }
 
 /** Returns round values in steps of 1, 2 or 5 times a power of ten. */

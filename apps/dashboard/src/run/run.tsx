@@ -21,6 +21,7 @@ import {
   standingOf,
   teacherWord,
 } from '../ui/format.js';
+import { Fold } from '../ui/fold.js';
 import { Meter } from '../ui/meter.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Status } from '../ui/status.js';
@@ -174,17 +175,28 @@ function Figures({ run }: { run: Run }) {
     ['Speed', run.tokensPerSecond > 0 ? short(run.tokensPerSecond) : NONE, 'tokens/s'],
     ['Time of training', duration(run.trainingSeconds), run.etaSeconds > 0 ? `${duration(run.etaSeconds)} left` : ''],
   ];
+  const first = figures.filter(([term]) => FIRST_FIGURES.includes(term));
+  const words = first.map(([term, value, more]) => (
+    <span key={term}>
+      <span>{term}</span> <b>{value}</b> {term === 'Hard sparsity' ? '' : more}
+    </span>
+  ));
   return (
-    <dl class="card figures">
-      {figures.map(([term, value, more]) => (
-        <div key={term}>
-          <dt>{term}</dt>
-          <dd>
-            {value}
-            <small>{more || '\u00a0'}</small>
-          </dd>
-        </div>
-      ))}
-    </dl>
+    <Fold id="figures" title="Figures" words={words}>
+      <dl class="figures">
+        {figures.map(([term, value, more]) => (
+          <div key={term}>
+            <dt>{term}</dt>
+            <dd>
+              {value}
+              <small>{more || '\u00a0'}</small>
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </Fold>
   );
 }
+
+/** The figures that stand in the line to which they fold. */
+const FIRST_FIGURES = ['Step', 'Hard sparsity', 'Parameters', 'Loss', 'Perplexity'];

@@ -1,4 +1,4 @@
-import { wordsOf } from '../forms/run/setting-table.js';
+import { SETTING_FIELDS, wordsOf } from '../forms/run/setting-table.js';
 import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
 import { bytes, count, percent, time } from '../ui/format.js';
 import { Scroll } from '../ui/scroll.js';
@@ -45,7 +45,10 @@ function Table({ title, rows }: { title: string; rows: [string, string][] }) {
           <tbody>
             {rows.map(([name, value]) => (
               <tr key={name}>
-                <th scope="row">{name}</th>
+                <th scope="row">
+                  {name}
+                  {helpOf(name) !== '' && <small class="about">{helpOf(name)}</small>}
+                </th>
                 <td class="mono break">{value || '–'}</td>
               </tr>
             ))}
@@ -55,3 +58,6 @@ function Table({ title, rows }: { title: string; rows: [string, string][] }) {
     </section>
   );
 }
+
+/** What a setting is, in words; '' for a fact. */
+const helpOf = (name: string): string => SETTING_FIELDS.find((field) => field.name === name)?.help ?? '';

@@ -4,7 +4,15 @@ import type { HistoryEvent } from '../generated/espalier/v1/history_service_pb.j
 interface StoredFacts {
   TeacherAssigned: { fromStep: number; explanation: string; teacher: { kind: string; mark?: number } };
   RunRewound: { toStep?: number };
+  EngineAttached: { attempt: number; engineName: string; device: string; resumedFromStep: number };
   EngineLost: { lastStep: number; cause: string };
+  RunPaused: { step: number; by: string };
+  StepsReplayed: {
+    cause: string;
+    engineName: string;
+    isOtherEngine: boolean;
+    stretches: { firstStep: number; endStep: number; agrees: boolean }[];
+  };
   MasksUpdated: { state?: { step?: number } };
 }
 

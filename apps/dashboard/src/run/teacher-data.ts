@@ -1,10 +1,11 @@
 // Finds the teachers of a run, the steps that each taught, and why, from the run's history.
-import { artifactService, historyService } from '../api/client.js';
+import { artifactService } from '../api/client.js';
 import { useLoaded, type Loaded } from '../api/loaded-data.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import { teacherWord } from '../ui/format.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Assignment } from './curves/marks.js';
+import { readEvents } from './read-events.js';
 import { countedEvents, storedFact } from './stored-fact.js';
 
 export interface Teachers {
@@ -18,8 +19,6 @@ export interface LoadedTeachers extends Teachers {
 }
 
 type Started = Omit<Assignment, 'endStep'>;
-
-const PAGE_SIZE = 1_000;
 
 export function useTeachers(run: Run): LoadedTeachers {
   // The history is long, so it is loaded again only when the teachers have changed.
@@ -42,19 +41,11 @@ export function useTeachers(run: Run): LoadedTeachers {
 async function loadTeachers(runId: string, signal: AbortSignal): Promise<{ snapshots: Teacher[]; assignments: Started[] }> {
   const asked = { runId, includeAbandoned: true, includeInherited: true, includeDiscarded: true };
   const { teachers } = await artifactService.listTeachers(asked, { signal });
-  const assignments: Started[] = [];
-  for (let from: bigint | undefined = 0n; from !== undefined;) {
-    const page = await historyService.readHistory(
-      { runId, types: ['TeacherAssigned'], fromRevision: from, pageSize: PAGE_SIZE },
-      { signal },
-    );
-    for (const event of countedEvents(page.events)) {
-      const started = storedFact(event, 'TeacherAssigned', ({ fromStep, explanation: why, teacher: { kind, mark = 0 } }): Started => {
-        return { fromStep, why, mark: kind === 'snapshot' ? mark : kind === 'intact' ? 0 : null };
-      });
-      if (started !== null) assignments.push(started);
-    }
-    from = page.nextRevision;
-  }
+  const assignments = countedEvents(await readEvents(runId, ['TeacherAssigned'], signal)).flatMap((event): Started[] => {
+    const started = storedFact(event, 'TeacherAssigned', ({ fromStep, explanation: why, teacher: { kind, mark = 0 } }): Started => {
+      return { fromStep, why, mark: kind === 'snapshot' ? mark : kind === 'intact' ? 0 : null };
+    });
+    return started === null ? [] : [started];
+  });
   return { snapshots: teachers, assignments };
 }

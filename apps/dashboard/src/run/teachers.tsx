@@ -1,7 +1,12 @@
 // Shows every snapshot as a row, with the steps that it taught.
-import { perplexityOf } from '../../../../libs/comparison/src/index.js';
+import { gainWords, perplexityOf } from '../../../../libs/comparison/src/index.js';
+import { runService } from '../api/client.js';
+import { useLoaded } from '../api/loaded-data.js';
+import type { LineageNode, Run } from '../generated/espalier/v1/run_service_pb.js';
+import { nameOf } from '../runs/columns.js';
 import { bytes, count, decimal, NONE, percent, short, time } from '../ui/format.js';
 import { Pending } from '../ui/pending.js';
+import { Anchor } from '../ui/router.js';
 import { Scroll } from '../ui/scroll.js';
 import { ForkButton } from './fork-button.js';
 import type { TabProps } from './tab-props.js';
@@ -11,6 +16,8 @@ import { Timeline } from './curves/timeline.js';
 export function TeachersTab({ run, fork }: TabProps) {
   const teachers = useTeachers(run);
   const { snapshots, assignments, isKnown, loaded } = teachers;
+  const family = useLoaded(`forks ${run.runId}`, async (signal) => (await runService.getLineage({ runId: run.runId }, { signal })).tree);
+  const forks = family.data?.filter(({ parentRunId }) => parentRunId === run.runId) ?? [];
   if (!isKnown) return <Pending loaded={loaded} />;
   if (snapshots.length === 0 && assignments.length === 0)
     return (
@@ -21,8 +28,13 @@ export function TeachersTab({ run, fork }: TabProps) {
     );
   return (
     <>
-      <Timeline run={run} teachers={teachers} range={null} fork={fork} />
-      <section class="card" aria-label="Snapshots">
+      <section class="card" aria-label="Teachers over the steps">
+        <header>
+          <h2>Teachers</h2>
+        </header>
+        <Timeline run={run} teachers={teachers} range={null} fork={fork} />
+      </section>
+      <section class="card below" aria-label="Snapshots">
         <header>
           <h2>Snapshots</h2>
           <span class="soft">each is a whole state, from which a run can be forked or resumed</span>
@@ -38,6 +50,9 @@ export function TeachersTab({ run, fork }: TabProps) {
                 <th class="right">Parameters left</th>
                 <th class="right">Perplexity</th>
                 <th>Teacher of steps</th>
+                <th class="right">Exports as</th>
+                <th class="right">Decodes</th>
+                <th>Forks</th>
                 <th class="right">State on disk</th>
                 <th>Taken</th>
                 <th class="right">Fork</th>
@@ -57,6 +72,8 @@ export function TeachersTab({ run, fork }: TabProps) {
                   discarded,
                   bytes: size,
                   parameterCount,
+                  weightBytes,
+                  sizeEstimated,
                 }) => (
                   <tr key={`${stateDigest} ${step}`}>
                     <td>
@@ -76,6 +93,11 @@ export function TeachersTab({ run, fork }: TabProps) {
                         .map(({ fromStep, endStep }) => `${count(fromStep)}–${count(endStep - 1)}`)
                         .join(', ') || NONE}
                     </td>
+                    <td class="right">{weightBytes > 0n ? `${sizeEstimated ? 'about ' : ''}${bytes(weightBytes)}` : NONE}</td>
+                    <td class="right">{decodingOf(run, stateDigest)}</td>
+                    <td>
+                      <Forks forks={forks.filter(({ forkedAtStep }) => forkedAtStep === step && !abandoned)} />
+                    </td>
                     <td class="right">{bytes(size)}</td>
                     <td>{time(snapshottedAt)}</td>
                     <td class="right">{!discarded && <ForkButton mark={mark} fork={() => fork(stateDigest)} />}</td>
@@ -86,6 +108,25 @@ export function TeachersTab({ run, fork }: TabProps) {
           </table>
         </Scroll>
       </section>
+    </>
+  );
+}
+
+/** The measured speed of a teacher as a smaller model, beside the model before pruning. */
+function decodingOf({ speeds }: Run, stateDigest: string): string {
+  const gain = speeds.findLast((one) => one.stateDigest === stateDigest)?.decode;
+  return gain === undefined ? NONE : gainWords(gain);
+}
+
+function Forks({ forks }: { forks: LineageNode[] }) {
+  if (forks.length === 0) return <>{NONE}</>;
+  return (
+    <>
+      {forks.map((node) => (
+        <Anchor key={node.runId} to={`/runs/${node.runId}`}>
+          {nameOf(node)}{' '}
+        </Anchor>
+      ))}
     </>
   );
 }

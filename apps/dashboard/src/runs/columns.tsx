@@ -3,7 +3,20 @@ import type { ComponentChildren } from 'preact';
 import { measureName, reachedWords, shareGone, targetWithBudget } from '../../../../libs/comparison/src/index.js';
 import type { Evaluation } from '../generated/espalier/v1/common_pb.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
-import { ago, count, decimal, duration, NONE, percent, plainNumber, short, teacherWord } from '../ui/format.js';
+import {
+  ago,
+  count,
+  decimal,
+  duration,
+  NONE,
+  percent,
+  plainNumber,
+  runStatusWords,
+  short,
+  standingOf,
+  statusTone,
+  teacherWord,
+} from '../ui/format.js';
 import { Sparkline } from '../ui/charts/sparkline.js';
 import { Meter } from '../ui/meter.js';
 import { Status } from '../ui/status.js';
@@ -30,10 +43,11 @@ const COLUMNS: Column[] = [
   {
     id: 'name',
     title: 'Name',
-    width: 'minmax(200px, 2fr)',
+    width: 'minmax(var(--name-width), 2fr)',
     order: { by: 'name', descends: false },
     cell: (run) => (
       <>
+        <span class={`dot ${statusTone(standingOf(run))}`} title={runStatusWords(run)} />
         <Anchor to={`/runs/${run.runId}`}>{nameOf(run)}</Anchor>
         {run.tags.slice(0, 3).map((tag) => (
           <span class="tag" key={tag}>
@@ -125,8 +139,8 @@ const COLUMNS: Column[] = [
 const MORE_COLUMNS: Column[] = [
   {
     id: 'parameters_left',
-    title: 'Parameters left',
-    width: '124px',
+    title: 'Parameters',
+    width: '94px',
     right: true,
     order: { by: 'parameters_left', descends: false },
     cell: ({ result }) => (result === undefined ? NONE : short(Number(result.parameterCount))),
@@ -172,11 +186,14 @@ function parentOf({ parentRunId }: Run): ComponentChildren {
   return parentRunId === '' ? NONE : <Anchor to={`/runs/${parentRunId}`}>{parentRunId}</Anchor>;
 }
 
+const capitalised = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+const SETTING_WIDTHS: Readonly<Record<string, string>> = { recipe: '92px', seed: '64px' };
+
 /** A column for each setting, besides the list's own columns. */
 const SETTING_COLUMNS: Column[] = SETTING_FIELDS.map(({ name, kind }) => ({
   id: `set.${name}`,
-  title: name.replaceAll('_', ' '),
-  width: '120px',
+  title: capitalised(name.replaceAll('_', ' ')),
+  width: SETTING_WIDTHS[name] ?? '120px',
   right: kind === 'number',
   order: { by: name, descends: false },
   cell: (run) => plainNumber(wordsOf(run.settings)[name] ?? NONE),
@@ -206,20 +223,23 @@ export function taskColumns(runs: readonly Run[]): Column[] {
   return [...new Set(measures)].sort().map(taskColumn);
 }
 
-const AT_FIRST = ['name', 'status', 'progress', 'step', 'sparsity', 'perplexity', 'curve', 'speed', 'launched'];
+const AT_FIRST = ['name', 'status', 'set.recipe', 'set.seed', 'progress', 'sparsity', 'perplexity', 'curve', 'launched'];
+/** A telephone has room for these; the state is a dot beside the name. */
+const AT_FIRST_NARROW = ['name', 'perplexity', 'parameters_left'];
 
 /** Returns the columns that a text names, in their order; without a text, the default columns. The name always comes first. */
-export function columnsOf(text: string | null): Column[] {
-  const ids = text === null || text === '' ? AT_FIRST : ['name', ...text.split(',').filter((id) => id !== 'name')];
+export function columnsOf(text: string | null, isNarrow = false): Column[] {
+  const ids =
+    text === null || text === '' ? (isNarrow ? AT_FIRST_NARROW : AT_FIRST) : ['name', ...text.split(',').filter((id) => id !== 'name')];
   return [...new Set(ids)].flatMap((id) => {
     if (id.startsWith(TASK)) return [taskColumn(id.slice(TASK.length))];
     return OWN_COLUMNS.filter((column) => column.id === id);
   });
 }
 
-/** Returns the columns that groups of runs show too, as means. The other columns are words, or grow with the clock. */
+/** Returns the columns that groups of runs show too, as means. The other columns are words, are seeds, or grow with the clock. */
 export const figureColumns = (columns: readonly Column[]): Column[] =>
-  columns.filter(({ right, order }) => right === true && order !== undefined && !order.by.endsWith('_at'));
+  columns.filter(({ right, order }) => right === true && order !== undefined && order.by !== 'seed' && !order.by.endsWith('_at'));
 
 /** Returns the columns as an address holds them; '' for the default columns. */
 export function columnsText(ids: readonly string[]): string {

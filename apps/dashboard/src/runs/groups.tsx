@@ -8,7 +8,7 @@ import { count, counted, decimal, duration, NONE, percent, plainNumber } from '.
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { Anchor, go, setQuery } from '../ui/router.js';
-import { figureColumns, type Column } from './columns.js';
+import { figureColumns, nameOf, type Column } from './columns.js';
 import { MOST_COMPARED } from './compare/compared-figures.js';
 import { conditionsOfGroup } from './group-words.js';
 import { allRunIds, type RunFilter } from './run-pages.js';
@@ -127,7 +127,7 @@ interface RowProps {
 }
 
 function Row({ by, group, where, isPicked, pick }: RowProps) {
-  const { values, runs, runsCompleted, perplexity, sparsity, trainingSeconds, bestRunId, figures } = group;
+  const { values, runs, runsCompleted, perplexity, sparsity, trainingSeconds, bestRunId, bestRunName, figures } = group;
   const conditions = conditionsOfGroup(by, values);
   const name = values.map((value) => (value === '' ? NONE : plainNumber(value))).join(', ');
   return (
@@ -169,7 +169,7 @@ function Row({ by, group, where, isPicked, pick }: RowProps) {
           {wide(figure, decimal)}
         </td>
       ))}
-      <td>{bestRunId === '' ? NONE : <Anchor to={`/runs/${bestRunId}`}>{bestRunId}</Anchor>}</td>
+      <td>{bestRunId === '' ? NONE : <Anchor to={`/runs/${bestRunId}`}>{nameOf({ name: bestRunName, runId: bestRunId })}</Anchor>}</td>
     </tr>
   );
 }

@@ -120,17 +120,20 @@ export function useRunPages(filter: RunFilter): RunPages {
   return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: again, need };
 }
 
-/** Returns the ids of all runs that match a filter, loaded or not. */
-export async function allRunIds({ text, statuses, tags, where }: RunFilter): Promise<string[]> {
-  const ids: string[] = [];
+/** Returns all runs that match a filter, loaded in the list or not. */
+export async function allRuns({ text, statuses, tags, where }: Omit<RunFilter, 'orderBy'>, signal?: AbortSignal): Promise<Run[]> {
+  const runs: Run[] = [];
+  const asked = { pageSize: LARGEST_PAGE, nameContains: text, statuses, tags, where };
   let pageToken = '';
   do {
-    const page = await runService.listRuns({ pageSize: LARGEST_PAGE, pageToken, nameContains: text, statuses, tags, where });
-    ids.push(...page.runs.map(({ runId }) => runId));
+    const page = await runService.listRuns({ ...asked, pageToken }, signal === undefined ? {} : { signal });
+    runs.push(...page.runs);
     pageToken = page.nextPageToken;
   } while (pageToken !== '');
-  return ids;
+  return runs;
 }
+
+export const allRunIds = async (filter: RunFilter): Promise<string[]> => (await allRuns(filter)).map(({ runId }) => runId);
 
 /** Loads the new values of runs whose rows are shown. Their order is updated when the list is loaded next. */
 async function freshRuns(ids: string[]): Promise<Map<string, Run>> {

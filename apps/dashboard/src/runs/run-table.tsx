@@ -21,11 +21,11 @@ interface TableProps {
 }
 
 export function RunTable({ runs, total: known, need, columns, orderBy, picked, pick, pickAll }: TableProps) {
-  const body = useRef<HTMLDivElement>(null);
+  const table = useRef<HTMLDivElement>(null);
   const total = known ?? runs.length;
   const [window, setWindow] = useState({ first: 0, last: 40 });
   const look = (): void => {
-    const { scrollTop, clientHeight } = body.current!;
+    const { scrollTop, clientHeight } = table.current!;
     const first = Math.max(0, Math.floor(scrollTop / ROW) - SPARE_ROWS);
     const last = Math.ceil((scrollTop + clientHeight) / ROW) + SPARE_ROWS;
     setWindow((before) => (before.first === first && before.last === last ? before : { first, last }));
@@ -34,19 +34,23 @@ export function RunTable({ runs, total: known, need, columns, orderBy, picked, p
   useEffect(() => {
     look();
     const resized = new ResizeObserver(look);
-    resized.observe(body.current!);
+    resized.observe(table.current!);
     return () => resized.disconnect();
   }, [need]);
-  useEffect(() => body.current?.scrollTo(0, 0), [orderBy]);
+  useEffect(() => table.current?.scrollTo(0, 0), [orderBy]);
   const shown = runs.slice(window.first, window.last);
   const losses = useLosses(columns.some(({ id }) => id === 'curve') ? shown : []);
   const template = `24px ${columns.map(({ width }) => width.replace(/\d+px/g, 'calc($& * var(--scale))')).join(' ')}`;
-  const width = 24 + columns.reduce((sum, one) => sum + Number(/(\d+)px/.exec(one.width)?.[1] ?? 0) + 16, 32);
+  const [, ...others] = columns; // the name, which is the first, has a width of its own
+  const width = others.reduce((sum, one) => sum + Number(/(\d+)px/.exec(one.width)?.[1] ?? 0), 24);
   return (
     <div
+      ref={table}
+      onScroll={look}
+      tabIndex={0}
       class={`card grid-table ${known === undefined ? 'old' : ''}`}
       aria-busy={known === undefined}
-      style={{ '--table-width': `calc(${width}px * var(--scale))` }}
+      style={{ '--table-width': `calc(var(--name-width) + ${width}px * var(--scale) + ${columns.length + 2} * var(--gap))` }}
       role="table"
       aria-label="Runs"
       aria-rowcount={total + 1}
@@ -64,7 +68,7 @@ export function RunTable({ runs, total: known, need, columns, orderBy, picked, p
           <Head key={column.id} column={column} orderBy={orderBy} />
         ))}
       </div>
-      <div class="body" ref={body} onScroll={look} tabIndex={0} role="rowgroup" aria-label="Runs">
+      <div class="body" role="rowgroup">
         <div style={{ height: `${total * ROW}px` }} />
         {Array.from({ length: Math.max(0, Math.min(window.last, total) - Math.max(window.first, runs.length)) }, (_, index) => (
           <div

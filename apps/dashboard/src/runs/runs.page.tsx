@@ -6,16 +6,19 @@ import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import type { Page } from '../ui/page.js';
 import { count, statusWord, statusWords } from '../ui/format.js';
+import { Fold } from '../ui/fold.js';
 import { LabelledSelect } from '../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { go, setQuery } from '../ui/router.js';
 import { Typed } from '../ui/typed-field.js';
+import { useNarrow } from '../ui/narrow.js';
 import { ColumnChoice } from './column-choice.js';
 import { columnsOf, columnsText, OWN_COLUMNS, storeColumns, storedColumns, taskColumns } from './columns.js';
 import { MOST_COMPARED } from './compare/compared-figures.js';
 import { conditionsIn } from './conditions.js';
 import { groupingChoices } from './group-words.js';
 import { RunGroups } from './groups.js';
+import { PLOTS, RunPlots } from './plots/run-plots.js';
 import { allRunIds, useRunPages, type RunFilter, type RunPages } from './run-pages.js';
 import { RunTable } from './run-table.js';
 import { ViewsMenu } from './views-menu.js';
@@ -35,7 +38,9 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
   const by = (query.get('group') ?? '').split(',').filter(Boolean);
   const filter: RunFilter = { text, statuses, tags, where, orderBy: query.get('order') ?? 'launched_at desc' };
   const pages = useRunPages(filter);
-  const columns = columnsOf(query.get('columns'));
+  const plot = query.get('plot') ?? '';
+  const isNarrow = useNarrow();
+  const columns = columnsOf(query.get('columns'), isNarrow);
   useEffect(() => {
     // A link shows what its sender saw. So the address holds the columns whenever they are not the default ones.
     if (!query.has('columns') && storedColumns() !== '') setQuery({ columns: storedColumns() });
@@ -44,6 +49,7 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
   const isFiltered = text !== '' || statuses.length > 0 || tags.length > 0 || where.length > 0;
   const pick = (runId: string, is: boolean): void =>
     setPicked((before) => (is ? [...before, runId] : before.filter((one) => one !== runId)));
+  const filters = <FilterBar text={text} tags={tags} where={where} status={statuses[0]} by={by} />;
   return (
     <>
       <div class="bar">
@@ -53,6 +59,7 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
         </span>
         {by.length === 0 && <Picked picked={picked} setPicked={setPicked} pages={pages} filter={filter} />}
         <span class="actions">
+          <LabelledSelect label="Show" value={plot} options={PLOTS} changed={(kind) => setQuery({ plot: kind })} />
           <ViewsMenu query={query} />
           <ColumnChoice
             all={[...OWN_COLUMNS, ...taskColumns(pages.runs)]}
@@ -64,7 +71,14 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
           />
         </span>
       </div>
-      <FilterBar text={text} tags={tags} where={where} status={statuses[0]} by={by} />
+      {isNarrow ? (
+        <Fold id="filters" title="Filters" words={filterWords(query)}>
+          {filters}
+        </Fold>
+      ) : (
+        filters
+      )}
+      {plot !== '' && pages.total !== 0 && <RunPlots kind={plot} filter={filter} query={query} />}
       {by.length > 0 ? (
         <RunGroups by={by} filter={filter} columns={columns} />
       ) : pages.total === undefined && pages.runs.length === 0 ? (
@@ -82,6 +96,13 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
     </>
   );
 }
+
+/** What the filters are, in one line. */
+const filterWords = (query: URLSearchParams): string =>
+  ['q', 'tags', 'where', 'status', 'group']
+    .map((name) => query.get(name) ?? '')
+    .filter(Boolean)
+    .join(' · ') || 'none';
 
 interface PickedProps {
   picked: string[];
@@ -135,7 +156,14 @@ function FilterBar({ text, tags, where, status, by }: FilterProps) {
     <div class="bar" role="search">
       <label>
         Name contains
-        <Typed type="search" maxLength={200} value={text} changed={(q) => setQuery({ q })} pauseMs={PAUSE_MS} />
+        <Typed
+          type="search"
+          maxLength={200}
+          title="a part of the name; with *, a pattern of the whole name"
+          value={text}
+          changed={(q) => setQuery({ q })}
+          pauseMs={PAUSE_MS}
+        />
       </label>
       <label>
         Tags

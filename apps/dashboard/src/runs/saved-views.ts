@@ -7,7 +7,7 @@ export interface SavedView {
   query: string;
 }
 
-const PARTS = ['q', 'tags', 'where', 'status', 'order', 'group', 'columns'];
+const PARTS = ['q', 'tags', 'where', 'status', 'order', 'group', 'columns', 'plot', 'across', 'up', 'axes'];
 
 /** Returns the part of an address that describes the list, always in the same order. */
 export function viewQuery(query: URLSearchParams): string {

@@ -224,6 +224,7 @@ function Picture({ data, measure }: { data: GetStudyResponse; measure: string })
         x={{ name: 'sparsity, %', words: (value) => `${Number(value.toFixed(6))} %`, least: LEAST_SPARSITY_POINTS }}
         y={{ name }}
         lines={lines}
+        source={`Espalier, study ${data.study?.name ?? ''}`}
         reference={intact === undefined ? undefined : { y: intact, label: `before pruning: ${decimal(intact)}` }}
       />
     </>

@@ -13,6 +13,7 @@ const MOST_GROUPS = 1_000;
 /** The kept part of a completed run. Evaluations and settings of thousands of runs would take too much memory. */
 interface Completed {
   runId: string;
+  name: string;
   perplexity: number | null;
   /** The text and the convention of the perplexity. */
   measure: string;
@@ -65,6 +66,7 @@ function completedOf(summary: RunSummary, figures: readonly Figure[]): Completed
   const headline = headlineOf(run);
   return {
     runId: run.runId,
+    name: run.name,
     perplexity: headline?.value ?? null,
     measure: headline === null ? '' : `${headline.dataDigest} ${headline.convention}`,
     sparsity: shareGone(run) ?? 0,
@@ -81,6 +83,7 @@ function groupMessage({ values, runs, completed }: Group, figures: readonly Figu
   // Perplexities of other texts or windows have no mean, and the lowest of them is not the best.
   const isOneMeasure = new Set(measured.map(({ measure }) => measure)).size === 1;
   const perplexity = isOneMeasure ? figureOf(completed.flatMap(({ perplexity: one }) => one ?? [])) : undefined;
+  const best = measured.find((one) => one.perplexity === perplexity?.lowest);
   return {
     values: values.map((value) => (value === null ? '' : String(value))),
     runs,
@@ -89,7 +92,8 @@ function groupMessage({ values, runs, completed }: Group, figures: readonly Figu
     sparsity: figureOf(completed.map(({ sparsity }) => sparsity)),
     trainingSeconds: figureOf(completed.map(({ seconds }) => seconds)),
     figures: figures.map(({ name }, index) => ({ name, figure: figureOf(completed.flatMap((one) => one.figures[index] ?? [])) })),
-    bestRunId: completed.find((one) => one.perplexity !== null && one.perplexity === perplexity?.lowest)?.runId ?? '',
+    bestRunId: best?.runId ?? '',
+    bestRunName: best?.name ?? '',
   };
 }
 

@@ -124,8 +124,9 @@ function filterOf(
     values['statuses'] = JSON.stringify(statuses.map(statusName));
   }
   if (request.nameContains !== '') {
-    clauses.push('instr(lower(name), lower(@nameContains)) > 0');
-    values['nameContains'] = request.nameContains;
+    const isPattern = request.nameContains.includes('*');
+    clauses.push(isPattern ? "name LIKE @nameContains ESCAPE '~'" : 'instr(lower(name), lower(@nameContains)) > 0');
+    values['nameContains'] = isPattern ? likePattern(request.nameContains) : request.nameContains;
   }
   if (request.modelContains !== '') {
     clauses.push('instr(lower(model_path), lower(@modelContains)) > 0');
@@ -147,6 +148,9 @@ function filterOf(
   }
   return { where: clauses.join(' AND '), values };
 }
+
+/** A pattern of SQL for a whole name, in which each * stands for any letters. */
+const likePattern = (text: string): string => text.replace(/[~%_]/g, '~$&').replaceAll('*', '%');
 
 /** The function that a statement calls for conditions. Each request defines it again, and is answered before the next one. */
 const CONDITIONS = 'run_meets_conditions';

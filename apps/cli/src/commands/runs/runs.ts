@@ -35,7 +35,7 @@ export function registerRuns(program: Command): void {
         '= != < <= > >= and a value. The shell wants quotes around < and >.',
     );
   addRunFilter(runs)
-    .option('--name <part>', 'whose name contains this')
+    .option('--name <part>', 'whose name contains this; with *, a pattern of the whole name')
     .option('--model <part>', 'whose model path contains this')
     .option('--parent <run>', 'forks of this run')
     .option('--group <figures>', 'a line for all runs that are alike in these settings or figures: recipe,target_sparsity', names)

@@ -103,11 +103,11 @@ export const PICTURES: PictureOfCurves[] = [
     title: 'Loss',
     yName: 'loss, nats',
     quantities: [['loss', 'total'], ...LOSSES_OF_CHART.map(({ field, label }): [string, string] => [field, label])],
-    log: true,
+
     isNoisy: true,
   },
   ...LOSSES_APART.map(({ field, label, title }): PictureOfCurves => {
-    return { title, yName: `${label}, nats`, quantities: [[field, label]], log: true, isNoisy: true };
+    return { title, yName: `${label}, nats`, quantities: [[field, label]], isNoisy: true };
   }),
   {
     title: 'Sparsity',
@@ -121,7 +121,7 @@ export const PICTURES: PictureOfCurves[] = [
   },
   { title: 'Learning rate of LoRA', yName: 'rate', quantities: [['lora_learning_rate', 'rate']] },
   { title: 'Speed', yName: 'tokens a second', quantities: [['tokens_per_second', 'tokens/s']] },
-  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], log: true, isNoisy: true },
+  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], isNoisy: true },
   {
     title: 'Lagrangian',
     yName: 'value',

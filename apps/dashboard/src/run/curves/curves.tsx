@@ -1,12 +1,14 @@
 // The curves of a run, live, with its teachers above them.
+import type { ComponentChildren } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
-import { Charts } from '../../ui/charts/charts.js';
+import { Charts, logsOf, logsText } from '../../ui/charts/charts.js';
 import type { ChartMark, Smoothing as SmoothingBy } from '../../ui/charts/curve.js';
-import { stepOf } from '../../runs/columns.js';
-import { clock, clockName, count, duration, ends, short } from '../../ui/format.js';
+import { nameOf, stepOf } from '../../runs/columns.js';
+import { clock, clockName, count, decimal, duration, ends, percent, short } from '../../ui/format.js';
+import { Fold } from '../../ui/fold.js';
 import { MARK_COLORS } from '../../ui/charts/plot-options.js';
 import { Smoothing } from '../../ui/charts/smoothing.js';
 import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
@@ -23,12 +25,13 @@ import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
 import { Readout } from './readout.js';
 import type { TabProps } from '../tab-props.js';
 import { useTeachers } from '../teacher-data.js';
+import { sourceOf } from './source.js';
 import { Timeline } from './timeline.js';
-import { isByNumber, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
+import { isByNumber, isRising, lookOfAxis, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
 
 export function CurvesTab({ run, query, fork }: TabProps) {
   const shown = useShownCurves(run, query);
-  const { loaded, response, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
+  const { loaded, response, logs, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
   const { trouble } = loaded;
   const choose = useChartChoices();
   const [cursor] = useState(() => new SharedCursor());
@@ -50,23 +53,16 @@ export function CurvesTab({ run, query, fork }: TabProps) {
   };
   return (
     <div class="curves">
-      <Timeline run={run} teachers={teachers} range={range} fork={fork} />
+      <Fold id="teachers" title="Teachers" words={`${run.teacherCount} kept; each can be forked at`}>
+        <Timeline run={run} teachers={teachers} range={range} fork={fork} />
+      </Fold>
       <div class="bar" role="group" aria-label="How the curves are shown">
-        <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
-          Log scale
-        </button>
         <button aria-pressed={showsMarks} onClick={() => choose({ marks: showsMarks ? '0' : '' })}>
           Events
         </button>
         <LabelledSelect label="X axis" value={axis} options={X_AXES} changed={(value) => choose({ x: value === 'step' ? '' : value })} />
         <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         <Steps range={range} zoom={zoom} />
-        <span class="soft num">
-          {response !== undefined &&
-            (response.stepsPerPoint > 1n
-              ? `each point: ${count(response.stepsPerPoint)} steps, with the band from their lowest to their highest value`
-              : 'each point is one step; drag in a chart to zoom')}
-        </span>
       </div>
       <TroubleNote trouble={response === undefined ? undefined : trouble} />
       {response === undefined ? (
@@ -78,21 +74,24 @@ export function CurvesTab({ run, query, fork }: TabProps) {
           lastPoint={lastPoint}
           placeWords={(point) => placeWords(axis, x[point] ?? 0)}
           charts={charts}
-          assignments={teachers.assignments}
+          teachers={teachers}
           phases={phasesOf(run)}
           marks={stepMarks}
         />
       )}
-      <MarkLegend marks={marks} />
+      <MarkLegend marks={marks}>{response !== undefined && pointWords(axis, response.stepsPerPoint)}</MarkLegend>
       <Charts
         charts={charts.map((chart) => ({ ...chart, x, xName: axisName(axis, x, range === null ? null : steps[0]!) }))}
-        isClock={axis === 'clock'}
+        xLook={lookOfAxis(axis)}
+        isPath={!isRising(axis)}
         marks={marks}
-        log={log}
+        logs={logs}
+        setLogs={(titles) => choose({ log: logsText(titles) })}
         smoothing={smoothing === 0 ? '' : smoothingWords(smoothing)}
         cursor={cursor}
         onZoom={zoomPlaces}
-        fileName={run.runId}
+        fileName={`${nameOf(run)} ${run.runId}`}
+        source={sourceOf([run])}
       />
     </div>
   );
@@ -118,10 +117,10 @@ function useShownCurves(run: Run, query: URLSearchParams) {
   const { steps } = all;
   const lastPoint = all.before + (response?.steps.length ?? 0) - 1;
   const tokensPerStep = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
-  const x = useMemo(() => placesOf(steps, response ?? NO_TIMES, tokensPerStep, axis), [steps, axis]);
+  const x = useMemo(() => placesOf(steps, response ?? NO_TIMES, tokensPerStep, axis), [steps, axis, isRising(axis) ? null : response]);
   const marks = useMemo<ChartMark[]>(
     () =>
-      (showsMarks ? stepMarks : []).flatMap(({ step, ...mark }) => {
+      (showsMarks && isRising(axis) ? stepMarks : []).flatMap(({ step, ...mark }) => {
         const place = placeOfStep(step, steps, x);
         return place === null ? [] : [{ ...mark, x: place }];
       }),
@@ -132,8 +131,8 @@ function useShownCurves(run: Run, query: URLSearchParams) {
       response === undefined ? [] : chartsOf(response, { over: smoothing, phases: phases.map(({ firstStep }) => firstStep) }, lines, all),
     [response, smoothing, lines, all, run.phases.length],
   );
-  const log = query.get('log') === '1';
-  return { loaded, response, log, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
+  const logs = logsOf(query.get('log'));
+  return { loaded, response, logs, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
 }
 
 /** Returns the recorded points with those of the steps that are done and not recorded yet, which are asked for whenever there are more. */
@@ -148,7 +147,7 @@ function useLiveTail(run: Run, range: Range | null, recorded: QueryCurvesRespons
   return useMemo(() => recorded && withTail(recorded, tail), [recorded, tail]);
 }
 
-const NO_TIMES = { seconds: [], endedAt: [] };
+const NO_TIMES = { seconds: [], endedAt: [], curves: [] };
 const NO_LINES: PaleLine[] = [];
 
 /** @param from the first shown step; null: all steps are shown */
@@ -160,7 +159,17 @@ function axisName(axis: XAxis, x: number[], from: number | null): string {
 function placeWords(axis: XAxis, place: number): string {
   if (axis === 'step') return '';
   if (axis === 'clock') return clock(place);
-  return axis === 'tokens' ? `${short(place)} tokens` : `${duration(place)} of training`;
+  if (axis === 'tokens') return `${short(place)} tokens`;
+  if (axis === 'time') return `${duration(place)} of training`;
+  return Number.isNaN(place) ? '' : `${X_AXES[axis]} ${(lookOfAxis(axis) === 'share' ? percent : decimal)(place)}`;
+}
+
+function pointWords(axis: XAxis, stepsPerPoint: bigint): string {
+  if (axis === 'parameters') return 'parameters are counted at recorded states, so each point is one of them';
+  if (!isRising(axis)) return 'each line goes from step to step';
+  return stepsPerPoint > 1n
+    ? `each point: ${count(stepsPerPoint)} steps, with the band from their lowest to their highest value`
+    : 'each point is one step; drag in a chart to zoom';
 }
 
 /** Loads the parent's steps before a fork, and the branches that rewinds abandoned. */
@@ -198,7 +207,7 @@ const MARK_WORDS: Record<ChartMark['kind'], string> = {
   restart: 'restart',
 };
 
-function MarkLegend({ marks }: { marks: ChartMark[] }) {
+function MarkLegend({ marks, children }: { marks: ChartMark[]; children: ComponentChildren }) {
   const kinds = [...new Set(marks.map(({ kind }) => kind))];
   return (
     <p class="legend marks">
@@ -215,6 +224,7 @@ function MarkLegend({ marks }: { marks: ChartMark[] }) {
           {MARK_WORDS[kind]}
         </span>
       ))}
+      <span>{children}</span>
     </p>
   );
 }

@@ -1,12 +1,11 @@
 // Loads the events of a run that are marked on its curves.
-import { historyService, runService } from '../../api/client.js';
+import { runService } from '../../api/client.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../../runs/columns.js';
 import { stepMarks, type Assignment, type StepMark } from './marks.js';
+import { readEvents } from '../read-events.js';
 import { countedEvents, storedFact } from '../stored-fact.js';
-
-const MOST_EVENTS = 1_000;
 
 export function useMarks(run: Run, assignments: readonly Assignment[]): StepMark[] {
   const { data } = useLoaded(`marks ${run.runId}`, (signal) => load(run, signal), `${run.rewinds} ${run.restarts} ${run.status}`);
@@ -23,9 +22,9 @@ export const phasesOf = ({ phases }: Run): { kind: string; firstStep: number }[]
   phases.map(({ kind, firstStep }) => ({ kind, firstStep: Number(firstStep) }));
 
 async function load({ runId }: Run, signal: AbortSignal) {
-  const [{ tree }, { events }] = await Promise.all([
+  const [{ tree }, events] = await Promise.all([
     runService.getLineage({ runId }, { signal }),
-    historyService.readHistory({ runId, types: ['RunRewound', 'EngineLost'], pageSize: MOST_EVENTS }, { signal }),
+    readEvents(runId, ['RunRewound', 'EngineLost'], signal),
   ]);
   const counted = countedEvents(events);
   return {

@@ -38,13 +38,15 @@ describe('marks on the curves of a run', () => {
   });
 
   test('teacher and phase of a step', () => {
-    expect([0, 39, 40, 75].map((step) => teacherAt(assignments, step))).toEqual([
-      'intact model',
-      'intact model',
-      'teacher #3',
+    const snapshots = [{ mark: 3, step: 21n, expectedSparsity: 0.06, abandoned: false }];
+    expect([0, 39, 40, 75].map((step) => teacherAt({ assignments, snapshots }, step, 0.1))).toEqual([
+      'intact model, 10.0 points less sparse',
+      'intact model, 10.0 points less sparse',
+      'teacher #3 of step 21, 4.0 points less sparse',
       'no teacher',
     ]);
+    expect(teacherAt({ assignments, snapshots }, 40, null)).toBe('teacher #3 of step 21');
     expect([0, 59, 60].map((step) => phaseAt(phases, step))).toEqual(['prune', 'prune', 'recover']);
-    expect(teacherAt([], 3)).toBe('');
+    expect(teacherAt({ assignments: [], snapshots: [] }, 3, 0)).toBe('');
   });
 });

@@ -1,5 +1,7 @@
 // The marks at places of a run's curves where something happened, and the teacher of each step.
 
+import type { Teacher } from '../../generated/espalier/v1/common_pb.js';
+
 export interface Assignment {
   fromStep: number;
   /** The first step with another teacher. */
@@ -41,9 +43,25 @@ export function stepMarks({ assignments, phases, forkedAtStep, forks, rewinds, r
   ].sort((one, other) => one.step - other.step);
 }
 
-export function teacherAt(assignments: readonly Assignment[], step: number): string {
+/** A snapshot that can teach, as far as its distance to a step needs it. */
+export type Snapshot = Pick<Teacher, 'mark' | 'step' | 'expectedSparsity' | 'abandoned'>;
+
+/**
+ * Names the teacher of a step, and its distance from the student: how many points of sparsity lie between them.
+ * @param sparsity the expected sparsity at the step; null where it is not known
+ */
+export function teacherAt(
+  { assignments, snapshots }: { assignments: readonly Assignment[]; snapshots: readonly Snapshot[] },
+  step: number,
+  sparsity: number | null,
+): string {
   const one = assignments.findLast(({ fromStep }) => fromStep <= step);
-  return one === undefined ? '' : teacherName(one);
+  if (one === undefined) return '';
+  const snapshot = snapshots.find(({ mark, abandoned }) => mark === one.mark && !abandoned);
+  const own = one.mark === 0 ? 0 : snapshot?.expectedSparsity;
+  const of = snapshot === undefined ? '' : ` of step ${snapshot.step}`;
+  if (own === undefined || sparsity === null) return teacherName(one) + of;
+  return `${teacherName(one)}${of}, ${((sparsity - own) * 100).toFixed(1)} points less sparse`;
 }
 
 export function phaseAt(phases: readonly { kind: string; firstStep: number }[], step: number): string {

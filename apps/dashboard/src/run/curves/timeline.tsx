@@ -33,56 +33,51 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
     return inside.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0);
   };
   return (
-    <section class="card timeline-card" aria-label="Teachers over the steps">
-      <header>
-        <h2>Teachers</h2>
-        <span class="soft">the teacher of each step; each stroke is a snapshot, which can teach</span>
-      </header>
-      <div class="in">
-        <div class="timeline">
-          {assignments.map((one) => {
-            const [start, end] = [Math.max(0, place(one.fromStep)), Math.min(100, place(one.endStep))];
-            if (end <= start) return null;
-            return (
-              <div
-                key={one.fromStep}
-                class={`span ${one.mark === 0 ? 'intact' : ''}`}
-                style={{ left: `${start}%`, width: `${end - start}%` }}
-                title={`${teacherName(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
-              >
-                <span>{one.mark === null || one.mark === 0 ? teacherName(one) : `#${one.mark}`}</span>
-              </div>
-            );
-          })}
-          <div
-            class="strokes"
-            aria-hidden="true"
-            onMouseMove={(event) => inside.length > 0 && setHovered(nearest(event))}
-            onMouseLeave={() => setHovered(null)}
-            onClick={(event) => inside.length > 0 && setChosen(nearest(event))}
-          >
-            {inside.map(({ step, stateDigest, abandoned }, index) => (
-              <span
-                key={`${stateDigest} ${step}`}
-                class={`snapshot ${abandoned ? 'abandoned' : ''} ${index === at ? 'chosen' : ''}`}
-                style={{ left: `${place(Number(step))}%` }}
-              />
-            ))}
-          </div>
-        </div>
-        <p class="axis">
-          <span>step {count(from)}</span>
-          <span>{count(to)}</span>
-        </p>
-        <div class="chosen-teacher num">
-          {inside.length === 0 ? (
-            <span class="soft">{isKnown ? 'No snapshot in these steps yet.' : 'Loading …'}</span>
-          ) : (
-            <Chosen run={run} inside={inside} at={at} choose={setChosen} fork={fork} />
-          )}
+    <div class="in timeline-of-teachers">
+      <p class="soft">The teacher of each step. Each stroke is a snapshot, which can teach.</p>
+      <div class="timeline">
+        {assignments.map((one) => {
+          const [start, end] = [Math.max(0, place(one.fromStep)), Math.min(100, place(one.endStep))];
+          if (end <= start) return null;
+          return (
+            <div
+              key={one.fromStep}
+              class={`span ${one.mark === 0 ? 'intact' : ''}`}
+              style={{ left: `${start}%`, width: `${end - start}%` }}
+              title={`${teacherName(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
+            >
+              <span>{one.mark === null || one.mark === 0 ? teacherName(one) : `#${one.mark}`}</span>
+            </div>
+          );
+        })}
+        <div
+          class="strokes"
+          aria-hidden="true"
+          onMouseMove={(event) => inside.length > 0 && setHovered(nearest(event))}
+          onMouseLeave={() => setHovered(null)}
+          onClick={(event) => inside.length > 0 && setChosen(nearest(event))}
+        >
+          {inside.map(({ step, stateDigest, abandoned }, index) => (
+            <span
+              key={`${stateDigest} ${step}`}
+              class={`snapshot ${abandoned ? 'abandoned' : ''} ${index === at ? 'chosen' : ''}`}
+              style={{ left: `${place(Number(step))}%` }}
+            />
+          ))}
         </div>
       </div>
-    </section>
+      <p class="axis">
+        <span>step {count(from)}</span>
+        <span>{count(to)}</span>
+      </p>
+      <div class="chosen-teacher num">
+        {inside.length === 0 ? (
+          <span class="soft">{isKnown ? 'No snapshot in these steps yet.' : 'Loading …'}</span>
+        ) : (
+          <Chosen run={run} inside={inside} at={at} choose={setChosen} fork={fork} />
+        )}
+      </div>
+    </div>
   );
 }
 

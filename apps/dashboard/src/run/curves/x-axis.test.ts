@@ -1,14 +1,22 @@
-import { placeOfStep, placesOf, stepAtPlace } from './x-axis.js';
+import { isRising, placeOfStep, placesOf, stepAtPlace, type Placing } from './x-axis.js';
 
 const steps = [9, 19, 29];
 
 describe('places on the x axis', () => {
   test('are steps, tokens, seconds of training or the time of day', () => {
-    const times = { seconds: [1, 2, 4], endedAt: [1001, 1003, 1107] };
+    const times = { seconds: [1, 2, 4], endedAt: [1001, 1003, 1107], curves: [] };
     expect(placesOf(steps, times, 64, 'step')).toEqual([9, 19, 29]);
     expect(placesOf(steps, times, 64, 'tokens')).toEqual([640, 1280, 1920]);
     expect(placesOf(steps, times, 64, 'time')).toEqual([1, 3, 7]);
     expect(placesOf(steps, times, 64, 'clock')).toEqual([1001, 1003, 1107]);
+  });
+
+  test('are the values of another quantity, which need not rise, and are missing where it has none', () => {
+    const curves = [{ quantity: 'parameters', mean: [NaN, 900, 700] }] as unknown as Placing['curves'];
+    const placing = { seconds: [], endedAt: [], curves };
+    expect(placesOf(steps, placing, 64, 'parameters')).toEqual([NaN, 900, 700]);
+    expect(placesOf(steps, placing, 64, 'sparsity')).toEqual([NaN, NaN, NaN]);
+    expect([isRising('parameters'), isRising('tokens')]).toEqual([false, true]);
   });
 
   test('a step between two points lies between their places, and one beyond all points has none', () => {

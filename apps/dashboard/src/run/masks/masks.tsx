@@ -151,6 +151,7 @@ function OpenShares({ data, runId }: { data: QueryMasksResponse; runId: string }
       curves={curves}
       cursor={cursor}
       fileName={`${runId} open gates`}
+      source={`Espalier, run ${runId}`}
     />
   );
 }

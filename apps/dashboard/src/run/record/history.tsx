@@ -7,6 +7,7 @@ import type { HistoryEvent } from '../../generated/espalier/v1/history_service_p
 import { time } from '../../ui/format.js';
 import { Pending, TroubleNote } from '../../ui/pending.js';
 import { setQuery } from '../../ui/router.js';
+import { Life } from './life.js';
 import type { TabProps } from '../tab-props.js';
 
 const PAGE_SIZE = 100;
@@ -30,34 +31,37 @@ export function HistoryTab({ run, query }: TabProps) {
   const type = query.get('type') ?? '';
   const { events, next, trouble, older, isLoaded, reload } = useEvents(run.runId, run.revision, type);
   return (
-    <section class="card" aria-label="History">
-      <header>
-        <h2>History</h2>
-        <span class="soft">every stored event, the newest first</span>
-        <label>
-          Type
-          <select value={type} onChange={({ currentTarget }) => setQuery({ type: currentTarget.value })}>
-            <option value="">all</option>
-            {CHOICES.map((one) => (
-              <option key={one}>{one}</option>
-            ))}
-          </select>
-        </label>
-      </header>
-      <div class="in">
-        {isLoaded ? <TroubleNote trouble={trouble} /> : <Pending loaded={{ data: undefined, trouble, reload }} />}
-        {isLoaded && events.length === 0 && <p class="soft">{type === '' ? 'No event yet.' : `No event of the type ${type}.`}</p>}
-        {events.map((event) => (
-          <Event key={String(event.revision)} event={event} />
-        ))}
-        {next !== undefined && (
-          <p>
-            <br />
-            <button onClick={older}>Older events</button>
-          </p>
-        )}
-      </div>
-    </section>
+    <>
+      <Life run={run} />
+      <section class="card" aria-label="History">
+        <header>
+          <h2>History</h2>
+          <span class="soft">every stored event, the newest first</span>
+          <label>
+            Type
+            <select value={type} onChange={({ currentTarget }) => setQuery({ type: currentTarget.value })}>
+              <option value="">all</option>
+              {CHOICES.map((one) => (
+                <option key={one}>{one}</option>
+              ))}
+            </select>
+          </label>
+        </header>
+        <div class="in">
+          {isLoaded ? <TroubleNote trouble={trouble} /> : <Pending loaded={{ data: undefined, trouble, reload }} />}
+          {isLoaded && events.length === 0 && <p class="soft">{type === '' ? 'No event yet.' : `No event of the type ${type}.`}</p>}
+          {events.map((event) => (
+            <Event key={String(event.revision)} event={event} />
+          ))}
+          {next !== undefined && (
+            <p>
+              <br />
+              <button onClick={older}>Older events</button>
+            </p>
+          )}
+        </div>
+      </section>
+    </>
   );
 }
 

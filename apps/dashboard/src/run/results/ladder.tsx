@@ -1,9 +1,11 @@
 // Shows every teacher as a model that could be exported: its size, its quality, and whether it is on the Pareto front.
 import { onFront, perplexityOf, shareGone } from '../../../../../libs/comparison/src/index.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count, decimal, NONE, percent, short } from '../../ui/format.js';
 import { Pending } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
 import { Scatter } from '../../ui/charts/scatter.js';
+import { sourceOf } from '../curves/source.js';
 import { ForkButton } from '../fork-button.js';
 import { LadderJobCard } from './ladder-job.js';
 import type { TabProps } from '../tab-props.js';
@@ -69,13 +71,13 @@ export function LadderTab({ run, fork }: TabProps) {
   return (
     <div class="stack">
       <LadderJobCard run={run} missing={rungs.length - measured.length} />
-      {measured.length > 1 && <Front rungs={measured} />}
+      {measured.length > 1 && <Front run={run} rungs={measured} />}
       <Rungs rungs={rungs} fork={fork} />
     </div>
   );
 }
 
-function Front({ rungs }: { rungs: Rung[] }) {
+function Front({ run, rungs }: { run: Run; rungs: Rung[] }) {
   const points = rungs
     .map((one) => {
       const isAside = !onFront(one, rungs);
@@ -94,6 +96,7 @@ function Front({ rungs }: { rungs: Rung[] }) {
       x={{ name: 'parameters', words: short }}
       y={{ name: 'perplexity' }}
       lines={[{ name: 'Pareto front', points }]}
+      source={sourceOf([run])}
     />
   );
 }

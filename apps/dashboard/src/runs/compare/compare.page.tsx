@@ -6,8 +6,9 @@ import { runService } from '../../api/client.js';
 import { useChanges } from '../../api/live.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
-import { placesOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
-import { Charts, type Picture } from '../../ui/charts/charts.js';
+import { sourceOf } from '../../run/curves/source.js';
+import { AXIS_QUANTITIES, isRising, lookOfAxis, placesOf, quantityOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
+import { Charts, logsOf, logsText, type Picture } from '../../ui/charts/charts.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import type { Page } from '../../ui/page.js';
 import { clock, clockName, counted, countTick, ends } from '../../ui/format.js';
@@ -22,14 +23,14 @@ import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
 import { CompareTable } from './compare-table.js';
 import { memberOf, MOST_COMPARED, pointsOf, runOf, type Compared } from './compared-figures.js';
-import { groupsOf, meanLine, sorted, type Group, type Line } from './comparison.js';
+import { groupsOf, meanLine, oneAfterAnother, sorted, type Group, type Line } from './comparison.js';
 import { MaskDifferences } from './mask-differences.js';
 
 const PICTURES: (Picture & { quantity: string })[] = [
-  { quantity: 'loss', title: 'Loss', yName: 'loss, nats', log: true, isNoisy: true },
+  { quantity: 'loss', title: 'Loss', yName: 'loss, nats', isNoisy: true },
   { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
   ...Object.values(LOSSES).map(({ field: quantity, title, unit }) => {
-    return { quantity, title, yName: unit === '' ? 'loss' : `loss, ${unit}`, log: true, isNoisy: true };
+    return { quantity, title, yName: unit === '' ? 'loss' : `loss, ${unit}`, isNoisy: true };
   }),
   { quantity: 'tokens_per_second', title: 'Speed', yName: 'tokens a second' },
 ];
@@ -40,7 +41,10 @@ function CompareView({ query }: { query: URLSearchParams }) {
   const ids = [...new Set((query.get('runs') ?? '').split(',').filter(Boolean))].slice(0, MOST_COMPARED);
   const zoomed = xAxisOf(query.get('x')) === 'step' ? rangeOf(query.get('range')) : null;
   const range = zoomed && { from: Math.max(0, Math.floor(zoomed.from)), to: Math.ceil(zoomed.to) };
-  const some = { maxPoints: pointsOf(ids.length), quantities: PICTURES.map(({ quantity }) => quantity) };
+  const some = {
+    maxPoints: pointsOf(ids.length),
+    quantities: [...new Set([...PICTURES.map(({ quantity }) => quantity), ...AXIS_QUANTITIES])],
+  };
   const loaded = useLoaded(
     `compare ${ids.join()}`,
     (signal) =>
@@ -77,7 +81,6 @@ function CompareView({ query }: { query: URLSearchParams }) {
 
 function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams }) {
   const axis = xAxisOf(query.get('x'));
-  const log = query.get('log') === '1';
   const smoothing = smoothingOf(query.get('smooth'));
   const overSeeds = query.get('seeds') === 'together';
   const [figure = '', descends = ''] = (query.get('sort') ?? '').split(/ (?=desc$)/);
@@ -87,10 +90,11 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const groups = useMemo(() => sorted(groupsOf(all.map(memberOf), overSeeds), figure, descends !== ''), [all, overSeeds, figure, descends]);
   const charts = useMemo(
     () =>
-      PICTURES.map(({ quantity, ...picture }) => ({
-        ...picture,
-        ...overlaid(all, groups, quantity, axis, picture.isNoisy === true ? smoothing : 0, zoomed),
-      }))
+      PICTURES.filter(({ quantity }) => quantity !== quantityOf(axis))
+        .map(({ quantity, ...picture }) => ({
+          ...picture,
+          ...overlaid(all, groups, quantity, axis, picture.isNoisy === true ? smoothing : 0, zoomed),
+        }))
         .filter(({ curves }) => curves.length > 0)
         .map((chart) => ({ ...chart, xName: axisName(axis, chart.x) })),
     [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
@@ -109,7 +113,33 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const placeWords = axis === 'clock' ? clock : countTick;
   return (
     <>
-      <section class="card" aria-label="Runs compared">
+      <div class="bar" role="group" aria-label="How the curves are shown">
+        <button aria-pressed={overSeeds} onClick={() => setQuery({ seeds: overSeeds ? '' : 'together' })}>
+          Seeds together
+        </button>
+        <LabelledSelect label="X axis" value={axis} options={X_AXES} changed={(value) => changeAxis(value)} />
+        <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
+        {zoomed === null ? (
+          isRising(axis) && <span class="soft">drag in a chart to zoom</span>
+        ) : (
+          <button onClick={() => zoom(null)}>
+            Show everything, not only {placeWords(zoomed.from)} to {placeWords(zoomed.to)}
+          </button>
+        )}
+      </div>
+      <Charts
+        charts={charts}
+        xLook={lookOfAxis(axis)}
+        isPath={!isRising(axis)}
+        logs={logsOf(query.get('log'))}
+        setLogs={(titles) => choose({ log: logsText(titles) })}
+        smoothing={smoothing === 0 ? '' : smoothingWords(smoothing)}
+        cursor={cursor}
+        onZoom={zoom}
+        fileName="comparison"
+        source={sourceOf(all.map(({ run }) => run))}
+      />
+      <section class="card below" aria-label="Runs compared">
         <Scroll label="Runs compared">
           <CompareTable
             groups={groups}
@@ -121,32 +151,6 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
           />
         </Scroll>
       </section>
-      <div class="bar below" role="group" aria-label="How the curves are shown">
-        <button aria-pressed={overSeeds} onClick={() => setQuery({ seeds: overSeeds ? '' : 'together' })}>
-          Seeds together
-        </button>
-        <button aria-pressed={log} onClick={() => choose({ log: log ? '' : '1' })}>
-          Log scale
-        </button>
-        <LabelledSelect label="X axis" value={axis} options={X_AXES} changed={(value) => changeAxis(value)} />
-        <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
-        {zoomed === null ? (
-          <span class="soft">drag in a chart to zoom</span>
-        ) : (
-          <button onClick={() => zoom(null)}>
-            Show everything, not only {placeWords(zoomed.from)} to {placeWords(zoomed.to)}
-          </button>
-        )}
-      </div>
-      <Charts
-        charts={charts}
-        isClock={axis === 'clock'}
-        log={log}
-        smoothing={smoothing === 0 ? '' : smoothingWords(smoothing)}
-        cursor={cursor}
-        onZoom={zoom}
-        fileName="comparison"
-      />
       <div class="below">
         {baseline !== undefined && masked !== undefined && groups.length > 1 && (
           <MaskDifferences
@@ -195,6 +199,18 @@ function overlaid(
     return { places: placesOf(steps, curves, tokens, axis), values, smooth: smoothing === 0 ? values : smoothed(values, steps, by) };
   };
   const lines = new Map(all.map((one) => [one.run.runId, lineOf(one)]));
+  if (!isRising(axis)) {
+    // A mean over runs needs a common place, and places that rise and fall have none. So each run has a line, with the look of its group.
+    const own = groups.flatMap(({ members }, index) =>
+      members.map(({ runId, name }) => ({ name, look: lookOf(index), line: lines.get(runId)! })),
+    );
+    const { x, values } = oneAfterAnother(own.map(({ line }) => line));
+    const smooth = oneAfterAnother(own.map(({ line }) => ({ ...line, values: line.smooth }))).values;
+    const curves = own.map(({ name, look }, index) => {
+      return { label: name, ...look, values: values[index]!, ...(smoothing === 0 ? {} : { smooth: smooth[index]! }) };
+    });
+    return { x, curves: curves.filter((curve) => curve.values.some((value) => value !== null)) };
+  }
   const x = [...new Set([...lines.values()].flatMap(({ places }) => places))]
     .filter((place) => range === null || (place >= range.from && place <= range.to))
     .sort((one, other) => one - other);

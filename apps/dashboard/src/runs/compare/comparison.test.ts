@@ -1,4 +1,14 @@
-import { differenceOf, differingSettings, groupsOf, meanLine, sorted, summaryOf, type Group, type Member } from './comparison.js';
+import {
+  differenceOf,
+  differingSettings,
+  groupsOf,
+  meanLine,
+  oneAfterAnother,
+  sorted,
+  summaryOf,
+  type Group,
+  type Member,
+} from './comparison.js';
 
 let ids = 0;
 const member = (
@@ -110,5 +120,19 @@ test('the mean of lines has a value where all of them have one', () => {
     values: [2, 3.5, 5, null],
     lowest: [1, 2, 3, null],
     highest: [3, 5, 7, null],
+  });
+});
+
+test('on an axis whose places need not rise, lines follow one another', () => {
+  const [one, other] = [
+    { places: [0.1, 0.3, 0.2], values: [5, 6, 7] },
+    { places: [0.5], values: [8] },
+  ];
+  expect(oneAfterAnother([one, other])).toEqual({
+    x: [0.1, 0.3, 0.2, 0.5],
+    values: [
+      [5, 6, 7, null],
+      [null, null, null, 8],
+    ],
   });
 });

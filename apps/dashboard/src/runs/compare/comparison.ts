@@ -167,3 +167,14 @@ export function meanLine(lines: readonly Line[], x: number[]): MeanLine {
     highest: points.map((values) => values && Math.max(...values)),
   };
 }
+
+/**
+ * Puts the points of all lines one after another, for an axis on which places need not rise. Each point belongs to one line.
+ * @returns all places, and each line's values there
+ */
+export function oneAfterAnother(lines: readonly Line[]): { x: number[]; values: (number | null)[][] } {
+  const x = lines.flatMap(({ places }) => places);
+  const valuesOf = (own: Line): (number | null)[] =>
+    lines.flatMap((line) => line.places.map((_, index) => (line === own ? (line.values[index] ?? null) : null)));
+  return { x, values: lines.map(valuesOf) };
+}

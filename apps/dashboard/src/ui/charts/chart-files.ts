@@ -21,18 +21,20 @@ export async function downloadPng(name: string, svg: string, width: number, heig
   canvas.toBlob((blob) => blob !== null && download(name, 'image/png', blob));
 }
 
-export function toCsv(x: number[], curves: Curve[], xName = 'step'): string {
+/** @param yName the name and the unit of the values, as the axis has them */
+export function toCsv(x: number[], curves: Curve[], xName: string, yName: string): string {
+  const named = (label: string): string => `${label} (${yName})`;
   const columns = curves.flatMap(({ label, values, lowest, highest }) => [
-    { name: label, values },
+    { name: named(label), values },
     ...(lowest === undefined || highest === undefined
       ? []
       : [
-          { name: `${label} lowest`, values: lowest },
-          { name: `${label} highest`, values: highest },
+          { name: named(`${label} lowest`), values: lowest },
+          { name: named(`${label} highest`), values: highest },
         ]),
   ]);
   const cell = (value: number | null | undefined): string =>
     value === null || value === undefined || Number.isNaN(value) ? '' : String(value);
-  const lines = x.map((at, index) => [String(at), ...columns.map(({ values }) => cell(values[index]))].join(','));
+  const lines = x.map((at, index) => [cell(at), ...columns.map(({ values }) => cell(values[index]))].join(','));
   return [[csvCell(xName), ...columns.map(({ name }) => csvCell(name))].join(','), ...lines, ''].join('\r\n');
 }

@@ -5,6 +5,7 @@ const percents = (value: number): string => `${Number((value * 100).toFixed(6))}
 const drawing = (curves: Drawing['curves'], more: Partial<Drawing> = {}): string =>
   toSvg({
     title: 'Sparsity',
+    source: 'half the factbook (abcdefghijkl)',
     xName: 'step',
     yName: 'share',
     xWords: String,
@@ -30,7 +31,8 @@ describe('a chart as a file', () => {
     expect(svg.match(/>(\d+) %</g)).toEqual(
       ['>46 %<', '>47 %<', '>48 %<', '>49 %<', '>50 %<', '>51 %<'].filter((tick) => svg.includes(tick)),
     );
-    for (const words of ['>48 %<', '>step<', '>share<', '>expected<', '>Sparsity<']) expect(svg).toContain(words);
+    for (const words of ['>48 %<', '>step<', '>share<', '>expected<', '>Sparsity<', '>half the factbook (abcdefghijkl)<'])
+      expect(svg).toContain(words);
     expect(svg).not.toContain('50.8');
   });
 
@@ -49,6 +51,20 @@ describe('a chart as a file', () => {
     expect(svg).toContain('rewound to &lt;5&gt;');
     expect(svg).not.toContain('beyond');
     expect(svg).toContain('&lt;b&gt;');
+  });
+
+  test('the words of marks at nearly the same place stand in lines of their own, and those at the end before it', () => {
+    const marks = [10, 10.1, 20].map((x) => ({ x, kind: 'fork' as const, words: `forked at ${x}` }));
+    const svg = drawing([{ label: 'loss', values: [1, 2, 3], ...lookOf(0) }], { marks });
+    const placed = [...svg.matchAll(/y="(\d+)" font-size="11" text-anchor="(\w+)">forked/g)].map(([, y, anchor]) => [Number(y), anchor]);
+    expect(placed.map(([, anchor]) => anchor)).toEqual(['start', 'start', 'end']);
+    expect(placed[0]![0]).not.toBe(placed[1]![0]);
+  });
+
+  test('a line over another quantity goes from point to point, and passes by points without a place', () => {
+    const [line] = linesIn(drawing([{ label: 'loss', values: [1, 2, 3, 4], ...lookOf(0) }], { x: [20, NaN, 5, 10] }));
+    expect(line!.match(/[ML][\d.]+/g)!.map((place) => place[0])).toEqual(['M', 'L', 'L']);
+    expect(line).not.toContain('NaN');
   });
 
   test('the first 18 lines all look different', () => {

@@ -1,5 +1,5 @@
 // Writes a chart as an SVG file, in the light theme's colours, for papers and slides.
-import type { ChartMark, Curve } from './curve.js';
+import type { ChartMark, Curve, XLook } from './curve.js';
 import { clockTicksWithin, ticksWithin } from './ticks.js';
 
 export const [SVG_WIDTH, SVG_HEIGHT] = [900, 460];
@@ -9,10 +9,13 @@ const colourOf = (tone: number): string => COLORS[(tone - 1) % COLORS.length] ??
 const MARK_COLOR = '#8a938e';
 /** The approximate width of a letter. */
 const LETTER = 6.6;
-const [LEGEND_TOP, LEGEND_LINE, KEY] = [40, 18, 26];
+const MARK_LETTER = 5.8;
+const [LEGEND_TOP, LEGEND_LINE, KEY] = [58, 18, 26];
 
 export interface Drawing {
   title: string;
+  /** Whose values these are: the names and ids of runs. */
+  source: string;
   xName: string;
   yName: string;
   xWords: (value: number) => string;
@@ -21,17 +24,18 @@ export interface Drawing {
   curves: Curve[];
   marks?: ChartMark[];
   log: boolean;
-  /** x is in seconds since 1970. */
-  isClock?: boolean;
+  xLook?: XLook;
 }
 
 export function toSvg(drawing: Drawing): string {
-  const { title, x, curves, log, marks = [] } = drawing;
+  const { title, source, curves, log, marks = [] } = drawing;
+  const x = drawing.x;
+  const places = x.filter((place) => !Number.isNaN(place));
   const legend = legendOf(curves);
   const top = LEGEND_TOP + legend.lines * LEGEND_LINE;
   const scaled = (value: number): number => (log ? Math.log10(value) : value);
   const [low, high] = padded(knownOf(curves, log).map(scaled));
-  const [first, last] = padded([x[0] ?? 0, x.at(-1) ?? 1], 0);
+  const [first, last] = padded(places, 0);
   const px = (value: number): number => LEFT + ((value - first) / (last - first)) * (SVG_WIDTH - LEFT - RIGHT);
   const py = (value: number): number => SVG_HEIGHT - BOTTOM - ((scaled(value) - low) / (high - low)) * (SVG_HEIGHT - top - BOTTOM);
   const shapes = curves.map((curve) => shapeOf(curve, x, log, px, py));
@@ -40,8 +44,9 @@ export function toSvg(drawing: Drawing): string {
     `<svg xmlns="http://www.w3.org/2000/svg" width="${SVG_WIDTH}" height="${SVG_HEIGHT}" viewBox="0 0 ${SVG_WIDTH} ${SVG_HEIGHT}" ` +
     'font-family="sans-serif" font-size="13" fill="#3a443f">' +
     `<rect width="${SVG_WIDTH}" height="${SVG_HEIGHT}" fill="#fff"/>` +
-    `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>${legend.text}` +
-    gridOf(drawing, drawing.isClock === true ? clockTicksWithin(first, last) : ticksWithin(first, last, false), ticksWithin(...y, log), {
+    `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>` +
+    `<text x="${LEFT}" y="40" font-size="11">${escaped(cut(source))}</text>${legend.text}` +
+    gridOf(drawing, drawing.xLook === 'clock' ? clockTicksWithin(first, last) : ticksWithin(first, last, false), ticksWithin(...y, log), {
       px,
       py,
       top,
@@ -67,6 +72,7 @@ function shapeOf(curve: Curve, x: number[], log: boolean, px: (value: number) =>
   let isDown = false;
   const line = values
     .map((value, index) => {
+      if (Number.isNaN(x[index]!)) return ''; // a point without a place is passed by
       if (!isShown(value, log)) {
         // A curve with `spans` has few values, so its line goes on to the next value.
         isDown &&= spans === true;
@@ -129,17 +135,32 @@ function marksOf(
   marks: ChartMark[],
   { px, first, last, top }: { px: (x: number) => number; first: number; last: number; top: number },
 ): string {
+  /** The end of the words in each line. Words that would stand over others go to the next line. */
+  const ends: number[] = [];
   return marks
     .filter(({ x }) => x >= first && x <= last)
     .map(({ x, kind, words }) => {
-      const at = px(x).toFixed(1);
-      if (kind === 'teacher') return `<path d="M${at} ${top}v7" stroke="${MARK_COLOR}"/>`;
+      const at = px(x);
+      if (kind === 'teacher') return `<path d="M${at.toFixed(1)} ${top}v7" stroke="${MARK_COLOR}"/>`;
+      const width = words.length * MARK_LETTER;
+      const isBefore = at + 4 + width > SVG_WIDTH - RIGHT; // there is no room behind the line
+      const from = isBefore ? at - 4 - width : at + 4;
+      const free = ends.findIndex((end) => end < from);
+      const line = free < 0 ? ends.length : free;
+      ends[line] = from + width;
       return (
-        `<path d="M${at} ${top}V${SVG_HEIGHT - BOTTOM}" stroke="${MARK_COLOR}" stroke-dasharray="3 3"/>` +
-        `<text x="${px(x) + 4}" y="${top + 20}" font-size="11">${escaped(words)}</text>`
+        `<path d="M${at.toFixed(1)} ${top}V${SVG_HEIGHT - BOTTOM}" stroke="${MARK_COLOR}" stroke-dasharray="3 3"/>` +
+        `<text x="${(isBefore ? at - 4 : at + 4).toFixed(1)}" y="${top + 20 + line * 14}" font-size="11" ` +
+        `text-anchor="${isBefore ? 'end' : 'start'}">${escaped(words)}</text>`
       );
     })
     .join('');
+}
+
+/** Shortens the names of many runs to what a line holds. */
+function cut(source: string): string {
+  const most = Math.floor((SVG_WIDTH - LEFT - RIGHT) / 6);
+  return source.length > most ? `${source.slice(0, most - 2)} …` : source;
 }
 
 function legendOf(curves: Curve[]): { text: string; lines: number } {

@@ -2,13 +2,13 @@
 import uPlot from 'uplot';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { SVG_HEIGHT, SVG_WIDTH, toSvg } from './chart-svg.js';
-import type { ChartMark, Curve } from './curve.js';
+import type { ChartMark, Curve, XLook } from './curve.js';
 import { download } from '../save-file.js';
 import { downloadPng, toCsv } from './chart-files.js';
 import { clock, clockTick, count, countTick, decimal, NONE, percent, percentTick, tick } from '../format.js';
 import { lastPointOf, legendValue } from './legend-values.js';
 import type { Look } from './line-looks.js';
-import { optionsOf } from './plot-options.js';
+import { optionsOf, type PathData } from './plot-options.js';
 import type { SharedCursor } from './shared-cursor.js';
 import { color, useTheme } from '../theme.js';
 
@@ -20,35 +20,40 @@ export interface ChartProps {
   isShare?: boolean;
   x: number[];
   xName: string;
-  /** x is in seconds since 1970. */
-  isClock?: boolean;
+  xLook?: XLook;
+  /** The places on the x axis don't rise, so the lines go from place to place in the order of the points. */
+  isPath?: boolean;
   curves: Curve[];
   marks?: ChartMark[];
   log?: boolean;
+  setLog?: (log: boolean) => void;
   /** How the smoothed lines were made; '' where there are none. */
   smoothing?: string;
   /** All charts that share this cursor point at the same place. */
   cursor: SharedCursor;
   onZoom?: (range: { from: number; to: number } | null) => void;
   fileName: string;
+  /** Whose values these are, for the files. */
+  source: string;
 }
 
 export function Chart(props: ChartProps) {
-  const { title, yName, xName, isClock = false, isShare = false, x, curves, marks = [], log = false, cursor, fileName } = props;
-  const { smoothing = '' } = props;
+  const { title, yName, xName, xLook = 'count', isPath = false, isShare = false, x, curves, marks = [], log = false, cursor } = props;
+  const { smoothing = '', fileName, source } = props;
+  const section = useRef<HTMLElement>(null);
   const words = isShare ? percent : decimal;
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const theme = useTheme();
   const [pointed, setPointed] = useState<number | null>(cursor.index);
   const yTicks = isShare ? percentTick : tick;
-  const xTicks = isClock ? clockTick : countTick;
-  const now = { xName, yName, isClock, xTicks, yTicks, curves, marks, onZoom: props.onZoom };
+  const xTicks = X_TICKS[xLook];
+  const now = { x, xName, yName, xLook, isPath, xTicks, yTicks, curves, marks, onZoom: props.onZoom };
   const latest = useRef(now);
   latest.current = now;
-  const data = useMemo(() => dataOf(x, curves, log), [x, curves, log]);
+  const data = useMemo(() => (isPath ? pathDataOf(x, curves, log) : dataOf(x, curves, log)), [x, curves, log, isPath]);
   const looks = curves.map((curve) => lookText(curve));
-  const shape = `${looks.join('|')} ${xName} ${isClock} ${log} ${theme}`;
+  const shape = `${looks.join('|')} ${xName} ${xLook} ${isPath} ${log} ${theme}`;
 
   useEffect(() => {
     const place = holder.current!;
@@ -63,9 +68,9 @@ export function Chart(props: ChartProps) {
     resized.observe(place);
     const deaf = cursor.listen((index) => {
       setPointed(index);
-      if ((made.cursor.idx ?? null) === index) return;
-      const at = index === null ? undefined : made.data[0][index];
-      if (at === undefined) made.setCursor({ left: -10, top: -10 }, false);
+      if ((made.cursor.idx ?? null) === index || (latest.current.isPath && place.matches(':hover'))) return;
+      const at = index === null ? undefined : latest.current.x[index];
+      if (at === undefined || Number.isNaN(at)) made.setCursor({ left: -10, top: -10 }, false);
       else made.setCursor({ left: made.valToPos(at, 'x'), top: -10 }, false);
     });
     return () => {
@@ -78,19 +83,33 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.setData(data), [data]);
   useEffect(() => plot.current?.redraw(false), [marks]);
 
-  const drawing = (): string => toSvg({ title, xName, isClock, yName, x, curves, marks, log, xWords: xTicks, yWords: yTicks });
-  const at = { curves, pointed, words, placeWords: (index: number): string => placeOf(x[index]!, isClock) };
+  const drawing = (): string => toSvg({ title, source, xName, xLook, yName, x, curves, marks, log, xWords: xTicks, yWords: yTicks });
+  const at = { curves, pointed, words, placeWords: (index: number): string => placeOf(x[index]!, xLook) };
   const ends = curves
     .filter(({ isPale }) => isPale !== true)
     .map((curve) => `${curve.label} ${valueWords(curve, { ...at, pointed: null })}`);
   return (
-    <section class="card chart" aria-label={title}>
+    <section class="card chart" aria-label={title} ref={section}>
       <header>
         <h2>{title}</h2>
         <span class="tools">
+          {props.setLog !== undefined && (
+            <button class="plain" aria-pressed={log} onClick={() => props.setLog!(!log)} aria-label={`Logarithmic axis of ${title}`}>
+              log
+            </button>
+          )}
+          {document.fullscreenEnabled && (
+            <button class="plain" onClick={() => void toggleFullScreen(section.current!)} aria-label={`Full screen of ${title}`}>
+              <svg class="icon" viewBox="0 0 14 14" aria-hidden="true">
+                <path d="M1 5V1h4M9 1h4v4M13 9v4H9M5 13H1V9" />
+              </svg>
+            </button>
+          )}
           <button
             class="plain"
-            onClick={() => download(`${fileName}.csv`, 'text/csv', toCsv(x, curves, isClock ? 'seconds since 1970' : xName))}
+            onClick={() =>
+              download(`${fileName}.csv`, 'text/csv', toCsv(x, curves, xLook === 'clock' ? 'seconds since 1970' : xName, yName))
+            }
             aria-label={`CSV of ${title}`}
           >
             CSV
@@ -154,9 +173,17 @@ function valueWords(curve: Curve, { curves, pointed, words, placeWords }: Omit<L
   return `${words(value.value)}${value.at === (pointed ?? lastPointOf(curves)) ? '' : ` at ${placeWords(value.at)}`}`;
 }
 
-function placeOf(value: number, isClock: boolean): string {
-  if (isClock) return clock(value);
+const X_TICKS: Record<XLook, (value: number) => string> = { count: countTick, share: percentTick, clock: clockTick };
+
+function placeOf(value: number, look: XLook): string {
+  if (Number.isNaN(value)) return 'a step without a place on this axis';
+  if (look === 'clock') return clock(value);
+  if (look === 'share') return percent(value, 2);
   return Number.isInteger(value) ? count(value) : countTick(value);
+}
+
+async function toggleFullScreen(element: HTMLElement): Promise<void> {
+  await (document.fullscreenElement === element ? document.exitFullscreen() : element.requestFullscreen());
 }
 
 /** Shows a piece of a line as it is drawn in the chart. */
@@ -180,16 +207,23 @@ function lookText({ label, tone, lowest, smooth, dash, isPale, values }: Curve):
   return `${label} ${tone} ${lowest !== undefined} ${smooth !== undefined} ${dash.join()} ${isPale} ${isPoint}`;
 }
 
-/** Prepares the data. Values without a logarithm are left out of a logarithmic chart. */
+/** Values without a logarithm are left out of a logarithmic chart. */
+const shown = (values: (number | null)[], log: boolean): (number | null)[] =>
+  values.map((value) => (value === null || !Number.isFinite(value) || (log && value <= 0) ? null : value));
+
 function dataOf(x: number[], curves: Curve[], log: boolean): uPlot.AlignedData {
-  const shown = (values: (number | null)[]): (number | null)[] =>
-    values.map((value) => (value === null || !Number.isFinite(value) || (log && value <= 0) ? null : value));
   return [
     x,
     ...curves.flatMap(({ values, lowest, highest, smooth }) => [
-      shown(values),
-      ...(lowest === undefined || highest === undefined ? [] : [shown(highest), shown(lowest)]),
-      ...(smooth === undefined ? [] : [shown(smooth)]),
+      shown(values, log),
+      ...(lowest === undefined || highest === undefined ? [] : [shown(highest, log), shown(lowest, log)]),
+      ...(smooth === undefined ? [] : [shown(smooth, log)]),
     ]),
   ];
+}
+
+function pathDataOf(x: number[], curves: Curve[], log: boolean): uPlot.AlignedData {
+  const places = shown(x, false);
+  const lines: PathData = curves.map(({ values, smooth }) => [places, shown(smooth ?? values, log)]);
+  return [null, ...lines] as unknown as uPlot.AlignedData;
 }

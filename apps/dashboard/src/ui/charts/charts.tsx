@@ -8,25 +8,39 @@ export interface Picture {
   yName: string;
   /** The values are shares. */
   isShare?: boolean;
-  /** The chart has a logarithmic scale where the page asks for one. */
-  log?: boolean;
   /** The values scatter from step to step, so that a smoothed line shows their course. Sparsities, schedules and rates don't. */
   isNoisy?: boolean;
 }
 
-interface ChartsProps extends Pick<ChartProps, 'isClock' | 'marks' | 'cursor' | 'onZoom' | 'smoothing'> {
+interface ChartsProps extends Pick<ChartProps, 'xLook' | 'isPath' | 'marks' | 'cursor' | 'onZoom' | 'smoothing' | 'source'> {
   charts: (Picture & Pick<ChartProps, 'x' | 'xName' | 'curves'>)[];
-  log: boolean;
+  /** The titles of the charts with a logarithmic axis. */
+  logs: readonly string[];
+  setLogs: (titles: string[]) => void;
   /** The beginning of the names of files in which charts are saved. */
   fileName: string;
 }
 
-export function Charts({ charts, log, fileName, ...shared }: ChartsProps) {
+export function Charts({ charts, logs, setLogs, fileName, ...shared }: ChartsProps) {
   return (
     <div class="charts">
-      {charts.map(({ log: mayLog, isNoisy: _, ...chart }) => (
-        <Chart key={chart.title} {...shared} {...chart} log={log && mayLog === true} fileName={`${fileName} ${chart.title}`} />
-      ))}
+      {charts.map(({ isNoisy: _, ...chart }) => {
+        const others = logs.filter((title) => title !== chart.title);
+        return (
+          <Chart
+            key={chart.title}
+            {...shared}
+            {...chart}
+            log={logs.includes(chart.title)}
+            setLog={(log) => setLogs(log ? [...others, chart.title] : others)}
+            fileName={`${fileName} ${chart.title}`}
+          />
+        );
+      })}
     </div>
   );
 }
+
+const BETWEEN = ';';
+export const logsOf = (text: string | null): string[] => (text ?? '').split(BETWEEN).filter(Boolean);
+export const logsText = (titles: readonly string[]): string => titles.join(BETWEEN);

@@ -14,6 +14,9 @@ export interface Curve extends Look {
   isPale?: boolean;
 }
 
+/** How the places on an x axis are written: as numbers of things, as shares, or as times of day from seconds since 1970. */
+export type XLook = 'count' | 'share' | 'clock';
+
 /** Something that happened at a place on the x axis. */
 export interface ChartMark {
   x: number;

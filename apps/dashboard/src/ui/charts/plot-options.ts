@@ -1,7 +1,7 @@
 // The options by which uPlot draws a chart: axes, lines and bands, the marks at places where something happened, and the reactions to mouse
 // and fingers.
-import type uPlot from 'uplot';
-import type { ChartMark, Curve } from './curve.js';
+import uPlot from 'uplot';
+import type { ChartMark, Curve, XLook } from './curve.js';
 import { color } from '../theme.js';
 
 /** The font, in whole pixels: the library cuts fractions when it scales a font for a dense screen. */
@@ -14,8 +14,9 @@ const SMALLEST_ZOOM_PX = 4;
 const TEACHER_STROKE = 6;
 
 export interface PlotProps {
-  /** x is in seconds since 1970. */
-  isClock: boolean;
+  xLook: XLook;
+  /** The places on the x axis don't rise, so the lines go from place to place in the order of the points. */
+  isPath: boolean;
   xName: string;
   yName: string;
   xTicks: (value: number) => string;
@@ -32,7 +33,8 @@ export function optionsOf(
   log: boolean,
   pointed: (index: number | null) => void,
 ): uPlot.Options {
-  const { series, bands } = seriesOf(props.current.curves);
+  const { isPath } = props.current;
+  const { series, bands } = isPath ? pathsOf(props.current.curves) : seriesOf(props.current.curves);
   const scale = Number(color('scale')) || 1;
   const font = fontAt(scale);
   const axis = {
@@ -43,9 +45,12 @@ export function optionsOf(
     labelFont: font,
     labelSize: LABEL_SIZE * scale,
   };
-  const { xName, yName, isClock } = props.current;
+  const { xName, yName, xLook } = props.current;
+  const isClock = xLook === 'clock';
   return {
     ...size,
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- the enum is of types only: 2 is a list of x for each line
+    mode: isPath ? 2 : 1,
     series,
     bands,
     legend: { show: false },
@@ -57,6 +62,7 @@ export function optionsOf(
         label: xName,
         values: (_, splits) => splits.map((one) => props.current.xTicks(one)),
         size: X_AXIS_SIZE * scale,
+        ...(xLook === 'count' && !isPath ? { splits: splitsWithEnd } : {}),
         ...(isClock ? { space: CLOCK_SPACE * scale } : {}),
       },
       {
@@ -66,10 +72,12 @@ export function optionsOf(
         size: Y_AXIS_SIZE * scale,
       },
     ],
-    cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
+    cursor: isPath
+      ? { drag: { x: false, y: false }, points: { show: false }, dataIdx: () => null as unknown as number }
+      : { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
     hooks: {
       ready: [listenToFingers],
-      setCursor: [(made) => pointed(made.cursor.idx ?? null)],
+      setCursor: [(made) => pointed(isPath ? nearestPoint(made) : (made.cursor.idx ?? null))],
       draw: [(made) => drawMarks(made, props.current.marks)],
       setSelect: [
         (made) => {
@@ -83,31 +91,84 @@ export function optionsOf(
   };
 }
 
+/** Round values, and the last place, whose number stands in place of a round one that is near. */
+function splitsWithEnd(_: uPlot, _axis: number, min: number, max: number, step: number): number[] {
+  const first = Math.ceil(min / step - 1e-9);
+  const round = Array.from({ length: Math.max(0, Math.floor(max / step + 1e-9) - first + 1) }, (_value, index) => (first + index) * step);
+  return [...round.filter((place) => max - place > 0.7 * step), max];
+}
+
 function seriesOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[] } {
   const series: uPlot.Series[] = [{}];
   const bands: uPlot.Band[] = [];
-  for (const { label, tone, dash, values, lowest, smooth, spans, isPale } of curves) {
-    const stroke = color(`curve-${tone}`);
-    const strokes = dash.length > 0 ? { dash: [...dash] } : {};
-    const isBehind = isPale === true || smooth !== undefined;
+  for (const curve of curves) {
+    const { values, lowest, smooth, spans } = curve;
+    const line = strokeOf(curve);
+    const { stroke } = line;
     series.push({
-      label,
-      stroke,
-      width: isBehind ? 1 : 1.75,
-      alpha: isPale === true ? 0.5 : isBehind ? 0.35 : 1,
+      ...line,
+      ...(smooth === undefined ? {} : { width: 1, alpha: 0.35, dash: [] }),
       // A baseline has one step, and a line needs two points, so the point itself is drawn.
       points: { show: values.filter((value) => value !== null).length === 1 },
       spanGaps: spans === true,
-      ...(smooth === undefined ? strokes : {}),
     });
     if (lowest !== undefined) {
       bands.push({ series: [series.length, series.length + 1], fill: `color-mix(in srgb, ${stroke} 18%, transparent)` });
       series.push({ points: { show: false } }, { points: { show: false } });
     }
-    if (smooth !== undefined) series.push({ stroke, width: 1.75, points: { show: false }, ...strokes });
+    if (smooth !== undefined) series.push({ ...line, points: { show: false } });
   }
   return { series, bands };
 }
+
+function strokeOf({ label, tone, dash, isPale }: Curve): { label: string; stroke: string; width: number; alpha: number; dash: number[] } {
+  return { label, stroke: color(`curve-${tone}`), width: isPale === true ? 1 : 1.75, alpha: isPale === true ? 0.5 : 1, dash: [...dash] };
+}
+
+/** Each line has places of its own. Bands are left out: they would cover the line itself. */
+function pathsOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[] } {
+  const facets = ['x', 'y'].map((scale) => ({ scale, auto: true }));
+  const lines = curves.map((curve) => ({ ...strokeOf(curve), facets, points: { show: false }, paths: pathThrough(curve.spans === true) }));
+  return { series: [null as unknown as uPlot.Series, ...lines], bands: [] };
+}
+
+/** Draws a line from point to point in their order. A point without a place is passed by; one without a value breaks the line. */
+function pathThrough(spans: boolean): uPlot.Series.PathBuilder {
+  return (plot, index, from, to) => {
+    const stroke = new Path2D();
+    uPlot.orient(plot, index, (_, xs, ys, x, y, placeX, placeY, left, top, width, height) => {
+      let isDown = false;
+      for (let point = from; point <= to; point += 1) {
+        const [at, value] = [xs[point], ys[point]];
+        if (at == null) continue;
+        if (value == null) isDown &&= spans;
+        else {
+          stroke[isDown ? 'lineTo' : 'moveTo'](placeX(at, x, width, left), placeY(value, y, height, top));
+          isDown = true;
+        }
+      }
+    });
+    return { stroke, fill: null, flags: 0 };
+  };
+}
+
+/** Returns the point of any line that is nearest to the mouse; null where the mouse is elsewhere. */
+function nearestPoint(plot: uPlot): number | null {
+  const { left = -1, top = -1 } = plot.cursor;
+  if (left < 0 || top < 0) return null;
+  let [nearest, least] = [null as number | null, Infinity];
+  for (const [xs, ys] of (plot.data as unknown as PathData).slice(1) as Exclude<PathData[number], null>[])
+    ys.forEach((value, point) => {
+      const at = xs[point];
+      if (at == null || value == null) return;
+      const distance = Math.hypot(plot.valToPos(at, 'x') - left, plot.valToPos(value, 'y') - top);
+      if (distance < least) [nearest, least] = [point, distance];
+    });
+  return nearest;
+}
+
+/** The data of a plot whose lines have places of their own. */
+export type PathData = (null | [xs: (number | null)[], ys: (number | null)[]])[];
 
 /** Draws the marks. A change of teacher is a short stroke at the top, since there may be hundreds. Other marks are dashed lines. */
 function drawMarks(plot: uPlot, marks: ChartMark[]): void {

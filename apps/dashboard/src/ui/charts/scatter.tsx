@@ -1,9 +1,13 @@
 // Draws points with lines between them, with a bar for the spread of each. It is for few values, and each has a title.
+import type { ComponentChildren } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 import { axis, spansMuch, type Axis } from '../../../../../libs/comparison/src/index.js';
 import { download } from '../save-file.js';
+import { downloadPng } from './chart-files.js';
 import { tick } from '../format.js';
 import { Scroll } from '../scroll.js';
+import { Anchor } from '../router.js';
+import { Brush, type Area } from './brush.js';
 import { lookOf, TONES } from './line-looks.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
@@ -30,6 +34,8 @@ export interface ScatterPoint {
   label?: string;
   /** The point is not on the line. */
   isAside?: boolean;
+  /** The address that the point leads to. */
+  to?: string;
 }
 export interface ScatterLine {
   name: string;
@@ -39,14 +45,20 @@ export interface ScatterLine {
 interface Props {
   title: string;
   about?: string;
-  /** `least` is the least span of the axis. */
-  x: { name: string; words: (value: number) => string; least?: number };
-  y: { name: string };
+  /** `least` is the least span of the axis; `isLog` makes it logarithmic where its values span much. */
+  x: { name: string; words: (value: number) => string; least?: number; isLog?: boolean };
+  y: { name: string; words?: (value: number) => string };
   lines: ScatterLine[];
+  /** Whose values these are, for the files. */
+  source: string;
   reference?: { y: number; label: string } | undefined;
+  /** The points have no order: no line joins them. */
+  isLoose?: boolean;
+  /** A reader has marked an area, from its lowest to its highest values. */
+  brushed?: (area: Area) => void;
 }
 
-export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: Props) {
+export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, reference, isLoose = false, brushed }: Props) {
   const svg = useRef<SVGSVGElement>(null);
   const [hidden, setHidden] = useState<string[]>([]);
   const points = lines.flatMap((line) => line.points);
@@ -56,9 +68,10 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
     points.map((point) => point.x),
     LEFT,
     WIDTH - RIGHT,
-    { least: xAxis.least },
+    { least: xAxis.least, isLog: xAxis.isLog === true && spansMuch(points.map((point) => point.x)) },
   );
   const y = axis(heights, HEIGHT - BOTTOM, TOP, { isLog });
+  const file = (): { svg: string; height: number } => standing(svg.current!, title, source);
   const csv = (): string =>
     [
       `line,${xAxis.name},${yAxis.name},spread`,
@@ -76,12 +89,15 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
           {isLog && ' (logarithmic)'}
         </span>
         <span class="tools">
+          <button class="plain" onClick={() => download(`${title}.svg`, 'image/svg+xml', file().svg)} aria-label={`SVG of ${title}`}>
+            SVG
+          </button>
           <button
             class="plain"
-            onClick={() => download(`${title}.svg`, 'image/svg+xml', standing(svg.current!))}
-            aria-label={`SVG of ${title}`}
+            onClick={() => void downloadPng(`${title}.png`, file().svg, WIDTH, file().height)}
+            aria-label={`PNG of ${title}`}
           >
-            SVG
+            PNG
           </button>
           <button class="plain" onClick={() => download(`${title}.csv`, 'text/csv', csv())} aria-label={`CSV of ${title}`}>
             CSV
@@ -90,10 +106,25 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
       </header>
       <Scroll label={title}>
         <svg ref={svg} class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${yAxis.name} against ${xAxis.name}`}>
-          <Grid x={x} y={y} xAxis={xAxis} reference={reference} />
+          <Grid x={x} y={y} xAxis={xAxis} yAxis={yAxis} reference={reference} />
+          {brushed !== undefined && (
+            <Brush
+              area={{ x: [LEFT, WIDTH - RIGHT], y: [TOP, HEIGHT - BOTTOM] }}
+              done={({ x: [left, right], y: [top, bottom] }) =>
+                brushed({ x: [x.valueAt(left), x.valueAt(right)], y: [y.valueAt(bottom), y.valueAt(top)] })
+              }
+            />
+          )}
           {lines.map((line, index) =>
             hidden.includes(line.name) ? null : (
-              <Line key={line.name} line={line} index={index} x={(value) => x.at(value) + apart(index, lines.length)} y={y.at} />
+              <Line
+                key={line.name}
+                line={line}
+                index={index}
+                isLoose={isLoose}
+                x={(value) => x.at(value) + (isLoose ? 0 : apart(index, lines.length))}
+                y={y.at}
+              />
             ),
           )}
         </svg>
@@ -120,9 +151,9 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, reference }: 
   );
 }
 
-type GridProps = { x: Axis; y: Axis; xAxis: Props['x']; reference: Props['reference'] };
+type GridProps = { x: Axis; y: Axis; xAxis: Props['x']; yAxis: Props['y']; reference: Props['reference'] };
 
-function Grid({ x, y, xAxis, reference }: GridProps) {
+function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridProps) {
   return (
     <>
       {x.ticks.map((value) => (
@@ -137,12 +168,15 @@ function Grid({ x, y, xAxis, reference }: GridProps) {
         <g key={value}>
           <line x1={LEFT} x2={WIDTH - RIGHT} y1={y.at(value)} y2={y.at(value)} stroke="var(--grid)" />
           <text x={LEFT - 8} y={y.at(value) + 4} text-anchor="end" fill="var(--text-soft)">
-            {tick(value)}
+            {words(value)}
           </text>
         </g>
       ))}
       <text x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 8} text-anchor="middle" fill="var(--text-soft)">
         {xAxis.name}
+      </text>
+      <text transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`} text-anchor="middle" fill="var(--text-soft)">
+        {name}
       </text>
       {reference !== undefined && (
         <>
@@ -169,12 +203,20 @@ const apart = (index: number, lines: number): number => (index - (lines - 1) / 2
 
 const toneOf = (index: number): string => `var(--curve-${(index % TONES) + 1})`;
 
-function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (value: number) => number; y: (value: number) => number }) {
+interface LineProps {
+  line: ScatterLine;
+  index: number;
+  isLoose: boolean;
+  x: (value: number) => number;
+  y: (value: number) => number;
+}
+
+function Line({ line, index, isLoose, x, y }: LineProps) {
   const tone = toneOf(index);
   const path = line.points.filter(({ isAside }) => isAside !== true).map((point) => `${x(point.x)} ${y(point.y)}`);
   return (
     <g>
-      {path.length > 1 && (
+      {path.length > 1 && !isLoose && (
         <path d={`M${path.join('L')}`} fill="none" stroke={tone} stroke-width="1.8" stroke-dasharray={lookOf(index).dash.join(' ')} />
       )}
       {line.points.map((point) => {
@@ -183,7 +225,9 @@ function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (val
         return (
           <g key={`${point.x} ${point.y} ${point.title}`}>
             {spread > 0 && <path d={`M${px} ${low}V${high}M${px - 5} ${low}h10M${px - 5} ${high}h10`} stroke={tone} fill="none" />}
-            <Mark index={index} x={px} y={py} title={point.title} isAside={point.isAside === true} />
+            <Linked to={point.to}>
+              <Mark index={index} x={px} y={py} title={point.title} isAside={point.isAside === true} />
+            </Linked>
             {point.label !== undefined && (
               <text x={px} y={py - 10} text-anchor="middle" fill="var(--text)">
                 {point.label}
@@ -193,6 +237,15 @@ function Line({ line, index, x, y }: { line: ScatterLine; index: number; x: (val
         );
       })}
     </g>
+  );
+}
+
+function Linked({ to, children }: { to: string | undefined; children: ComponentChildren }) {
+  if (to === undefined) return <>{children}</>;
+  return (
+    <Anchor to={to} tabIndex={-1}>
+      {children}
+    </Anchor>
   );
 }
 
@@ -219,13 +272,31 @@ function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: 
   );
 }
 
-/** Returns the drawing as a file of its own, in the light theme's colours. */
-function standing(element: SVGSVGElement): string {
+const [FILE_TOP, FILE_LEGEND, LETTER, KEY] = [58, 20, 7, 30];
+const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+
+/** Returns the drawing as a file of its own: with title, source and legend, in the light theme's colours. */
+function standing(element: SVGSVGElement, title: string, source: string): { svg: string; height: number } {
   const copy = element.cloneNode(true) as SVGSVGElement;
   copy.removeAttribute('class');
-  copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
-  copy.setAttribute('font-family', 'sans-serif');
-  copy.setAttribute('font-size', '12');
-  copy.setAttribute('style', 'background: #fff');
-  return copy.outerHTML.replaceAll(/var\(--([\w-]+)\)/g, (_, name: string) => LIGHT[name] ?? '#000');
+  for (const brush of copy.querySelectorAll('.brush')) brush.remove();
+  for (const link of copy.querySelectorAll('a')) link.replaceWith(...link.childNodes);
+  let [x, line] = [LEFT, 0];
+  const legend = [...element.closest('section')!.querySelectorAll('.legend button[aria-pressed=true]')].map((button) => {
+    const name = button.textContent.trim();
+    const width = KEY + name.length * LETTER;
+    if (x > LEFT && x + width > WIDTH - RIGHT) [x, line] = [LEFT, line + 1];
+    const at = `translate(${x + 8} ${FILE_TOP + line * FILE_LEGEND - 4})`;
+    x += width;
+    return `<g transform="${at}">${button.querySelector('svg')!.innerHTML}<text x="12" y="4">${escaped(name)}</text></g>`;
+  });
+  const top = FILE_TOP + (legend.length === 0 ? 0 : (line + 1) * FILE_LEGEND);
+  const height = top + HEIGHT;
+  const svg =
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" ` +
+    `font-size="12" fill="#17201c"><rect width="${WIDTH}" height="${height}" fill="#fff"/>` +
+    `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>` +
+    `<text x="${LEFT}" y="40" font-size="11">${escaped(source)}</text>${legend.join('')}` +
+    `<g transform="translate(0 ${top})">${copy.innerHTML}</g></svg>`;
+  return { svg: svg.replaceAll(/var\(--([\w-]+)\)/g, (_, name: string) => LIGHT[name] ?? '#000'), height };
 }

@@ -7,7 +7,7 @@ import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js
 import { METRIC_COLUMNS, numberAt, ROW_DOUBLES } from '../../views/projection/metrics-codec.js';
 
 type RunFacts = Pick<PruningRunState, 'model' | 'settings'>;
-type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity' | 'recordedAtMs'>;
+type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity' | 'parameters' | 'recordedAtMs'>;
 type ValueOf = (rows: Float64Array, at: number) => number;
 interface Quantity {
   name: string;
@@ -29,15 +29,8 @@ export const QUANTITIES: readonly Quantity[] = [
   stored('lagrangian', 'lagrangian'),
   stored('scheduled_sparsity', 'scheduledSparsity', 'share'),
   stored('expected_sparsity', 'expectedSparsity', 'share'),
-  // Only recorded states have deterministic masks, so only the last step of a segment has a value.
-  {
-    name: 'hard_sparsity',
-    unit: 'share',
-    of:
-      (_, { endStep, hardSparsity }) =>
-      (rows, at) =>
-        rows[at] === endStep - 1 ? hardSparsity : NaN,
-  },
+  ofState('hard_sparsity', 'share', ({ hardSparsity }) => hardSparsity),
+  ofState('parameters', '1', ({ parameters }) => parameters),
   stored('gradient_norm', 'gradientNorm'),
   {
     name: 'lora_learning_rate',
@@ -54,6 +47,11 @@ export const QUANTITIES: readonly Quantity[] = [
   stored('open_units', 'openUnits', 'units'),
   stored('open_hidden', 'openHidden', 'units'),
 ];
+
+/** Only recorded states have deterministic masks, so only the last step of a segment has a value. */
+function ofState(name: string, unit: string, valueOf: (segment: Segment) => number): Quantity {
+  return { name, unit, of: (_, segment) => (rows, at) => (rows[at] === segment.endStep - 1 ? valueOf(segment) : NaN) };
+}
 
 function tokensPerSecond({ settings }: RunFacts): ValueOf {
   const tokens = settings.batchSize * settings.sequenceLength;

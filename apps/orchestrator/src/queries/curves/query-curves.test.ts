@@ -64,8 +64,10 @@ describe('the curves of a run', () => {
     story.train(stateAt(2_100, 0.1));
     record();
     expect(await asked({ maxPoints: 10, quantities: ['loss'] })).toMatchObject({ totalSteps: 2_100n });
-    const hard = await asked({ fromStep: 2_090n, quantities: ['hard_sparsity'] });
-    expect(hard.curves[0]!.mean).toEqual([...Array<number>(9).fill(NaN), stateAt(2_100, 0.1).hardSparsity]);
+    const hard = await asked({ fromStep: 2_090n, quantities: ['hard_sparsity', 'parameters'] });
+    const { hardSparsity, size } = stateAt(2_100, 0.1);
+    const ofStates = [hardSparsity, size.parameterCount].map((value) => [...Array<number>(9).fill(NaN), value]);
+    expect(hard.curves.map(({ mean }) => mean)).toEqual(ofStates);
     const zoomed = await asked({ fromStep: 2_050n, toStep: 2_059n });
     expect(zoomed.steps).toEqual(Array.from({ length: 10 }, (_, index) => BigInt(2_050 + index)));
     story.facts.push(

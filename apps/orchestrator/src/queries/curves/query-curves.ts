@@ -77,7 +77,11 @@ async function ownPoints(
       points.add(run, segment, (step) => isWanted(step, segment.branch));
   if (live.length > 0) {
     const rows = decodeRows(encodeSteps(live));
-    points.add(run, { rows, endStep: NaN, hardSparsity: NaN, recordedAtMs: views.now() }, (step) => step >= from && step <= toStep);
+    points.add(
+      run,
+      { rows, endStep: NaN, hardSparsity: NaN, parameters: NaN, recordedAtMs: views.now() },
+      (step) => step >= from && step <= toStep,
+    );
   }
   return points;
 }

@@ -21,13 +21,15 @@ export interface SegmentRows {
   endStep: number;
   /** The hard sparsity of the state at the segment's end. */
   hardSparsity: number;
+  /** The parameters that are left in that state. */
+  parameters: number;
   recordedAtMs: number;
   rows: Float64Array;
 }
 
 type SegmentRecord = Omit<SegmentRows, 'rows'> & { blob: Uint8Array | null };
 const SEGMENT_COLUMNS = `s.revision, s.branch, s.first_step AS firstStep, s.end_step AS endStep, s.hard_sparsity AS hardSparsity,
-  s.recorded_at_ms AS recordedAtMs, coalesce(m.attempt, 0) AS attempt, m.rows AS blob
+  s.parameters, s.recorded_at_ms AS recordedAtMs, coalesce(m.attempt, 0) AS attempt, m.rows AS blob
   FROM segments AS s LEFT JOIN metrics AS m ON m.run_id = s.run_id AND m.revision = s.metrics_revision`;
 
 /** Yields segments one at a time, in the order in which they were recorded. */

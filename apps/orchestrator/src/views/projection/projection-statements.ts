@@ -24,7 +24,7 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     abandonTeachers: database.prepare('UPDATE teachers_rows SET abandoned = 1 WHERE run_id = ? AND step > ?'),
     discardTeachers: database.prepare('UPDATE teachers_rows SET discarded = 1 WHERE run_id = ? AND state_digest = ?'),
     addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts_rows VALUES (?, ?, ?, ?, ?)'),
-    addSegment: database.prepare('INSERT OR REPLACE INTO segments_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)'),
+    addSegment: database.prepare('INSERT OR REPLACE INTO segments_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)'),
     addMetrics: database.prepare('INSERT OR REPLACE INTO metrics_rows VALUES (?, ?, ?, ?, ?)'),
     addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes_rows VALUES (?, ?, ?, ?)'),
   };

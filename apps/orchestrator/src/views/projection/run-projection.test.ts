@@ -312,6 +312,8 @@ describe('ListRuns', () => {
     const names = (partial: Partial<v1.ListRunsRequest>) => listRuns(database, request(partial), [], nowMs);
     expect(names({ orderBy: 'name', pageSize: 3 }).runs.map(({ run }) => run.name)).toEqual(['run 0', 'run 1', 'run 10']);
     expect(names({ nameContains: 'RUN 2' })).toMatchObject({ total: 6 });
+    expect(names({ nameContains: 'R*2' })).toMatchObject({ total: 3 }); // a pattern is of the whole name
+    expect(names({ nameContains: '*_%*' })).toMatchObject({ total: 0 });
     expect(names({ modelContains: 'nowhere' })).toMatchObject({ total: 0, runs: [], nextPageToken: '' });
     expect(names({ statuses: [v1.RunStatus.RUN_STATUS_QUEUED] }).total).toBe(25);
     expect(names({ statuses: [v1.RunStatus.RUN_STATUS_FAILED] }).total).toBe(0);

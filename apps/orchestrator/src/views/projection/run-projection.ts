@@ -132,6 +132,7 @@ export class RunProjection extends Projection {
           event.data.state.step,
           event.data.metricsRevision,
           event.data.state.hardSparsity,
+          event.data.state.size.parameterCount,
           Date.parse(event.at) || 0,
         );
         break;

@@ -70,6 +70,7 @@ const TABLES: readonly ViewsTable[] = [
       'end_step INTEGER NOT NULL',
       'metrics_revision INTEGER NOT NULL',
       'hard_sparsity REAL NOT NULL',
+      'parameters INTEGER NOT NULL',
       'recorded_at_ms INTEGER NOT NULL',
     ],
     constraints: 'PRIMARY KEY (run_id, revision)',

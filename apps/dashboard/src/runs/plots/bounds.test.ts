@@ -1,0 +1,20 @@
+import { withBounds, withoutBounds } from './bounds.js';
+
+describe('the bounds that a reader marks in a plot of runs', () => {
+  test('are conditions of the list, and replace older bounds of the same figures', () => {
+    const where = ['recipe=lm', 'perplexity >= 3', 'perplexity<=9', 'seed>=1'];
+    expect(withBounds(where, [{ name: 'perplexity', low: 4.00049, high: 5 }])).toEqual([
+      'recipe=lm',
+      'seed>=1',
+      'perplexity>=4',
+      'perplexity<=5',
+    ]);
+  });
+
+  test('go without other conditions', () => {
+    expect(withoutBounds(['perplexity>=3', 'perplexity<9', 'perplexity_like>=1'], ['perplexity'])).toEqual([
+      'perplexity<9',
+      'perplexity_like>=1',
+    ]);
+  });
+});

@@ -1,0 +1,92 @@
+// Draws each run as a line over upright axes, one for each figure. Its colour is that of its recipe.
+import { axis } from '../../../../../libs/comparison/src/index.js';
+import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { Brush } from '../../ui/charts/brush.js';
+import { Swatch } from '../../ui/charts/chart.js';
+import { lookOf } from '../../ui/charts/line-looks.js';
+import { go } from '../../ui/router.js';
+import { Scroll } from '../../ui/scroll.js';
+import { nameOf } from '../columns.js';
+import type { PlotFigure } from './plot-figures.js';
+import { recipeOf } from './run-plots.js';
+
+const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 40, 14];
+/** The width beside an axis in which a reader can mark a part of it. */
+const GRIP = 22;
+
+interface Props {
+  runs: Run[];
+  axes: PlotFigure[];
+  mark: (bounds: { name: string; low: number; high: number }[]) => void;
+}
+
+export function ParallelRuns({ runs, axes, mark }: Props) {
+  const placed = axes.map((figure, index) => {
+    const values = runs.map((run) => figure.of(run)).filter((value) => value !== undefined);
+    const across = SIDE + (index * (WIDTH - 2 * SIDE)) / (axes.length - 1);
+    return { figure, across, scale: axis(values, HEIGHT - BOTTOM, TOP) };
+  });
+  const recipes = [...new Set(runs.map(recipeOf))].sort();
+  return (
+    <section class="card chart" aria-label="Runs over parallel axes">
+      <p class="legend">
+        {recipes.map((recipe, index) => (
+          <span key={recipe}>
+            <Swatch {...lookOf(index)} />
+            {recipe}
+          </span>
+        ))}
+        <span>a line breaks where a run has no value</span>
+      </p>
+      <Scroll label="Runs over parallel axes">
+        <svg
+          class="scatter parallel"
+          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          role="img"
+          aria-label={`Runs by ${axes.map(({ title }) => title).join(', ')}`}
+        >
+          {runs.map((run) => {
+            const { tone, dash } = lookOf(recipes.indexOf(recipeOf(run)));
+            let isDown = false;
+            const path = placed.map(({ figure, across, scale }) => {
+              const value = figure.of(run);
+              const command = isDown ? 'L' : 'M';
+              isDown = value !== undefined;
+              return value === undefined ? '' : `${command}${across} ${scale.at(value)}`;
+            });
+            return (
+              <path
+                key={run.runId}
+                class="run-line"
+                d={path.join('')}
+                stroke={`var(--curve-${tone})`}
+                stroke-dasharray={dash.join(' ')}
+                onClick={() => go(`/runs/${run.runId}`)}
+              >
+                <title>{nameOf(run)}</title>
+              </path>
+            );
+          })}
+          {placed.map(({ figure: { name, title, tick }, across, scale }) => (
+            <g key={name}>
+              <line x1={across} x2={across} y1={TOP} y2={HEIGHT - BOTTOM} stroke="var(--line-strong)" />
+              <text x={across} y={16} text-anchor="middle" fill="var(--text)" font-weight="600">
+                {title}
+              </text>
+              {scale.ticks.map((value) => (
+                <text key={value} class="tick" x={across + 6} y={scale.at(value) + 4}>
+                  {tick(value)}
+                </text>
+              ))}
+              <Brush
+                area={{ x: [across - GRIP, across + GRIP], y: [TOP, HEIGHT - BOTTOM] }}
+                isHeightOnly
+                done={({ y: [top, bottom] }) => mark([{ name, low: scale.valueAt(bottom), high: scale.valueAt(top) }])}
+              />
+            </g>
+          ))}
+        </svg>
+      </Scroll>
+    </section>
+  );
+}

@@ -1,0 +1,32 @@
+// A part of a page that folds to one line, so that what is below it comes first. The browser remembers which parts a reader unfolded.
+import type { ComponentChildren } from 'preact';
+import { useState } from 'preact/hooks';
+
+const KEY = 'espalier.unfolded.';
+
+interface Props {
+  /** The name under which the browser remembers it. */
+  id: string;
+  title: string;
+  /** What the line says while the part is folded. */
+  words: ComponentChildren;
+  children: ComponentChildren;
+}
+
+export function Fold({ id, title, words, children }: Props) {
+  const [isOpen, setOpen] = useState(() => localStorage.getItem(KEY + id) === '1');
+  const toggled = (is: boolean): void => {
+    if (is) localStorage.setItem(KEY + id, '1');
+    else localStorage.removeItem(KEY + id);
+    setOpen(is);
+  };
+  return (
+    <details class="card fold" open={isOpen} onToggle={({ currentTarget }) => toggled(currentTarget.open)}>
+      <summary>
+        <b>{title}</b>
+        {!isOpen && <span class="soft num">{words}</span>}
+      </summary>
+      {isOpen && children}
+    </details>
+  );
+}
