@@ -117,8 +117,9 @@ test('inspects a model and plans its memory', async () => {
 
 test('memory is planned for the snapshots that instruct, and none is kept where none does', async () => {
   const plan = async (teachers: number) => (await planMemory({ modelFolder: tinyModel, settings: small, teachers })).teachersBytes;
-  const [none, one, many, more] = [await plan(0), await plan(1), await plan(64), await plan(1_000)];
-  expect(many - none).toBe(64n * (one - none));
+  const [none, one, two, many, more] = [await plan(0), await plan(1), await plan(2), await plan(64), await plan(1_000)];
+  expect(none).toBe(0n);
+  expect(many - one).toBe(63n * (two - one)); // beside them, the LoRA of the teacher in use
   expect(more).toBe(many); // a session keeps at most 64 of these
   const rising = { scheduledSparsity: Array<number>(100).fill(0.3), settings: fast };
   const reached = { ...rising, stopAtExpectedSparsity: 0.02 };

@@ -201,9 +201,13 @@ describeInChromium('the dashboard', () => {
     await dialog.getByRole('button', { name: 'Check with replay' }).click();
     await dialog.getByText(/^done: everything holds, 150 steps computed again/).waitFor();
     await view(`/runs/${runId}/history`, 'Steps that were computed twice');
-    const { stretches } = JSON.parse((await server.events(runId)).findLast(({ type }) => type === 'StepsReplayed')!.dataJson) as { stretches: unknown[] };
+    const { stretches } = JSON.parse((await server.events(runId)).findLast(({ type }) => type === 'StepsReplayed')!.dataJson) as {
+      stretches: unknown[];
+    };
     expect(await page.locator('svg.life .agrees').count()).toBe(stretches.length);
-    expect(await page.getByRole('img', { name: 'Engines and events over time' }).locator('rect title').textContent()).toMatch(/^attempt 1 on /);
+    expect(await page.getByRole('img', { name: 'Engines and events over time' }).locator('rect title').textContent()).toMatch(
+      /^attempt 1 on /,
+    );
     expect(await barriersOfBothThemes('history')).toEqual([]);
     await page.getByRole('button', { name: 'not checked' }).click();
     expect(await barriers()).toEqual([]);
@@ -391,7 +395,10 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('columnheader', { name: 'seed', exact: false }).and(page.locator('[aria-sort=ascending]')).waitFor();
     await page.getByLabel('Group by').selectOption('recipe');
     await page.getByRole('button', { name: /^Show the \d+ runs of wanda$/ }).waitFor();
-    await page.getByRole('row', { name: /nuteprune/ }).getByRole('link', { name: /<img|forked by hand/ }).waitFor(); // the best run, by name
+    await page
+      .getByRole('row', { name: /nuteprune/ })
+      .getByRole('link', { name: /<img|forked by hand/ })
+      .waitFor(); // the best run, by name
     expect(await barriers()).toEqual([]);
     await page.locator('summary', { hasText: 'Views' }).click();
     await page.getByLabel('Name of this view').fill('by recipe');

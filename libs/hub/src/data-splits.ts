@@ -68,7 +68,8 @@ function configsOf(readme: string): Config[] {
   const head = /^---\r?\n([\s\S]*?)\r?\n---/.exec(readme.slice(0, HEAD_BYTES_MAX))?.[1];
   if (head === undefined) return [];
   try {
-    const { configs } = parseDocument(head).toJS({ maxAliasCount: 0 }) as { configs?: unknown };
+    // Its check of unique keys compares each key with all others, which takes a minute for a head of this size.
+    const { configs } = parseDocument(head, { uniqueKeys: false }).toJS({ maxAliasCount: 0 }) as { configs?: unknown };
     return Array.isArray(configs) ? configs.filter((one): one is Config => typeof one === 'object' && one !== null) : [];
   } catch {
     return []; // a head that can't be read says nothing

@@ -86,7 +86,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   if (kind.has_own_memory()) {
     const uint64_t roles = 2 * role_bytes(config),
                    rope = static_cast<uint64_t>(options.sequence_length * config.head_dim) * (config.local_rope_theta != 0 ? 8 : 4);
-    plan.teachers = 2 * teacher_bytes;  // the LoRA of the teacher in use and of the next one
+    // The LoRA of the teacher in use and of the next one.
+    plan.teachers = std::min<uint64_t>(2, static_cast<uint64_t>(options.teachers)) * teacher_bytes;
     // An evaluation uses the weights, the state and the memory of the run (device_home.h), and adds a role.
     plan.scratch += mask_bytes + roles + rope + roles / 2;
     plan.host = kProcessBytes + roles + refit_bytes;

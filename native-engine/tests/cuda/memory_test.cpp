@@ -66,6 +66,7 @@ TEST_P(CudaMemory, IsAsPlanned) {
   const auto model = p.stream ? deep_model() : load_model(tiny_model());
   TrainerOptions options = options_of(p);
   options.recover_lora_rank = p.wider_by;
+  options.teachers = p.one_shot ? 0 : 1;
   const MemoryPlan plan = plan_memory(model->config(), model->bytes(), LoraSpec{}, options);
   LoraSpec lora;
   lora.rank += std::exchange(options.recover_lora_rank, 0);

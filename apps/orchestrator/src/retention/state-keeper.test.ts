@@ -68,7 +68,7 @@ beforeEach(() => {
     stat: (digest: string) =>
       Promise.resolve({ bytes: 1, mediaType: digest === 'tokens' ? 'application/octet-stream' : MEDIA_TYPE_SAFETENSORS }),
     quarantine: {
-      take: (digest: string) => moved(digest, stored, aside),
+      moveIn: (digest: string) => moved(digest, stored, aside),
       giveBack: (digest: string) => moved(digest, aside, stored),
       remove: (digest: string) => moved(digest, aside, null),
       list: () => entriesOf(aside),

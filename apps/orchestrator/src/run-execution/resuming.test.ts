@@ -12,7 +12,7 @@ import { World } from './testing.js';
 const RUN = 'aaaabbbbcccc';
 const FROM_TEACHER: StartingPoint = { kind: 'mark', mark: 1 };
 const FROM_LAST: StartingPoint = { kind: 'last' };
-const quota = { within: (_by: unknown, _runId: string, work: () => unknown) => work() } as never;
+const quota = { launching: (_by: unknown, _runId: string, work: () => unknown) => work() } as never;
 const pools: EnginePool[] = [];
 
 const engineOf = (fingerprint: string): ScriptedEngine => Object.assign(new ScriptedEngine(), { fingerprint });
