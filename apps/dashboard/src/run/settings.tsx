@@ -59,5 +59,5 @@ function Table({ title, rows }: { title: string; rows: [string, string][] }) {
   );
 }
 
-/** What a setting is, in words; '' for a fact. */
+/** Describes a setting in words; '' for a fact. */
 const helpOf = (name: string): string => SETTING_FIELDS.find((field) => field.name === name)?.help ?? '';

@@ -97,7 +97,7 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
   );
 }
 
-/** What the filters are, in one line. */
+/** Says the filters in one line. */
 const filterWords = (query: URLSearchParams): string =>
   ['q', 'tags', 'where', 'status', 'group']
     .map((name) => query.get(name) ?? '')

@@ -8,7 +8,7 @@ interface Props {
   /** The name under which the browser remembers it. */
   id: string;
   title: string;
-  /** What the line says while the part is folded. */
+  /** The line that stands for the part while it is folded. */
   words: ComponentChildren;
   children: ComponentChildren;
 }

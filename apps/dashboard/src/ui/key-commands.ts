@@ -1,4 +1,4 @@
-// What single keys ask for. A key that is pressed within a field, or with Ctrl, Alt or Meta, is no command.
+// The commands that single keys give. A key that is pressed within a field, or with Ctrl, Alt or Meta, is no command.
 
 export type KeyCommand = { kind: 'search' | 'help' | 'next' | 'previous' | 'choose' } | { kind: 'go'; to: string };
 

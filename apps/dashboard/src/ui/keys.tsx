@@ -1,4 +1,5 @@
-// Obeys single keys, and shows what they do. A reader can turn them off, since some people speak to their computer, or press keys by chance.
+// Obeys single keys, and shows what they do. A reader can turn them off, since some people speak to their computer, or press keys by
+// chance.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Dialog } from './dialog.js';
 import { commandOf, KEYS, type KeyCommand } from './key-commands.js';

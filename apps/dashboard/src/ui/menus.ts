@@ -9,7 +9,7 @@ export function startMenus(): void {
   });
   document.addEventListener('keydown', (event) => {
     const { key, target } = event;
-    if (key === 'ArrowDown' || key === 'ArrowUp') return moveWithin(event, key === 'ArrowDown' ? 1 : -1);
+    if (key === 'ArrowDown' || key === 'ArrowUp') moveWithin(event, key === 'ArrowDown' ? 1 : -1);
     if (key !== 'Escape') return;
     for (const menu of openMenus()) {
       if (!(target instanceof Node && menu.contains(target))) continue;

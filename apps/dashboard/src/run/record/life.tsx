@@ -65,7 +65,10 @@ function Clock({ attempts, happenings }: { attempts: Attempt[]; happenings: Happ
             fill={`var(--curve-${(engines.indexOf(engine) % 6) + 1})`}
             fill-opacity={0.55}
           >
-            <title>{`attempt ${attempt} on ${engine}: ${duration(((toMs ?? now) - fromMs) / 1000)} from ${clock(fromMs / 1000)}${end === '' ? ', goes on' : ''}`}</title>
+            <title>
+              {`attempt ${attempt} on ${engine}: ${duration(((toMs ?? now) - fromMs) / 1000)} from ${clock(fromMs / 1000)}`}
+              {end === '' ? ', goes on' : ''}
+            </title>
           </rect>
         ))}
         {happenings.map(({ atMs, type, words }, index) => (

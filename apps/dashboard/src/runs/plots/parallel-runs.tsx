@@ -7,8 +7,7 @@ import { lookOf } from '../../ui/charts/line-looks.js';
 import { go } from '../../ui/router.js';
 import { Scroll } from '../../ui/scroll.js';
 import { nameOf } from '../columns.js';
-import type { PlotFigure } from './plot-figures.js';
-import { recipeOf } from './run-plots.js';
+import { recipeOf, type PlotFigure } from './plot-figures.js';
 
 const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 40, 14];
 /** The width beside an axis in which a reader can mark a part of it. */

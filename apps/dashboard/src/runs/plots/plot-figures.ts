@@ -58,3 +58,5 @@ export const plotFigure = (name: string | null): PlotFigure | undefined => PLOT_
 
 /** The settings in which the runs differ. */
 export const differing = (runs: readonly Run[]): PlotFigure[] => SETTINGS.filter(({ of }) => new Set(runs.map((run) => of(run))).size > 1);
+
+export const recipeOf = ({ settings }: Run): string => wordsOf(settings)['recipe'] ?? '';

@@ -3,7 +3,6 @@
 import { useChanges } from '../../api/live.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
-import { wordsOf } from '../../forms/run/setting-table.js';
 import { Scatter } from '../../ui/charts/scatter.js';
 import { counted } from '../../ui/format.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
@@ -13,7 +12,7 @@ import { headlineOf, nameOf } from '../columns.js';
 import { allRuns, type RunFilter } from '../run-pages.js';
 import { ParallelRuns } from './parallel-runs.js';
 import { withBounds, withoutBounds } from './bounds.js';
-import { differing, PLOT_FIGURES, plotFigure, type PlotFigure } from './plot-figures.js';
+import { differing, PLOT_FIGURES, plotFigure, recipeOf, type PlotFigure } from './plot-figures.js';
 
 export const PLOTS = { '': 'the list alone', scatter: 'a scatter', parallel: 'parallel axes' };
 const TITLES = Object.fromEntries(PLOT_FIGURES.map(({ name, title }) => [name, title]));
@@ -52,8 +51,6 @@ interface PlotProps {
   query: URLSearchParams;
   mark: (bounds: { name: string; low: number; high: number }[]) => void;
 }
-
-export const recipeOf = ({ settings }: Run): string => wordsOf(settings)['recipe'] ?? '';
 
 function RunScatter({ runs, query, mark }: PlotProps) {
   const x = plotFigure(query.get('across')) ?? plotFigure('parameters_left')!;

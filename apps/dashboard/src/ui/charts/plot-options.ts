@@ -73,7 +73,7 @@ export function optionsOf(
       },
     ],
     cursor: isPath
-      ? { drag: { x: false, y: false }, points: { show: false }, dataIdx: () => null as unknown as number }
+      ? { drag: { x: false, y: false }, points: { show: false }, dataIdx: () => null }
       : { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
     hooks: {
       ready: [listenToFingers],

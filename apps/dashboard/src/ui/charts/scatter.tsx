@@ -293,7 +293,8 @@ function standing(element: SVGSVGElement, title: string, source: string): { svg:
   const top = FILE_TOP + (legend.length === 0 ? 0 : (line + 1) * FILE_LEGEND);
   const height = top + HEIGHT;
   const svg =
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" ` +
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" ` +
+    `font-family="sans-serif" ` +
     `font-size="12" fill="#17201c"><rect width="${WIDTH}" height="${height}" fill="#fff"/>` +
     `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>` +
     `<text x="${LEFT}" y="40" font-size="11">${escaped(source)}</text>${legend.join('')}` +
