@@ -26,6 +26,7 @@ describeInChromium('the dashboard', () => {
   beforeAll(async () => {
     await dashboard.start();
     ({ page } = dashboard);
+    page.setDefaultTimeout(20_000); // so that a failure names the place
     await dashboard.logIn();
     ({ runId } = await server.launch({ totalSteps: 150 }, { name: NAME, tags: ['trial'] }));
     await server.completed(runId);
@@ -50,7 +51,7 @@ describeInChromium('the dashboard', () => {
     await page.setViewportSize({ width: 1280, height: 900 });
     await view(`/runs/${runId}`, 'Gradient norm');
     expect((await chart('Loss').boundingBox())!.y).toBeLessThan(450);
-    expect(await page.getByText('Expected sparsity').count()).toBe(0);
+    expect(await page.getByText('Expected sparsity').filter({ visible: true }).count()).toBe(0);
     await page.locator('summary', { hasText: 'Figures' }).click();
     await text('Expected sparsity');
     await page.reload();
@@ -259,7 +260,7 @@ describeInChromium('the dashboard', () => {
     );
     await page.getByRole('link', { name: 'seeds' }).click();
     await page.getByText('4 of 4 completed').waitFor(); // without a reload
-    await page.getByRole('img', { name: 'perplexity against sparsity, %' }).waitFor();
+    await page.getByRole('group', { name: 'perplexity against sparsity, %' }).waitFor();
     await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
     expect(await page.locator('main img').count()).toBe(0); // markup in a name is shown as text
     expect(await barriersOfBothThemes('study')).toEqual([]);
@@ -367,7 +368,7 @@ describeInChromium('the dashboard', () => {
   test('all runs of the list are drawn against one another, and an area that is marked becomes a filter', async () => {
     await view('/?plot=scatter', 'each point is a run');
     await page.getByLabel('Across').selectOption('seed');
-    const plot = page.getByRole('img', { name: 'perplexity against seed' });
+    const plot = page.getByRole('group', { name: 'perplexity against seed' });
     const points = plot.locator('a');
     await points.first().waitFor();
     const listed = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
@@ -468,7 +469,7 @@ describeInChromium('the dashboard', () => {
       await page.setViewportSize({ width, height });
       for (const [name, path, words] of [
         ['runs', '/', 'in all'],
-        ['run', `/runs/${runId}`, 'Loss'],
+        ['run', `/runs/${runId}`, 'Gradient norm'],
       ] as const) {
         await view(path, words);
         const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');

@@ -105,7 +105,7 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, refer
         </span>
       </header>
       <Scroll label={title}>
-        <svg ref={svg} class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${yAxis.name} against ${xAxis.name}`}>
+        <svg ref={svg} class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label={`${yAxis.name} against ${xAxis.name}`}>
           <Grid x={x} y={y} xAxis={xAxis} yAxis={yAxis} reference={reference} />
           {brushed !== undefined && (
             <Brush
