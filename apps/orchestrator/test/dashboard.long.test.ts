@@ -367,8 +367,8 @@ describeInChromium('the dashboard', () => {
 
   test('all runs of the list are drawn against one another, and an area that is marked becomes a filter', async () => {
     await view('/?plot=scatter', 'each point is a run');
-    await page.getByLabel('Across').selectOption('seed');
-    const plot = page.getByRole('group', { name: 'perplexity against seed' });
+    await page.getByLabel('Across').selectOption('total_steps');
+    const plot = page.getByRole('group', { name: 'perplexity against total steps' });
     const points = plot.locator('a');
     await points.first().waitFor();
     const listed = await unary<v1.ListRunsResponse>((done) => server.runs.listRuns(v1.ListRunsRequest.fromPartial({}), done));
@@ -381,7 +381,9 @@ describeInChromium('the dashboard', () => {
     await page.mouse.move(box.x + box.width - 1, box.y + box.height - 1, { steps: 4 });
     await page.mouse.up();
     await text('found');
-    expect(new URL(page.url()).searchParams.get('where')).toMatch(/^seed>=\d+, seed<=\d+, perplexity>=\d+, perplexity<=\d+$/);
+    expect(new URL(page.url()).searchParams.get('where')).toMatch(
+      /^total_steps>=[\d.]+, total_steps<=[\d.]+, perplexity>=[\d.]+, perplexity<=[\d.]+$/,
+    );
     await page.getByRole('button', { name: 'Without these bounds' }).click();
     await text('7 in all');
     await page.getByLabel('Show').selectOption('parallel');

@@ -52,7 +52,12 @@ function obey(command: KeyCommand): void {
 
 function search(): void {
   const field = (): HTMLInputElement | null => document.querySelector('main [role=search] input[type=search]');
-  if (field() === null) go('/');
+  const here = field();
+  if (here !== null) {
+    here.focus();
+    return;
+  }
+  go('/');
   requestAnimationFrame(() => requestAnimationFrame(() => field()?.focus()));
 }
 

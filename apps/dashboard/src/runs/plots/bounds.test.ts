@@ -1,4 +1,4 @@
-import { withBounds, withoutBounds } from './bounds.js';
+import { narrowed, withBounds, withoutBounds } from './bounds.js';
 
 describe('the bounds that a reader marks in a plot of runs', () => {
   test('are conditions of the list, and replace older bounds of the same figures', () => {
@@ -9,6 +9,12 @@ describe('the bounds that a reader marks in a plot of runs', () => {
       'perplexity>=4',
       'perplexity<=5',
     ]);
+  });
+
+  test('of a setting are values that runs have, since a setting allows no others', () => {
+    const marked = narrowed({ name: 'total_steps', low: 0.3, high: 12_346.7 }, [1, 150, 12_345, 20_000]);
+    expect(withBounds([], [marked])).toEqual(['total_steps>=1', 'total_steps<=12345']);
+    expect(narrowed({ name: 'total_steps', low: 2, high: 3 }, [1])).toEqual({ name: 'total_steps', low: 2, high: 3 });
   });
 
   test('go without other conditions', () => {

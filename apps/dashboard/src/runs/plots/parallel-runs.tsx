@@ -7,6 +7,7 @@ import { lookOf } from '../../ui/charts/line-looks.js';
 import { go } from '../../ui/router.js';
 import { Scroll } from '../../ui/scroll.js';
 import { nameOf } from '../columns.js';
+import type { Bounds } from './bounds.js';
 import { recipeOf, type PlotFigure } from './plot-figures.js';
 
 const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 40, 14];
@@ -16,7 +17,7 @@ const GRIP = 22;
 interface Props {
   runs: Run[];
   axes: PlotFigure[];
-  mark: (bounds: { name: string; low: number; high: number }[]) => void;
+  mark: (bounds: Bounds[]) => void;
 }
 
 export function ParallelRuns({ runs, axes, mark }: Props) {

@@ -42,17 +42,21 @@ const FIGURES: PlotFigure[] = [
   { name: 'teachers', title: 'teachers', words: count, tick: countTick, of: ({ teacherCount }) => teacherCount },
 ];
 
-const SETTINGS: PlotFigure[] = SETTING_FIELDS.filter(({ kind, unit }) => kind === 'number' && unit !== 'time').map(({ name }) => ({
-  name,
-  title: name.replaceAll('_', ' '),
-  words: decimal,
-  tick,
-  of: ({ settings }) => {
-    const text = wordsOf(settings)[name] ?? '';
-    return text === '' || !Number.isFinite(Number(text)) ? undefined : Number(text);
-  },
-}));
+/** A seed is left out: its size says nothing, and no condition compares it. */
+const SETTINGS: PlotFigure[] = SETTING_FIELDS.filter(({ name, kind, unit }) => kind === 'number' && unit !== 'time' && name !== 'seed').map(
+  ({ name }) => ({
+    name,
+    title: name.replaceAll('_', ' '),
+    words: decimal,
+    tick,
+    of: ({ settings }) => {
+      const text = wordsOf(settings)[name] ?? '';
+      return text === '' || !Number.isFinite(Number(text)) ? undefined : Number(text);
+    },
+  }),
+);
 
+export const isSetting = (name: string): boolean => SETTINGS.some((one) => one.name === name);
 export const PLOT_FIGURES: readonly PlotFigure[] = [...FIGURES, ...SETTINGS];
 export const plotFigure = (name: string | null): PlotFigure | undefined => PLOT_FIGURES.find((one) => one.name === name);
 

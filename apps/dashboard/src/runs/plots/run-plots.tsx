@@ -11,8 +11,8 @@ import { setQuery } from '../../ui/router.js';
 import { headlineOf, nameOf } from '../columns.js';
 import { allRuns, type RunFilter } from '../run-pages.js';
 import { ParallelRuns } from './parallel-runs.js';
-import { withBounds, withoutBounds } from './bounds.js';
-import { differing, PLOT_FIGURES, plotFigure, recipeOf, type PlotFigure } from './plot-figures.js';
+import { narrowed, withBounds, withoutBounds, type Bounds } from './bounds.js';
+import { differing, isSetting, PLOT_FIGURES, plotFigure, recipeOf, type PlotFigure } from './plot-figures.js';
 
 export const PLOTS = { '': 'the list alone', scatter: 'a scatter', parallel: 'parallel axes' };
 const TITLES = Object.fromEntries(PLOT_FIGURES.map(({ name, title }) => [name, title]));
@@ -26,7 +26,11 @@ export function RunPlots({ kind, filter, query }: { kind: string; filter: RunFil
   const { data: runs } = loaded;
   if (runs === undefined) return <Pending loaded={loaded} heading="The runs can&rsquo;t be drawn" />;
   const { where } = filter;
-  const mark = (bounds: Parameters<typeof withBounds>[1]): void => setQuery({ where: withBounds(where, bounds).join(', ') });
+  const mark = (bounds: Bounds[]): void => {
+    const valuesOf = (name: string): number[] => runs.flatMap((run) => plotFigure(name)?.of(run) ?? []);
+    const found = bounds.map((one) => (isSetting(one.name) ? narrowed(one, valuesOf(one.name)) : one));
+    setQuery({ where: withBounds(where, found).join(', ') });
+  };
   const names = PLOT_FIGURES.map(({ name }) => name);
   const free = withoutBounds(where, names);
   const measures = new Set(runs.flatMap((run) => headlineOf(run) ?? []).map(({ convention, dataDigest }) => `${convention} ${dataDigest}`));
@@ -49,7 +53,7 @@ export function RunPlots({ kind, filter, query }: { kind: string; filter: RunFil
 interface PlotProps {
   runs: Run[];
   query: URLSearchParams;
-  mark: (bounds: { name: string; low: number; high: number }[]) => void;
+  mark: (bounds: Bounds[]) => void;
 }
 
 function RunScatter({ runs, query, mark }: PlotProps) {
