@@ -8,6 +8,7 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ExportProof, LoaderProof, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import { withArtifactFiles } from '../measurements/artifact-files.js';
+import { formulaTokens, tokenBytes } from '../measurements/formula-tokens.js';
 import type { ModelAlone } from '../measurements/subjects.js';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import type { ExportFormat } from './export-formats.js';
@@ -117,8 +118,8 @@ async function proofTokens(
     const dataDigest = run.data.validationDigest ?? tokenShards(run.data)[0]!.digest;
     return { tokens: await firstTokens(artifacts, dataDigest), dataDigest, longest: run.settings.evaluationWindow };
   }
-  const tokens = Uint32Array.from({ length: TOKENS }, (_, at) => (at * at * 31 + 7 * at + 1) % run.model.vocabularySize);
-  return { tokens, dataDigest: sha256Hex(rawBytes(tokens)), longest: run.model.maxPositions };
+  const tokens = formulaTokens(TOKENS, run.model.vocabularySize);
+  return { tokens, dataDigest: sha256Hex(tokenBytes(tokens)), longest: run.model.maxPositions };
 }
 
 type Evaluate = (sessionId: string, modelPath: string) => Promise<engineV1.EvaluationOutcome>;
@@ -180,14 +181,8 @@ async function firstTokens(artifacts: ArtifactStore, digest: string): Promise<Ui
   return Uint32Array.from({ length: count }, (_, at) => idOf(bytes.readUInt32LE(at * 4)));
 }
 
-function rawBytes(ids: Uint32Array): Buffer {
-  const bytes = Buffer.alloc(ids.length * 4);
-  ids.forEach((id, at) => bytes.writeUInt32LE(id, at * 4));
-  return bytes;
-}
-
 async function* bytesOf(ids: Uint32Array): AsyncGenerator<Uint8Array> {
-  yield await Promise.resolve(rawBytes(ids));
+  yield await Promise.resolve(tokenBytes(ids));
 }
 
 /** The lines about the proof in the export's README. */

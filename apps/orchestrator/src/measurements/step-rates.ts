@@ -12,9 +12,8 @@ import { firstOf, PERPLEXITY_DTYPE } from './evaluations.js';
 
 /**
  * The measurement times the steps of each kind for a share of the run's time, if it has one, for `mostSeconds` at most, and always three
- * steps. One step
- * before them does not count, because it touches its memory for the first time. Recovery has most of the steps, and a step may wait for
- * seconds where other programs use the machine. So the steps of recovery are timed for longer.
+ * steps. One step before them does not count, because it touches its memory for the first time. Recovery has most of the steps, and a step
+ * may wait for seconds where other programs use the machine. So the steps of recovery are timed for longer.
  */
 const PRUNING = { share: 0.02, mostSeconds: 5 };
 const RECOVERY = { share: 0.05, mostSeconds: 10 };

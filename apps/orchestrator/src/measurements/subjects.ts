@@ -159,6 +159,9 @@ export function jobOn(
   };
 }
 
+/** The same of work that is on no run, and reads files of this server. */
+export const wishWithoutRun = (doing: string): JobWish => ({ runId: '', needsOurFiles: true, doing });
+
 const hasState = (subject: MeasuredSubject): subject is Extract<MeasuredSubject, { state: StateFact }> =>
   subject.kind === 'masked' || subject.kind === 'closings';
 

@@ -8,7 +8,7 @@ import { EngineJobs, type JobWish } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { evaluate } from '../measurements/evaluations.js';
-import type { ModelAlone } from '../measurements/subjects.js';
+import { wishWithoutRun, type ModelAlone } from '../measurements/subjects.js';
 import { evaluateTasks } from '../measurements/task-evaluations.js';
 import { computeDtypeOf, tasksOf } from '../measurements/task-requests.js';
 import { exportModel, type ExportParts } from '../exports/exports.js';
@@ -116,10 +116,7 @@ export class ModelServices {
   }
 }
 
-const wishOf = ({ model }: Pick<ModelAlone, 'model'>, what = 'an evaluation'): JobWish => ({
-  ...{ runId: '', needsOurFiles: true },
-  doing: `${what} of ${model.path}`,
-});
+const wishOf = ({ model }: Pick<ModelAlone, 'model'>, what = 'an evaluation'): JobWish => wishWithoutRun(`${what} of ${model.path}`);
 
 /** A model without a run has no states and no exports. @throws EspalierError REQUEST_INVALID */
 export function requireNoRun(request: Pick<v1.EvaluateTasksRequest, 'runId' | 'intact' | 'exportDigest' | 'teacherMark'>): void {

@@ -4,7 +4,9 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
 import type { v1 } from '#protocol';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
+import { formulaTokens, tokenBytes } from '../measurements/formula-tokens.js';
 import { measureRates, type RunToMeasure } from '../measurements/step-rates.js';
+import { wishWithoutRun } from '../measurements/subjects.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { evaluationSeconds, runSeconds, settingsForTime } from '../pruning-run/method/run-time.js';
@@ -30,7 +32,7 @@ export class PlanMeasurement {
     const plan = await this.sources.plan(modelPath, asked);
     requireMemory(plan);
     const pinned: string[] = [];
-    const wish = { runId: '', needsOurFiles: true, doing: `a measurement of the steps of a plan for ${modelPath}` };
+    const wish = wishWithoutRun(`a measurement of the steps of a plan for ${modelPath}`);
     yield* worked(this, wish, pinned, signal, async (bench, onProgress, both) => {
       const began = performance.now();
       const run = await this.standIn(plan, pinned);
@@ -53,13 +55,11 @@ export class PlanMeasurement {
   }
 
   private async stored(tokens: number, vocabularySize: number, pinned: string[]): Promise<string> {
-    const ids = Buffer.alloc(tokens * 4);
-    for (let at = 0; at < tokens; at += 1) ids.writeUInt32LE((at * at * 31 + 7 * at + 1) % vocabularySize, at * 4);
     const beforeNamed = async (digest: string): Promise<void> => {
       pinned.push(digest);
       await this.keeper.pin(digest);
     };
-    return (await this.artifacts.put(ids, { beforeNamed })).digest;
+    return (await this.artifacts.put(tokenBytes(formulaTokens(tokens, vocabularySize)), { beforeNamed })).digest;
   }
 }
 

@@ -10,7 +10,7 @@ import { ARTIFACT_STORE } from '../provider-names.js';
 import { ModelReader } from '../models/read-model.js';
 import { followed } from './followed-job.js';
 import { requireNoRun } from './model-services.js';
-import { isRun, jobOn, loadPrepared, subjectOf, type ModelAlone, type Subject } from '../measurements/subjects.js';
+import { isRun, jobOn, loadPrepared, subjectOf, wishWithoutRun, type ModelAlone, type Subject } from '../measurements/subjects.js';
 import { textOptions } from '../measurements/text-requests.js';
 import { generateTexts } from '../measurements/texts.js';
 
@@ -30,9 +30,7 @@ export class RunTexts {
     const subject: Subject = isRun(run) ? subjectOf(run, request) : { kind: 'intact' };
     const options = textOptions(request, run.model.maxPositions);
     if (request.chat) options.prompts = await chatPrompts(run.model.path, options.prompts, signal);
-    const { wish, pinned } = isRun(run)
-      ? jobOn(subject, run, 'texts')
-      : { wish: { runId: '', needsOurFiles: true, doing: `texts of ${run.model.path}` }, pinned: [] };
+    const { wish, pinned } = isRun(run) ? jobOn(subject, run, 'texts') : { wish: wishWithoutRun(`texts of ${run.model.path}`), pinned: [] };
     const news = new TextNews();
     const job = followed(
       this,

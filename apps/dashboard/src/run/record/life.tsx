@@ -1,6 +1,7 @@
 // Shows the life of a run: which engine had it when, on one line of time, and which of its steps were computed twice, on a line of steps.
 import { useLoaded } from '../../api/loaded-data.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { paintOf } from '../../ui/charts/line-looks.js';
 import { clockTicksWithin, ticksWithin } from '../../ui/charts/ticks.js';
 import { clock, clockTick, count, counted, countTick, duration, ends, clockName } from '../../ui/format.js';
 import { TroubleNote } from '../../ui/pending.js';
@@ -62,7 +63,7 @@ function Clock({ attempts, happenings }: { attempts: Attempt[]; happenings: Happ
             width={Math.max(2, x(toMs ?? now) - x(fromMs))}
             height={BAR}
             rx={3}
-            fill={`var(--curve-${(engines.indexOf(engine) % 6) + 1})`}
+            fill={paintOf(engines.indexOf(engine))}
             fill-opacity={0.55}
           >
             <title>
@@ -82,7 +83,7 @@ function Clock({ attempts, happenings }: { attempts: Attempt[]; happenings: Happ
         {engines.map((engine, index) => (
           <span key={engine}>
             <svg class="swatch" viewBox="0 0 22 8" aria-hidden="true">
-              <rect width="22" height="8" rx="2" fill={`var(--curve-${(index % 6) + 1})`} fill-opacity={0.55} />
+              <rect width="22" height="8" rx="2" fill={paintOf(index)} fill-opacity={0.55} />
             </svg>
             {engine}
           </span>

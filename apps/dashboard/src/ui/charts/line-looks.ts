@@ -11,6 +11,9 @@ export interface Look {
   dash: readonly number[];
 }
 
+/** The colour in a drawing of the page. */
+export const paintOf = (index: number): string => `var(--curve-${lookOf(index).tone})`;
+
 export function lookOf(index: number): Look {
   return { tone: (index % TONES) + 1, dash: DASHES[(index + Math.floor(index / TONES)) % DASHES.length]! };
 }

@@ -8,7 +8,7 @@ import { tick } from '../format.js';
 import { Scroll } from '../scroll.js';
 import { Anchor } from '../router.js';
 import { Brush, type Area } from './brush.js';
-import { lookOf, TONES } from './line-looks.js';
+import { lookOf, paintOf } from './line-looks.js';
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
 const LIGHT: Record<string, string> = {
@@ -201,8 +201,6 @@ function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridPro
 const MOST_APART = 44;
 const apart = (index: number, lines: number): number => (index - (lines - 1) / 2) * Math.min(9, MOST_APART / Math.max(1, lines));
 
-const toneOf = (index: number): string => `var(--curve-${(index % TONES) + 1})`;
-
 interface LineProps {
   line: ScatterLine;
   index: number;
@@ -212,7 +210,7 @@ interface LineProps {
 }
 
 function Line({ line, index, isLoose, x, y }: LineProps) {
-  const tone = toneOf(index);
+  const tone = paintOf(index);
   const path = line.points.filter(({ isAside }) => isAside !== true).map((point) => `${x(point.x)} ${y(point.y)}`);
   return (
     <g>
@@ -251,7 +249,7 @@ function Linked({ to, children }: { to: string | undefined; children: ComponentC
 
 /** A point, whose shape tells its line apart without colours too. */
 function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: number; y: number; title?: string; isAside?: boolean }) {
-  const paint = isAside ? { fill: 'var(--surface)', stroke: 'var(--line-strong)' } : { fill: toneOf(index) };
+  const paint = isAside ? { fill: 'var(--surface)', stroke: 'var(--line-strong)' } : { fill: paintOf(index) };
   const inside = title === '' ? null : <title>{title}</title>;
   if (index % 3 === 1)
     return (
