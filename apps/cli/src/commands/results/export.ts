@@ -1,5 +1,5 @@
 // The command export, which writes a run as a model for other programs.
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { architecturesWith, EXPORT_FORMATS } from '#comparison';
 import type { v1 } from '#protocol';
@@ -34,6 +34,8 @@ export interface ExportOptions {
 }
 
 const GGUF_ENDING = '.gguf';
+/** The file of an export in GGUF. */
+const GGUF_FILE = 'model.gguf';
 
 export function registerExport(program: Command): void {
   const exporting = program
@@ -129,15 +131,15 @@ export async function exportInto(context: Context, runId: string, options: Expor
     };
     const written =
       place === undefined
-        ? await downloadExportedFile(connection, { ...download, name: 'model.gguf', path: options.out })
+        ? await downloadExportedFile(connection, { ...download, name: GGUF_FILE, path: options.out })
         : await downloadExport(connection, { ...download, place });
     line.end();
     // One file leaves out what else an export's folder holds, as its README.
     const sized = asFile ? { ...exported, bytes: BigInt(written.files.reduce((sum, file) => sum + file.bytes, 0)) } : exported;
     output.result({ ...sized, folder: written.folder, files: written.files }, () => {
       writeExport(output, sized, options.out, modelPath === '' ? 'the masked student' : 'the model');
-      const evaluated =
-        modelPath === '' ? `${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}` : `--model ${options.out} --data TEXT`;
+      const readable = exported.format === 'gguf' && !asFile ? join(options.out, GGUF_FILE) : options.out;
+      const evaluated = modelPath === '' ? `${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}` : `--model ${readable} --data TEXT`;
       output.text(`evaluate it with: espalier eval ${evaluated}`);
       output.table(
         ['FILE', 'SIZE', 'SHA-256'],

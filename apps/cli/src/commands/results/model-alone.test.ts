@@ -72,6 +72,9 @@ test('export writes the model, and says how to measure it', async () => {
   expect(stdout).toContain(`${out}: gguf, 300 parameters, 3 B, bf16\n`);
   expect(stdout).toContain(`evaluate it with: espalier eval --model ${out} --data TEXT`);
   expect(await readFile(out, 'utf8')).toBe('abc');
+  const inFolder = join(folder, 'as-folder');
+  const { stdout: ofFolder } = await cli('export', '--model', '/models/llama', '--format', 'gguf', '--out', inFolder);
+  expect(ofFolder).toContain(`evaluate it with: espalier eval --model ${join(inFolder, 'model.gguf')} --data TEXT`);
   await rm(folder, { recursive: true });
 });
 

@@ -133,7 +133,8 @@ export class SegmentRecorder {
         await this.storeOnce(state, report.state.stateDigest);
         return;
       } catch (error) {
-        if (!(error instanceof ArtifactStoreError) || error.code === 'ARTIFACT_CORRUPT') throw error;
+        if (!(error instanceof ArtifactStoreError)) throw error;
+        if (error.code === 'ARTIFACT_CORRUPT') throw 'file' in state || isOfDisk(error) ? error : contradicted(error);
         if ('file' in state && isGone(state.file)) throw new EspalierError('ENGINE_LOST', `${state.file} is gone`);
         this.waits(runId, error);
         await sleep(delayMs, undefined, { signal: patience }).catch(() => {
@@ -143,6 +144,13 @@ export class SegmentRecorder {
     }
   }
 }
+
+/** An error of the disk has a cause; a digest that differs has none. */
+const isOfDisk = ({ cause }: ArtifactStoreError): boolean => cause !== undefined;
+
+/** The engine that sent the bytes is at fault, so the run goes on at another one. */
+const contradicted = (cause: ArtifactStoreError): EspalierError =>
+  new EspalierError('RESULT_CONTRADICTS_STATE', `the engine sent another state than it announced: ${cause.message}`, { cause });
 
 /** Tells whether the file is gone for good: its folder still exists, so no disk is merely away. */
 function isGone(file: string): boolean {
