@@ -5,7 +5,7 @@ import { invalidField, invalidRequest, requestedValues, settingsTable, v1, type 
 import type { DataSource } from '../run-inputs/named-data.js';
 import type { DescribeRun, ForkRun, LaunchRun } from '../run-commands/pruning-run.commands.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
-import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
+import type { StartingPoint } from '../pruning-run/aggregate/starting-points.js';
 import { sortedTags, tagViolations } from '../pruning-run/aggregate/describing.js';
 import { requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';

@@ -2,7 +2,7 @@
 import type { ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError } from '#protocol';
 import { perplexityOver } from '../pruning-run/record/measures.js';
-import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-requests.js';
 import { required } from '../engines/wire/received-answers.js';

@@ -7,7 +7,7 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.errors.js';
 import { isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
 import type { ClosedKind, StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';

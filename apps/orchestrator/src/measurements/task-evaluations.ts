@@ -15,7 +15,7 @@ import {
 } from '#tasks';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import type { ScoredBatch, TokenBatch } from '../engines/wire/score-call.js';
-import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { numericsOf, withSubject, type EngineModel } from './subjects.js';
 import { generatedAnswers, isGenerated } from './task-texts.js';
 import { identityOf, knownFacts, meanRecords, recordOf, samplesOf, type TaskEvaluationRequest } from './task-records.js';

@@ -11,7 +11,7 @@ import {
 } from '#tasks';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { findDiscard } from '../pruning-run/aggregate/discarding.js';
-import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { sameMeasure } from '../pruning-run/record/measures.js';
 import { recordedSubject, type Measurable, type Subject } from './subjects.js';
 

@@ -14,7 +14,7 @@ import { ownEvents } from './record/own-events.js';
 import type { NewFact } from './record/pruning-run.events.js';
 import { runDamaged, runNotFound } from './aggregate/pruning-run.errors.js';
 import { decide, evolve, type PruningRunState } from './aggregate/pruning-run.js';
-import type { RunChange } from './aggregate/run-change.js';
+import type { RunChange } from './aggregate/pruning-run.decisions.js';
 import { decodeStored, RUN_STREAM_PREFIX } from './record/stored-event.js';
 
 export const pruningRun: Aggregate<PruningRunState, RunChange, NewFact> = {

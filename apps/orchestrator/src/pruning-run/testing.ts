@@ -10,7 +10,8 @@ import type {
   StateFact,
 } from './record/pruning-run.events.js';
 import { decide, fold, type PruningRunState } from './aggregate/pruning-run.js';
-import type { RecordSegment, RunChange } from './aggregate/run-change.js';
+import type { RecordSegment } from './aggregate/engine-decisions.js';
+import type { RunChange } from './aggregate/pruning-run.decisions.js';
 import type { ModelShape, TensorCount } from './method/model-cost.js';
 import { resolveSettings, type RequestedSettings } from './method/run-settings.js';
 

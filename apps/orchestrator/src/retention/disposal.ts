@@ -8,7 +8,7 @@ import { artifactsOf, requireThinning, type Thinning } from '../pruning-run/aggr
 import { decide, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { DiscardedArtifact, NewFact } from '../pruning-run/record/pruning-run.events.js';
-import type { Delete, Discard } from '../pruning-run/aggregate/run-change.js';
+import type { Delete, Discard } from '../pruning-run/aggregate/discarding.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { StoreCondition } from '../storage/store-condition.js';

@@ -14,7 +14,7 @@ import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
 import { neededStates, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { settingsOfFork } from '../pruning-run/aggregate/starting-points.js';
-import type { Fork } from '../pruning-run/aggregate/run-change.js';
+import type { Fork } from '../pruning-run/aggregate/starting-points.js';
 import { RunQuota } from './run-quota.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { RunViews } from '../views/run-views.js';

@@ -3,7 +3,7 @@
 import type { ArtifactStore } from '#artifact-store';
 import { EspalierError } from '#protocol';
 import { decide, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { Fork } from '../pruning-run/aggregate/run-change.js';
+import type { Fork } from '../pruning-run/aggregate/starting-points.js';
 import { lastWholeTeacherWords } from '../pruning-run/record/obstacles.js';
 import { expected } from '../pruning-run/run-repository.js';
 import { lastWholeTeacher } from '../retention/whole-teachers.js';

@@ -8,7 +8,7 @@ import { numericsChanged } from '../pruning-run/aggregate/engine-decisions.js';
 import { decide, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import type { Resume, RunChange } from '../pruning-run/aggregate/run-change.js';
+import type { Resume, RunChange } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { RunQuota } from './run-quota.js';
 import { RunRepository } from '../pruning-run/run-repository.js';

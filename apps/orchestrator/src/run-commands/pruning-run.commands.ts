@@ -4,7 +4,8 @@ import type { engineV1 } from '#protocol';
 import type { DataSource } from '../run-inputs/named-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import type { RunSettings } from '../pruning-run/record/pruning-run.events.js';
-import type { Describe, StartingPoint } from '../pruning-run/aggregate/run-change.js';
+import type { Describe } from '../pruning-run/aggregate/describing.js';
+import type { StartingPoint } from '../pruning-run/aggregate/starting-points.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 
 /** The run and the revision that shows the command's effect. */

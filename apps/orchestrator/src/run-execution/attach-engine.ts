@@ -1,7 +1,7 @@
 // Gives an engine the model, the data and the last recorded state of a run.
 import { stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
-import type { AttachEngine } from '../pruning-run/aggregate/run-change.js';
+import type { AttachEngine } from '../pruning-run/aggregate/engine-decisions.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { damageOrThrow, withTokens } from './damaged-artifacts.js';
 import { ENGINE_LEASE_MS } from '../engines/engine-supervisor.js';

@@ -3,7 +3,7 @@ import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
 import { watchProgress } from '../engines/step-watchdog.js';
 import { measureRates } from '../measurements/step-rates.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { ChooseSteps } from '../pruning-run/aggregate/run-change.js';
+import type { ChooseSteps } from '../pruning-run/aggregate/engine-decisions.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { withTokens } from './damaged-artifacts.js';
 

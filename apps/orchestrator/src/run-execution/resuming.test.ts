@@ -5,7 +5,7 @@ import { EnginePool } from '../engine-pool/engine-pool.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { ResumeRun } from '../run-commands/pruning-run.commands.js';
 import { ResumeRunHandler } from '../run-commands/pruning-run.command-handlers.js';
-import type { StartingPoint } from '../pruning-run/aggregate/run-change.js';
+import type { StartingPoint } from '../pruning-run/aggregate/starting-points.js';
 import { fact, launched, stateAt, Story } from '../pruning-run/testing.js';
 import { World } from './testing.js';
 

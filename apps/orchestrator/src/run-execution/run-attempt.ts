@@ -5,7 +5,7 @@ import { decide, isFinished, stepOf, waitsForSteps, type PruningRunState } from 
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { firstTokensOf } from '../pruning-run/record/measures.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
-import type { RunChange } from '../pruning-run/aggregate/run-change.js';
+import type { RunChange } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { expected } from '../pruning-run/run-repository.js';
 import { planSegment, type SegmentPlan } from '../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../pruning-run/planning/training-plan.js';

@@ -17,7 +17,7 @@ import type { ModelEvaluation, ModelExportFact } from '../models/model.events.js
 import { ModelRepository } from '../models/model-repository.js';
 import { ModelReader } from '../models/read-model.js';
 import { ARTIFACT_STORE, ORCHESTRATOR_CONFIG } from '../provider-names.js';
-import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { firstTokensOf, sameMeasure } from '../pruning-run/record/measures.js';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';

@@ -9,7 +9,7 @@ import { ModelAndData } from '../run-inputs/model-and-data.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { firstTokensOf, sameMeasure } from '../pruning-run/record/measures.js';
-import type { RecordEvaluation } from '../pruning-run/aggregate/run-change.js';
+import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import type { PruningRunState, RecordedEvaluation, RecordedExport } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';

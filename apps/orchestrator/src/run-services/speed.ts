@@ -1,7 +1,7 @@
 // Measures how fast the intact model and its pruned model generate. The engine measures them in turns.
 import { decodeExportManifest, type ArtifactStore } from '#artifact-store';
 import { engineV1, EspalierError, invalidRequest, type FieldViolation, type v1 } from '#protocol';
-import type { RecordSpeed } from '../pruning-run/aggregate/run-change.js';
+import type { RecordSpeed } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { ModelSpeedFact } from '../models/model.events.js';
 import type { ModelIdentity } from '../pruning-run/record/pruning-run.events.js';

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { invalidField, EspalierError, type v1 } from '#protocol';
 import { artifactDiscarded, findDiscard } from '../pruning-run/aggregate/discarding.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import type { RecordReplay } from '../pruning-run/aggregate/run-change.js';
+import type { RecordReplay } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { segmentsAfter, stepsOf } from '../views/projection/metrics-reader.js';
 import { replaysMessage } from '../views/run-message.js';
 import type { ReplayPlanner, ReplaySegment } from './replay/replay-plan.js';

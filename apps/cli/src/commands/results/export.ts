@@ -139,7 +139,8 @@ export async function exportInto(context: Context, runId: string, options: Expor
     output.result({ ...sized, folder: written.folder, files: written.files }, () => {
       writeExport(output, sized, options.out, modelPath === '' ? 'the masked student' : 'the model');
       const readable = exported.format === 'gguf' && !asFile ? join(options.out, GGUF_FILE) : options.out;
-      const evaluated = modelPath === '' ? `${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}` : `--model ${readable} --data TEXT`;
+      const evaluated =
+        modelPath === '' ? `${runId} --export ${exported.digest.slice(0, SHOWN_DIGITS)}` : `--model ${readable} --data TEXT`;
       output.text(`evaluate it with: espalier eval ${evaluated}`);
       output.table(
         ['FILE', 'SIZE', 'SHA-256'],

@@ -1,7 +1,7 @@
 // Tests of the name, the tags and the note of a run.
 import { fact, launched, stateAt, Story, typesOf } from '../testing.js';
 import { tagViolations } from './describing.js';
-import type { Describe } from './run-change.js';
+import type { Describe } from './describing.js';
 
 const description = (part: Partial<Describe>): Describe => ({
   kind: 'describe',

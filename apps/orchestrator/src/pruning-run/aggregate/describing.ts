@@ -2,7 +2,6 @@
 import { invalidRequest, type FieldViolation } from '#protocol';
 import type { NewFact, PruningRunEventData } from '../record/pruning-run.events.js';
 import type { PruningRunState } from './pruning-run.state.js';
-import type { Describe } from './run-change.js';
 
 const MOST_TAGS = 64;
 /** A tag begins with a letter or digit and has no space or comma, so it is never read as an option or as several tags. */
@@ -25,6 +24,15 @@ export function tagViolations(tags: readonly string[], field: string): FieldViol
 /** Returns each tag once, in alphabetical order. */
 export function sortedTags(tags: Iterable<string>): string[] {
   return [...new Set(tags)].sort();
+}
+
+/** A field that is undefined does not change. */
+export interface Describe {
+  kind: 'describe';
+  name: string | undefined;
+  addTags: string[];
+  removeTags: string[];
+  note: string | undefined;
 }
 
 /** Returns a fact with the parts of the description that change, or no fact where nothing changes. */

@@ -6,8 +6,23 @@ import { artifactOf } from '../record/measures.js';
 import type { DiscardedArtifact, NewFact, PruningRunEventData, StateFact } from '../record/pruning-run.events.js';
 import { RunError, runDeleted, runStillActive } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, type KnownDiscard, type PruningRunState } from './pruning-run.state.js';
-import type { Delete, Discard } from './run-change.js';
 import { tokenShards } from '../record/training-tokens.js';
+
+/** The part that changes which remove artifacts share. Digests in `neededElsewhere` are needed by other runs and stay. */
+interface GivesRoom {
+  reason: string;
+  neededElsewhere: ReadonlySet<string>;
+}
+
+export interface Discard extends GivesRoom {
+  kind: 'discard';
+  /** The artifacts to remove: all teachers but every n-th (null: no teacher), teachers of abandoned branches, and exports. */
+  thinning: { keepEvery: number | null; abandoned: boolean; exports: boolean };
+}
+
+export interface Delete extends GivesRoom {
+  kind: 'delete';
+}
 
 export type Thinning = Discard['thinning'];
 

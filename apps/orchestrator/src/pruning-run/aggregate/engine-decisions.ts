@@ -1,12 +1,20 @@
 // The decisions on the engine's reports. Every report names its attempt, and a report of an attempt that has ended is refused.
 import { choicesOfNumerics, numericsDifference, numericsWords } from '#comparison';
 import { begun } from '../../event-sourcing/not-begun-error.js';
-import type { NewFact, Obstacle, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import type {
+  NewFact,
+  Obstacle,
+  PruningRunEventData,
+  RefitOutcome,
+  RunSettings,
+  SegmentLoss,
+  StateFact,
+  StepRates,
+} from '../record/pruning-run.events.js';
 import { attemptStale, RunError } from './pruning-run.errors.js';
 import { isFinished, isPrepared, isRunnable, stepOf, waitsForSteps, type PruningRunState } from './pruning-run.state.js';
 import { isMendable } from '../record/obstacles.js';
 import { ATTEMPTS_WITHOUT_PROGRESS_MAX, attemptsWithoutProgress, restartDelayMs } from './restart-policy.js';
-import type { AttachEngine, ChooseSteps, Complete, Fail, FallBack, RecordEngineLoss, RecordSegment, StartAttempt } from './run-change.js';
 import { runRewound } from './pruning-run.evolutions.js';
 import { fallenBack } from './starting-points.js';
 import { endStepOf, phaseAt } from '../method/phases.js';
@@ -20,10 +28,23 @@ function attempted(state: PruningRunState | null, attempt: number): PruningRunSt
   return run;
 }
 
+export interface StartAttempt {
+  kind: 'startAttempt';
+  attempt: number;
+}
+
 export function startAttempt(state: PruningRunState | null, { attempt }: StartAttempt, at: string): NewFact[] {
   const run = begun(state);
   if (!isRunnable(run) || !isPrepared(run) || run.attemptOpen || attempt !== run.attempt + 1) throw attemptStale(run, attempt);
   return [{ type: 'AttemptStarted', at, data: { attempt, fromStep: stepOf(run), stateDigest: run.current?.stateDigest ?? null } }];
+}
+
+/** The rates that the attempt's engine has, by which the steps of a run with a time are chosen. */
+export interface ChooseSteps {
+  kind: 'chooseSteps';
+  attempt: number;
+  rates: StepRates;
+  spentSeconds: number;
 }
 
 export function chooseSteps(state: PruningRunState | null, change: ChooseSteps, at: string): NewFact[] {
@@ -35,6 +56,16 @@ export function chooseSteps(state: PruningRunState | null, change: ChooseSteps, 
     Object.entries(chosen.settings).filter(([name, value]) => value !== run.settings[name as keyof RunSettings]),
   );
   return [{ type: 'StepsChosen', at, data: { attempt, settings, rates, spentSeconds, expectedSeconds: chosen.seconds } }];
+}
+
+export interface AttachEngine {
+  kind: 'attachEngine';
+  attempt: number;
+  engine: Pick<
+    PruningRunEventData<'EngineAttached'>,
+    'engineVersion' | 'engineBuild' | 'backend' | 'device' | 'threads' | 'numericsFingerprint' | 'leaseMs' | 'engineName'
+  >;
+  stateDigest: string;
 }
 
 export function attachEngine(state: PruningRunState | null, change: AttachEngine, at: string): NewFact[] {
@@ -68,6 +99,22 @@ export function numericsChanged(run: PruningRunState, before: string, now: strin
     run,
     'accept_other_numerics',
   );
+}
+
+export interface RecordSegment {
+  kind: 'recordSegment';
+  attempt: number;
+  firstStep: number;
+  state: StateFact;
+  scheduledSparsity: number;
+  loss: SegmentLoss;
+  skippedSteps: number[];
+  trainingSeconds: number;
+  tokens: number;
+  metricsRevision: number;
+  metricsDigest: string;
+  openDigest: string;
+  refit?: RefitOutcome | undefined;
 }
 
 /**
@@ -166,6 +213,16 @@ function reassigned(
   ];
 }
 
+/**
+ * Takes the run back to an earlier state because the artifact of a later one is damaged; the steps after it are trained again.
+ * `stateDigest` is null for the fresh state that follows from the seed.
+ */
+export interface FallBack {
+  kind: 'fallBack';
+  attempt: number;
+  stateDigest: string | null;
+}
+
 /** Takes the run back to an earlier state. The same attempt goes on from there, so its teacher is recorded at once. */
 export function fallBack(state: PruningRunState | null, { attempt, stateDigest }: FallBack, at: string): NewFact[] {
   const run = attempted(state, attempt);
@@ -173,6 +230,16 @@ export function fallBack(state: PruningRunState | null, { attempt, stateDigest }
   const fallen = fallenBack(run, stateDigest, at);
   const rewound = runRewound(run, fallen);
   return [fallen, ...phaseStarted(rewound, attempt, at), ...reassigned(rewound, at)];
+}
+
+export interface RecordEngineLoss {
+  kind: 'recordEngineLoss';
+  attempt: number;
+  cause: 'engine' | 'orchestrator';
+  code: string;
+  message: string;
+  /** The number of steps done when the engine reported its last step, recorded or not. Absent where the engine reported none. */
+  reachedStep?: number | undefined;
 }
 
 export function recordEngineLoss(state: PruningRunState | null, change: RecordEngineLoss, at: string): NewFact[] {
@@ -193,6 +260,12 @@ export function recordEngineLoss(state: PruningRunState | null, change: RecordEn
   return [lost, givenUp(run, { code, message: why, field: '' }, at)];
 }
 
+export interface Complete {
+  kind: 'complete';
+  attempt: number;
+  evaluationError: { code: string; message: string } | null;
+}
+
 export function complete(state: PruningRunState | null, change: Complete, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
   const { current } = run;
@@ -204,6 +277,14 @@ export function complete(state: PruningRunState | null, change: Complete, at: st
   const { evaluationError } = change;
   const data = { step, stateDigest, expectedSparsity, hardSparsity, targetSparsity, trainingSeconds: run.trainingSeconds, evaluationError };
   return [{ type: 'RunCompleted', at, data }];
+}
+
+export interface Fail {
+  kind: 'fail';
+  attempt: number;
+  code: string;
+  message: string;
+  field: string;
 }
 
 export function fail(state: PruningRunState | null, change: Fail, at: string): NewFact[] {

@@ -1,5 +1,7 @@
-// How each event changes the state of a run. The switch in `evolve` calls these functions.
-import { replaysBefore } from '#audit';
+// How each event changes the state of a run.
+import { afterReplay, replaysBefore } from '#audit';
+import { afterDescribe } from './describing.js';
+import { afterDelete, afterDiscard } from './discarding.js';
 import { attemptsWithoutProgress } from './restart-policy.js';
 import type { InheritedTeacher, PruningRunEvent, PruningRunEventType } from '../record/pruning-run.events.js';
 import { phaseOfDone, phasesOf } from '../method/phases.js';
@@ -99,21 +101,21 @@ function inherited(teacher: InheritedTeacher, at: string): Teacher {
   return { ...teacher, revision: null, branch: 0, at };
 }
 
-export function runPrepared(state: PruningRunState, { data: { model, data, seconds } }: EventOf<'RunPrepared'>): PruningRunState {
+function runPrepared(state: PruningRunState, { data: { model, data, seconds } }: EventOf<'RunPrepared'>): PruningRunState {
   return { ...state, model, data, preparationSeconds: seconds, status: state.status === 'preparing' ? 'queued' : state.status };
 }
 
-export function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
+function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
   const status = state.status === 'recovering' ? 'recovering' : 'preparing';
   return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null, restartNotBefore: null };
 }
 
-export function stepsChosen({ following: _, ...state }: PruningRunState, { data }: EventOf<'StepsChosen'>): PruningRunState {
+function stepsChosen({ following: _, ...state }: PruningRunState, { data }: EventOf<'StepsChosen'>): PruningRunState {
   const settings = { ...state.settings, ...data.settings };
   return { ...state, settings, phases: phasesOf(settings) };
 }
 
-export function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {
+function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttached'>): PruningRunState {
   return {
     ...state,
     status: 'training',
@@ -124,11 +126,11 @@ export function engineAttached(state: PruningRunState, { data }: EventOf<'Engine
   };
 }
 
-export function sparsityAdvanced(state: PruningRunState, { data }: EventOf<'SparsityAdvanced'>): PruningRunState {
+function sparsityAdvanced(state: PruningRunState, { data }: EventOf<'SparsityAdvanced'>): PruningRunState {
   return { ...state, scheduledSparsity: data.scheduledSparsity, segmentRevision: state.revision + 1 };
 }
 
-export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
+function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
   const steps = data.state.step - data.firstStep;
   return {
     ...state,
@@ -143,7 +145,7 @@ export function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpd
   };
 }
 
-export function teacherSnapshotted(state: PruningRunState, { data, at }: EventOf<'TeacherSnapshotted'>): PruningRunState {
+function teacherSnapshotted(state: PruningRunState, { data, at }: EventOf<'TeacherSnapshotted'>): PruningRunState {
   const { mark, threshold } = data;
   const teacher: Teacher = {
     mark,
@@ -157,7 +159,7 @@ export function teacherSnapshotted(state: PruningRunState, { data, at }: EventOf
   return { ...state, teachers: [...state.teachers, teacher] };
 }
 
-export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSkipped'>): PruningRunState {
+function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSkipped'>): PruningRunState {
   return {
     ...state,
     skippedSteps: state.skippedSteps + data.steps.length,
@@ -165,7 +167,7 @@ export function stepsSkipped(state: PruningRunState, { data }: EventOf<'StepsSki
   };
 }
 
-export function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>): PruningRunState {
+function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>): PruningRunState {
   const { code, message } = data;
   return {
     ...state,
@@ -181,7 +183,7 @@ export function engineLost(state: PruningRunState, { data, at }: EventOf<'Engine
   };
 }
 
-export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>): PruningRunState {
+function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>): PruningRunState {
   return {
     ...state,
     status: 'paused',
@@ -192,7 +194,7 @@ export function runPaused(state: PruningRunState, { data }: EventOf<'RunPaused'>
   };
 }
 
-export function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed'>): PruningRunState {
+function runResumed(state: PruningRunState, { data }: EventOf<'RunResumed'>): PruningRunState {
   const status = state.attemptOpen ? state.status : idleStatus(state);
   return { ...afresh(state), status, acceptOtherNumerics: data.acceptOtherNumerics };
 }
@@ -227,7 +229,7 @@ export function runRewound(state: PruningRunState, { data }: Pick<EventOf<'RunRe
 }
 
 /** Adds the export. An export that was removed and made again counts as removed no longer. */
-export function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
+function modelExported(state: PruningRunState, { data, at }: EventOf<'ModelExported'>): PruningRunState {
   const made = new Set([data.exportDigest, ...data.files.map(({ digest }) => digest)]);
   const discarded = state.discarded.filter(({ digest }) => !made.has(digest));
   return { ...state, discarded, exports: [...state.exports, { ...data, at, abandoned: false }] };
@@ -254,12 +256,41 @@ function afresh(state: PruningRunState): PruningRunState {
   };
 }
 
-export function ended(
-  state: PruningRunState,
-  { at }: PruningRunEvent,
-  status: RunStatus,
-  failure: PruningRunState['failure'],
-): PruningRunState {
+function ended(state: PruningRunState, { at }: PruningRunEvent, status: RunStatus, failure: PruningRunState['failure']): PruningRunState {
   const { code, message, field } = failure ?? { code: '', message: '', field: '' };
   return { ...state, status, failure: failure && { code, message, field }, attemptOpen: false, pauseRequested: false, endedAt: at };
 }
+
+type LaterType = Exclude<PruningRunEventType, 'RunLaunched' | 'RunForked'>;
+/** The effect of each event after the first one of a run. */
+export const EVOLUTIONS: { [T in LaterType]: (state: PruningRunState, event: EventOf<T>) => PruningRunState } = {
+  RunPrepared: runPrepared,
+  AttemptStarted: attemptStarted,
+  StepsChosen: stepsChosen,
+  EngineAttached: engineAttached,
+  TeacherAssigned: (state, event) => ({ ...state, assignment: event.data }),
+  PhaseStarted: (state, event) => ({ ...state, phase: event.data.phase }),
+  SparsityAdvanced: sparsityAdvanced,
+  MasksUpdated: masksUpdated,
+  TeacherSnapshotted: teacherSnapshotted,
+  StepsReplayed: (state, event) => ({ ...state, replays: afterReplay(state.replays, event.data) }),
+  TargetSparsityReached: (state, event) => ({ ...state, targetReachedStep: event.data.step, targetReachedAt: event.at }),
+  StepsSkipped: stepsSkipped,
+  EngineLost: engineLost,
+  RunPauseRequested: (state) => ({ ...state, pauseRequested: true }),
+  RunPaused: runPaused,
+  RunResumed: runResumed,
+  RunRewound: runRewound,
+  RunCompleted: (state, event) => ended(state, event, 'completed', null),
+  RunFailed: (state, event) => ended(state, event, 'failed', event.data),
+  RunCancelled: (state, event) => ended(state, event, 'cancelled', state.failure),
+  EvaluationRecorded: (state, event) => ({
+    ...state,
+    evaluations: [...state.evaluations, { ...event.data, at: event.at, abandoned: false }],
+  }),
+  SpeedRecorded: (state, event) => ({ ...state, speeds: [...state.speeds, { ...event.data, at: event.at, abandoned: false }] }),
+  RunDescribed: (state, event) => afterDescribe(state, event.data),
+  ArtifactsDiscarded: (state, event) => afterDiscard(state, event.data, state.revision + 1),
+  RunDeleted: (state, event) => afterDelete(state, event.data, event.at, state.revision + 1),
+  ModelExported: modelExported,
+};

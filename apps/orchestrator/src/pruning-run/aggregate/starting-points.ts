@@ -1,15 +1,24 @@
 // The starting point of a rewind, a fall back or a fork: a recorded state of a run, with all facts that held at it.
 import { isOffTarget } from '#comparison';
 import { invalidRequest, settingOfName, type FieldViolation } from '#protocol';
-import type { Budget, InheritedTeacher, NewFact, RunSettings, StateFact } from '../record/pruning-run.events.js';
+import type {
+  Budget,
+  DataIdentity,
+  InheritedTeacher,
+  NewFact,
+  PruningRunEventData,
+  RunSettings,
+  StateFact,
+} from '../record/pruning-run.events.js';
 import { artifactDiscarded, findDiscard } from './discarding.js';
 import { RunError, runDeleted } from './pruning-run.errors.js';
 import { teachersUpTo, type PruningRunState, type Teacher } from './pruning-run.state.js';
-import type { Fork, StartingPoint } from './run-change.js';
 import { budgetOfForkViolations, shareToGo } from '../method/budget.js';
 import { lambdaLearningRateOf, maskNoise, recoverLearningRate, recoverWarmupSteps, settingsViolations } from '../method/run-settings.js';
 import { endStepOf, prunesAtOnce } from '../method/phases.js';
 import { digestStartingWith } from './short-digests.js';
+
+export type StartingPoint = { kind: 'last' } | { kind: 'mark'; mark: number } | { kind: 'digest'; stateDigest: string };
 
 type Rewound = Extract<NewFact, { type: 'RunRewound' }>;
 
@@ -63,6 +72,14 @@ function rewoundTo(
   const targetReachedStep = run.targetReachedStep !== null && run.targetReachedStep <= toStep ? run.targetReachedStep : null;
   const abandonedFromRevision = state !== null && state === run.previous ? run.segmentRevision : lastKept + 1;
   return { type: 'RunRewound', at, data: { toStep, state, teacherMark, abandonedFromRevision, acceptOtherNumerics, targetReachedStep } };
+}
+
+export interface Fork extends Omit<PruningRunEventData<'RunLaunched'>, 'model' | 'settings' | 'data' | 'budget'> {
+  kind: 'fork';
+  parent: PruningRunState;
+  from: StartingPoint;
+  overrides: Partial<RunSettings>;
+  data: DataIdentity | null; // null: the parent's data
 }
 
 export function fork(state: PruningRunState | null, change: Fork, at: string): NewFact[] {

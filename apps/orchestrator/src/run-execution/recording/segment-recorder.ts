@@ -14,7 +14,7 @@ import { BY_SERVER } from '../../event-sourcing/call-context.js';
 import { ownMeasurements } from '../../pruning-run/record/own-events.js';
 import type { SegmentMasks, StepMeasurement, StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
-import type { RecordSegment } from '../../pruning-run/aggregate/run-change.js';
+import type { RecordSegment } from '../../pruning-run/aggregate/engine-decisions.js';
 import { patiently, type Patience } from '../../event-sourcing/store-retries.js';
 import { RunRepository } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
