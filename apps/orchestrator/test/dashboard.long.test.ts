@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 import type { Page } from 'playwright-core';
 import { checkAuditBundle } from '#audit';
 import { v1 } from '#protocol';
-import { Dashboard, describeInChromium, NAME } from './harness/dashboard.js';
+import { Dashboard, describeInChromium, longNumbersIn, NAME } from './harness/dashboard.js';
 import { CORPUS, ENDLESS, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
 describeInChromium('the dashboard', () => {
@@ -47,6 +47,15 @@ describeInChromium('the dashboard', () => {
     expect(await barriersOfBothThemes(`run${path.replace('/', '-')}`)).toEqual([]);
   });
 
+  test('a number of nine digits or more is found wherever it stands alone', () => {
+    expect(longNumbersIn('loss 2.3456789012 at 127.0.0.1:54321, 0.30000000000000004 of 1\u202f234\u202f567\u202f891')).toEqual([
+      '2.3456789012',
+      '0.30000000000000004',
+      '1\u202f234\u202f567\u202f891',
+    ]);
+    expect(longNumbersIn('5.124 at step 12\u202f345, 0.00001234, 1000000000, a1234567890b, 15:04:05, 2.34e-12')).toEqual([]);
+  });
+
   test('charts come first: figures, teachers and values fold to a line each, and stay as the reader left them', async () => {
     await page.setViewportSize({ width: 1280, height: 900 });
     await view(`/runs/${runId}`, 'Gradient norm');
@@ -67,7 +76,7 @@ describeInChromium('the dashboard', () => {
 
   test('a chart is drawn over sparsity or parameters, with a logarithmic axis, and on the full screen', async () => {
     await view(`/runs/${runId}`, 'Gradient norm');
-    await page.getByLabel('X axis').selectOption('sparsity');
+    await page.getByLabel('X axis').selectOption('expected_sparsity');
     const recorded = await unary<v1.QueryMetricsResponse>((done) =>
       server.history.queryMetrics(v1.QueryMetricsRequest.fromPartial({ runId, maxPoints: 1_000 }), done),
     );
@@ -75,7 +84,7 @@ describeInChromium('the dashboard', () => {
     expect(loss.head.slice(0, 2)).toEqual(['expected sparsity', '"total (loss, nats)"']);
     expect(loss.rows.map(([x, y]) => [x, y])).toEqual(recorded.steps.map(({ loss: y, expectedSparsity }) => [expectedSparsity, y]));
     await page.getByRole('button', { name: 'Logarithmic axis of Loss' }).click();
-    expect(new URL(page.url()).search).toBe('?x=sparsity&log=Loss');
+    expect(new URL(page.url()).search).toBe('?x=expected_sparsity&log=Loss');
     expect(await barriersOfBothThemes('run-over-sparsity')).toEqual([]);
     await page.getByLabel('X axis').selectOption('parameters');
     const left = (await csvOf('Loss')).rows.map(([x]) => x).filter((x) => x !== 0);
@@ -88,6 +97,29 @@ describeInChromium('the dashboard', () => {
     await page.evaluate('document.exitFullscreen()');
     await page.getByRole('button', { name: 'Logarithmic axis of Loss' }).click();
     await page.getByLabel('X axis').selectOption('step');
+  });
+
+  test('a reader adds a chart of any figure over any other, to a run and to a comparison, and the address keeps it', async () => {
+    await view(`/runs/${runId}`, 'any figure over any other');
+    await page.locator('summary', { hasText: 'Your charts' }).click();
+    await page.getByLabel('Draw').selectOption('open_units');
+    await page.getByRole('combobox', { name: 'over', exact: true }).selectOption('gradient_norm');
+    await page.getByRole('button', { name: 'Add this chart' }).click();
+    const title = 'Open units over gradient norm';
+    await chart(title).waitFor();
+    expect(new URL(page.url()).searchParams.get('own')).toBe('open_units~gradient_norm');
+    const asked = v1.QueryCurvesRequest.fromPartial({ runId, maxPoints: 1_000, quantities: ['open_units', 'gradient_norm'] });
+    const { curves } = await unary<v1.QueryCurvesResponse>((done) => server.history.queryCurves(asked, done));
+    const of = (name: string): number[] => curves.find(({ quantity }) => quantity === name)!.mean;
+    const drawn = await csvOf(title);
+    expect(drawn.head).toEqual(['gradient norm', 'Open units (units)']);
+    expect(drawn.rows).toEqual(of('open_units').map((y, index) => [of('gradient_norm')[index], y]));
+    expect(await barriersOfBothThemes('own-chart')).toEqual([]);
+    await view(`/compare?runs=${runId}&own=open_units~gradient_norm`, title);
+    expect((await csvOf(title)).rows).toEqual(drawn.rows);
+    await page.getByRole('button', { name: `Without ${title}` }).click();
+    await chart(title).waitFor({ state: 'detached' });
+    await page.locator('summary', { hasText: 'Your charts' }).click();
   });
 
   test('the slider goes back to an earlier state of the masks, by keys', async () => {
@@ -264,6 +296,22 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
     expect(await page.locator('main img').count()).toBe(0); // markup in a name is shown as text
     expect(await barriersOfBothThemes('study')).toEqual([]);
+    await page.getByLabel('Show').selectOption('scatter');
+    await page.getByLabel('Across').selectOption('calibration_sequences');
+    const points = page.getByRole('group', { name: 'perplexity against calibration sequences' }).locator('a');
+    await points.nth(3).waitFor();
+    expect(await points.count()).toBe(4);
+    expect(
+      await page.getByRole('region', { name: 'perplexity against calibration sequences' }).getByRole('button', { name: 'wanda' }).count(),
+    ).toBe(1);
+    expect(await barriersOfBothThemes('study-scatter')).toEqual([]);
+    await view('/studies/seeds?plot=scatter&where=recipe%3Dwanda', 'each point is a run');
+    await page.getByRole('region', { name: 'Runs of the study' }).getByRole('row').nth(2).waitFor();
+    expect(await page.getByRole('region', { name: 'Runs of the study' }).getByRole('row').count()).toBe(3); // the head, and two runs
+    await page.getByLabel('Show').selectOption('parallel');
+    await page.getByRole('img', { name: /^Runs by .*perplexity$/ }).waitFor();
+    expect(await page.locator('.run-line').count()).toBe(4);
+    expect(await barriersOfBothThemes('study-parallel')).toEqual([]);
     const long = [v1.StudyRunRequest.fromPartial({ ...runs[0]!, settings: { ...TINY_RUN, ...ENDLESS } })];
     await server.study<v1.LaunchStudyResponse>((client, done) =>
       client.launchStudy({ name: 'long', note: '', atOnce: 1, runs: long, halving: undefined }, done),
@@ -392,6 +440,20 @@ describeInChromium('the dashboard', () => {
     expect(await barriersOfBothThemes('parallel')).toEqual([]);
   });
 
+  test('the mean course of all runs is drawn for each group, with a band', async () => {
+    await view('/?plot=curves&group=recipe', 'Mean of loss');
+    await page.getByRole('combobox', { name: 'Mean of' }).selectOption('expected_sparsity');
+    await chart('Mean of expected sparsity').waitFor();
+    const asked = v1.QueryMeanCurvesRequest.fromPartial({ quantity: 'expected_sparsity', by: ['recipe'] });
+    const { groups } = await unary<v1.QueryMeanCurvesResponse>((done) => server.history.queryMeanCurves(asked, done));
+    const { head, rows } = await csvOf('Mean of expected sparsity');
+    const at = groups.findIndex(({ values }) => values[0] === 'nuteprune');
+    expect(head[1 + 3 * at]).toMatch(/^"?nuteprune \(\d runs?\)/);
+    const byStep = new Map(rows.map((row) => [row[0], row[1 + 3 * at]]));
+    expect(groups[at]!.steps.map((step) => byStep.get(Number(step)))).toEqual(groups[at]!.mean);
+    expect(await barriersOfBothThemes('mean-curves')).toEqual([]);
+  });
+
   test('runs are ordered by any column and grouped; what one sees of the list is kept under a name', async () => {
     await view('/?columns=name,set.seed,set.recipe', '7 in all');
     await page.getByRole('button', { name: 'seed' }).click();
@@ -474,6 +536,11 @@ describeInChromium('the dashboard', () => {
         ['run', `/runs/${runId}`, 'Gradient norm'],
       ] as const) {
         await view(path, words);
+        if (width === 390 && name === 'runs') {
+          const heads = await page.getByRole('columnheader').allTextContents();
+          expect(heads.map((head) => head.trim()).filter(Boolean)).toEqual(['Name', 'Perplexity', 'Parameters']);
+          expect(await page.getByRole('search').count()).toBe(0); // the filters are folded
+        }
         const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
         expect([name, width, sideways <= 0]).toEqual([name, width, true]);
         for (const colorScheme of ['light', 'dark'] as const) {

@@ -56,6 +56,8 @@ export function RunGroups({ by, filter, columns }: { by: string[]; filter: RunFi
         <button disabled={runs < 2 || runs > MOST_COMPARED} onClick={() => void compare()}>
           Compare {chosen.length > 0 ? counted(runs, 'run') : 'groups'}
         </button>
+        {runs > MOST_COMPARED && <span class="soft">more than {MOST_COMPARED} lines can&rsquo;t be told apart</span>}
+        <button onClick={() => setQuery({ plot: 'curves' })}>Mean curves</button>
       </header>
       <Scroll label="Groups of runs">
         <TroubleNote trouble={trouble ?? loaded.trouble} />

@@ -6,6 +6,8 @@ import { liveSettled, useChanges, useReturn } from '../api/live.js';
 import { retryDelayMs } from '../api/view-state.js';
 import type { RunStatus } from '../generated/espalier/v1/common_pb.js';
 
+/** The first page fills a screen, so that its rows come soon. */
+const FIRST_PAGE = 60;
 const PAGE_SIZE = 200;
 /** The largest page. After a jump far down, many rows have to be loaded. */
 const LARGEST_PAGE = 500;
@@ -46,7 +48,7 @@ export function useRunPages(filter: RunFilter): RunPages {
       await liveSettled();
       while (!state.isDone && state.runs.length < state.rows) {
         const page = await runService.listRuns({
-          pageSize: state.rows - state.runs.length > PAGE_SIZE ? LARGEST_PAGE : PAGE_SIZE,
+          pageSize: pageSizeFor(state),
           pageToken: state.token,
           nameContains: filter.text,
           statuses: filter.statuses,
@@ -120,20 +122,10 @@ export function useRunPages(filter: RunFilter): RunPages {
   return { runs: shown.runs, total: own ? shown.total : undefined, trouble: own ? shown.trouble : undefined, reload: again, need };
 }
 
-/** Returns all runs that match a filter, loaded in the list or not. */
-export async function allRuns({ text, statuses, tags, where }: Omit<RunFilter, 'orderBy'>, signal?: AbortSignal): Promise<Run[]> {
-  const runs: Run[] = [];
-  const asked = { pageSize: LARGEST_PAGE, nameContains: text, statuses, tags, where };
-  let pageToken = '';
-  do {
-    const page = await runService.listRuns({ ...asked, pageToken }, signal === undefined ? {} : { signal });
-    runs.push(...page.runs);
-    pageToken = page.nextPageToken;
-  } while (pageToken !== '');
-  return runs;
+/** Returns the ids of all runs that match a filter, loaded in the list or not. */
+export async function allRunIds({ text: nameContains, statuses, tags, where }: RunFilter): Promise<string[]> {
+  return (await runService.listFigures({ nameContains, statuses, tags, where })).runIds;
 }
-
-export const allRunIds = async (filter: RunFilter): Promise<string[]> => (await allRuns(filter)).map(({ runId }) => runId);
 
 /** Loads the new values of runs whose rows are shown. Their order is updated when the list is loaded next. */
 async function freshRuns(ids: string[]): Promise<Map<string, Run>> {
@@ -167,7 +159,12 @@ interface Loading {
   failures: number;
 }
 
-const loadingOf = (key: string, rows = PAGE_SIZE, epoch = 0): Loading => ({
+function pageSizeFor({ rows, runs }: Loading): number {
+  if (rows <= FIRST_PAGE) return FIRST_PAGE;
+  return rows - runs.length > PAGE_SIZE ? LARGEST_PAGE : PAGE_SIZE;
+}
+
+const loadingOf = (key: string, rows = FIRST_PAGE, epoch = 0): Loading => ({
   key,
   token: '',
   isDone: false,

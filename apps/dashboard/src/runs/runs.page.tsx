@@ -18,14 +18,16 @@ import { MOST_COMPARED } from './compare/compared-figures.js';
 import { conditionsIn } from './conditions.js';
 import { groupingChoices } from './group-words.js';
 import { RunGroups } from './groups.js';
-import { PLOTS, RunPlots } from './plots/run-plots.js';
+import { MeanCurves } from './plots/mean-curves.js';
+import { RUN_PLOTS, RunPlots } from './plots/run-plots.js';
 import { allRunIds, useRunPages, type RunFilter, type RunPages } from './run-pages.js';
 import { RunTable } from './run-table.js';
 import { ViewsMenu } from './views-menu.js';
 
-const PAUSE_MS = 250;
+const PAUSE_MS = 100;
 const NO_FILTER = { q: '', tags: '', status: '', where: '' };
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
+const PLOTS = { '': 'the list alone', ...RUN_PLOTS, curves: 'mean curves' };
 const GROUPINGS = { '': 'nothing', ...groupingChoices() };
 
 export const page: Page = { name: 'Runs', place: 1, View: RunsView };
@@ -36,7 +38,8 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
   const tags = (query.get('tags') ?? '').split(',').filter(Boolean);
   const where = conditionsIn(query.get('where') ?? '');
   const by = (query.get('group') ?? '').split(',').filter(Boolean);
-  const filter: RunFilter = { text, statuses, tags, where, orderBy: query.get('order') ?? 'launched_at desc' };
+  const selection = { text, statuses, tags, where };
+  const filter: RunFilter = { ...selection, orderBy: query.get('order') ?? 'launched_at desc' };
   const pages = useRunPages(filter);
   const plot = query.get('plot') ?? '';
   const isNarrow = useNarrow();
@@ -78,7 +81,8 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
       ) : (
         filters
       )}
-      {plot !== '' && pages.total !== 0 && <RunPlots kind={plot} filter={filter} query={query} />}
+      {Object.hasOwn(RUN_PLOTS, plot) && pages.total !== 0 && <RunPlots kind={plot} selection={selection} query={query} />}
+      {plot === 'curves' && pages.total !== 0 && <MeanCurves filter={filter} by={by} query={query} />}
       {by.length > 0 ? (
         <RunGroups by={by} filter={filter} columns={columns} />
       ) : pages.total === undefined && pages.runs.length === 0 ? (
@@ -137,7 +141,11 @@ function Picked({ picked, setPicked, pages: { runs, total = 0 }, filter }: Picke
           Choose none
         </button>
       )}
-      {picked.length > MOST_COMPARED && <span class="soft">at most {MOST_COMPARED} runs can be compared</span>}
+      {picked.length > MOST_COMPARED && (
+        <button class="plain" onClick={() => setQuery({ plot: 'curves' })}>
+          A reader can&rsquo;t tell more than {MOST_COMPARED} lines apart: show mean curves
+        </button>
+      )}
       <TroubleNote trouble={trouble} />
     </>
   );

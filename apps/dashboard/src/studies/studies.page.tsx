@@ -13,6 +13,10 @@ import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { Scatter } from '../ui/charts/scatter.js';
+import { conditionsIn } from '../runs/conditions.js';
+import { useDrawnRuns } from '../runs/plots/drawn-runs.js';
+import { RUN_PLOTS, RunPlots } from '../runs/plots/run-plots.js';
+import { LabelledSelect } from '../ui/labelled-select.js';
 import { ReasonForm } from '../forms/reason-form.js';
 import { scatterLines } from './plot-lines.js';
 import { StudyForm } from './study-form.js';
@@ -127,6 +131,7 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
         <Anchor to="/studies">All studies</Anchor>
       </Pending>
     );
+  const plot = query.get('plot') ?? '';
   const compared = data.runs.flatMap(({ run }) => (run === undefined ? [] : [run.runId]));
   return (
     <>
@@ -163,9 +168,23 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
         ].join(', ')}
       </p>
       <div class="stack">
-        <Picture data={data} measure={query.get('measure') ?? ''} />
-        <Groups data={data} measure={query.get('measure') ?? ''} />
-        <StudyRuns data={data} />
+        <div class="bar">
+          <LabelledSelect
+            label="Show"
+            value={Object.hasOwn(RUN_PLOTS, plot) ? plot : ''}
+            options={{ '': 'the groups', ...RUN_PLOTS }}
+            changed={(kind) => setQuery({ plot: kind, where: '' })}
+          />
+        </div>
+        {Object.hasOwn(RUN_PLOTS, plot) ? (
+          <StudyPlots data={data} kind={plot} query={query} />
+        ) : (
+          <>
+            <Picture data={data} measure={query.get('measure') ?? ''} />
+            <Groups data={data} measure={query.get('measure') ?? ''} />
+            <StudyRuns runs={data.runs} />
+          </>
+        )}
       </div>
       {isCancelling && (
         <ReasonForm
@@ -186,6 +205,26 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
 }
 
 const MOST_COMPARED = 12;
+
+/** The runs of the study as points or lines, each in the colour of its variant. The table has the runs of the area that a reader marks. */
+function StudyPlots({ data, kind, query }: { data: GetStudyResponse; kind: string; query: URLSearchParams }) {
+  const variants = new Map(data.runs.flatMap(({ run, variant }) => (run === undefined ? [] : [[run.runId, variant] as const])));
+  const selection = { text: '', statuses: [], tags: [], where: conditionsIn(query.get('where') ?? ''), runIds: [...variants.keys()] };
+  const { data: shown } = useDrawnRuns(selection, []);
+  const ids = new Set(shown?.map(({ runId }) => runId));
+  return (
+    <>
+      <RunPlots
+        kind={kind}
+        selection={selection}
+        query={query}
+        kindOf={({ runId }) => variants.get(runId) ?? ''}
+        source={`study ${data.study?.name ?? ''}, `}
+      />
+      <StudyRuns runs={data.runs.filter(({ run }) => run !== undefined && ids.has(run.runId))} />
+    </>
+  );
+}
 
 function Picture({ data, measure }: { data: GetStudyResponse; measure: string }) {
   const names = measureNames(data.groups);

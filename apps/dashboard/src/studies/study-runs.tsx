@@ -7,7 +7,7 @@ import { Scroll } from '../ui/scroll.js';
 import { Status } from '../ui/status.js';
 import { Anchor } from '../ui/router.js';
 
-export function StudyRuns({ data }: { data: GetStudyResponse }) {
+export function StudyRuns({ runs }: { runs: GetStudyResponse['runs'] }) {
   return (
     <section class="card" aria-label="Runs of the study">
       <header>
@@ -27,7 +27,7 @@ export function StudyRuns({ data }: { data: GetStudyResponse }) {
             </tr>
           </thead>
           <tbody>
-            {data.runs.map(({ variant, settings, run, refusal }, index) => (
+            {runs.map(({ variant, settings, run, refusal }, index) => (
               <tr key={index}>
                 <td>{run === undefined ? NONE : <Anchor to={`/runs/${run.runId}`}>{run.runId}</Anchor>}</td>
                 <td>{variant}</td>

@@ -7,6 +7,7 @@ import { s3Address, type ArtifactStore } from '#artifact-store';
 import { availableBytes } from '../storage/free-space.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { CurveBins } from '../queries/curves/curve-bins.js';
+import { MeanCurves } from '../queries/curves/mean-curves.js';
 import { queryCurves } from '../queries/curves/query-curves.js';
 import { readHistory, watchHistory } from '../queries/history.js';
 import { exportMetrics } from '../queries/metrics-export.js';
@@ -26,6 +27,7 @@ import { hasOutsidePath, hidesPaths } from './admission/hidden-paths.js';
 @Injectable()
 export class HistoryGrpc {
   private readonly bins = new CurveBins();
+  private readonly means = new MeanCurves();
 
   constructor(
     @Inject(Verification) private readonly context: Verification,
@@ -42,6 +44,7 @@ export class HistoryGrpc {
       watchHistory: serverStreaming((request: v1.WatchHistoryRequest, signal) => watchHistory(views, store, request, signal)),
       queryMetrics: unary((request: v1.QueryMetricsRequest) => queryMetrics(views, request)),
       queryCurves: unary((request: v1.QueryCurvesRequest, signal) => queryCurves(views, this.bins, request, signal)),
+      queryMeanCurves: unary((request: v1.QueryMeanCurvesRequest, signal) => this.means.query(views, request, signal)),
       queryMasks: unary((request: v1.QueryMasksRequest, signal) => queryMasks(views, request, signal)),
       exportMetrics: serverStreaming((request: v1.ExportMetricsRequest) => metricsFile(views, request)),
       verifyRun: serverStreaming((request: v1.VerifyRunRequest, signal, call) =>

@@ -9,7 +9,10 @@ import { dateOf, factMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { watchRun } from '../queries/watch-run.js';
 
-type RunQueries = Pick<v1.RunServiceServer, 'getRun' | 'listRuns' | 'groupRuns' | 'watchRun' | 'getLineage' | 'compareRuns'>;
+type RunQueries = Pick<
+  v1.RunServiceServer,
+  'getRun' | 'listRuns' | 'groupRuns' | 'listFigures' | 'watchRun' | 'getLineage' | 'compareRuns'
+>;
 
 @Injectable()
 export class RunQueriesGrpc {
@@ -24,6 +27,7 @@ export class RunQueriesGrpc {
       getRun: unary(({ runId }: v1.GetRunRequest) => this.getRun(runId)),
       listRuns: unary((request: v1.ListRunsRequest) => views.listRuns(request)),
       groupRuns: unary((request: v1.GroupRunsRequest) => views.groupRuns(request)),
+      listFigures: unary((request: v1.ListFiguresRequest) => views.listFigures(request)),
       watchRun: serverStreaming((request: v1.WatchRunRequest, signal) => watchRun(views, request, signal)),
       getLineage: unary(async ({ runId }: v1.GetLineageRequest) => lineageOf(views, await views.runId(runId))),
       compareRuns: unary((request: v1.CompareRunsRequest) => compareRuns(views, request)),

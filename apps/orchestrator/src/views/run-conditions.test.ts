@@ -7,6 +7,7 @@ import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { RunProjection } from './projection/run-projection.js';
 import { type RunSummary } from './projection/run-detail.js';
 import { conditionsOf } from './run-conditions.js';
+import { listFigures } from './list-figures.js';
 import { groupRuns } from './run-groups.js';
 import { filteredRuns, listRuns } from './run-list.js';
 import { Recorder, withDatabase } from './testing.js';
@@ -188,4 +189,21 @@ test('groups have the mean and the spread of their completed runs', () => {
     [0, undefined],
   ]);
   for (const by of [[], ['a b c'], Array<string>(5).fill('seed')]) expect(() => groupRuns(by, [], SUMMARIES)).toThrow(/by/);
+});
+
+test('figures of many runs are columns of numbers or texts, of all runs or of named ones', () => {
+  expect(listFigures(['perplexity', 'recipe'], [], SUMMARIES)).toEqual({
+    runIds: SUMMARIES.map(({ run }) => run.runId),
+    names: SUMMARIES.map(({ run }) => run.name),
+    columns: [
+      { name: 'perplexity', numbers: [5.5, 6.5, NaN], texts: [] },
+      { name: 'recipe', numbers: [], texts: ['nuteprune', 'nuteprune', 'lm'] },
+    ],
+  });
+  expect(listFigures(['seed', 'measure'], ['ccccccccccc2'], SUMMARIES)).toMatchObject({
+    runIds: ['ccccccccccc2'],
+    columns: [{}, { texts: [''] }],
+  });
+  for (const figures of [['colour'], Array<string>(65).fill('seed')]) expect(() => listFigures(figures, [], SUMMARIES)).toThrow(/figures/);
+  expect(() => listFigures(['seed'], Array<string>(501).fill('a'), SUMMARIES)).toThrow(/run_ids/);
 });

@@ -1,6 +1,7 @@
 // The figures by which runs are found and grouped: any setting, some figures of runs, and the last state's values in tasks.
 import { invalidField, findSetting } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
+import type { RecordedEvaluation } from '../pruning-run/aggregate/pruning-run.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { shareGone, sizeOf } from '../pruning-run/planning/result-size.js';
 import type { TeacherChoice } from '../pruning-run/record/pruning-run.events.js';
@@ -47,8 +48,13 @@ const TEXTS = new Map(
     launched_by: ({ run }) => run.launchedBy ?? null,
     phase: ({ run }) => run.phase,
     parent: ({ run }) => run.origin?.parentRunId ?? null,
+    measure: ({ run }) => measureOfPerplexity(headlineOf(run)),
   }),
 );
+
+/** The text and the convention by which a perplexity was measured: only equal ones compare. */
+export const measureOfPerplexity = (headline: RecordedEvaluation | null): string | null =>
+  headline === null ? null : `${headline.convention} ${headline.dataDigest}`;
 
 /** Returns the mark of the teacher, or 0 for the intact model. */
 function markOf(teacher: TeacherChoice): number | null {

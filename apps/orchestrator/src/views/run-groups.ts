@@ -4,7 +4,7 @@ import { invalidField, type v1 } from '#protocol';
 import { headlineOf } from '../pruning-run/aggregate/headline.js';
 import { figureOf } from './mean-and-spread.js';
 import type { RunSummary } from './projection/run-detail.js';
-import { figureNamed, type Figure, type FigureValue } from './run-figures.js';
+import { figureNamed, measureOfPerplexity, type Figure, type FigureValue } from './run-figures.js';
 
 const MOST_BY = 4;
 const MOST_FIGURES = 16;
@@ -33,10 +33,9 @@ interface Group {
  * @param runs the runs, which are read once, one after another
  */
 export function groupRuns(by: readonly string[], more: readonly string[], runs: Iterable<RunSummary>): v1.GroupRunsResponse {
-  if (by.length === 0 || by.length > MOST_BY)
-    throw invalidField('FIELD_OUT_OF_RANGE', 'by', `1 to ${MOST_BY} figures are allowed: "recipe", "target_sparsity"`);
+  if (by.length === 0) throw byOutOfRange();
   const shown = furtherFigures(more);
-  const figures = by.map((name, index) => figureNamed(name, `by[${index}]`));
+  const figures = figuresOfGroups(by);
   const groups = new Map<string, Group>();
   let total = 0;
   for (const summary of runs) {
@@ -56,6 +55,18 @@ export function groupRuns(by: readonly string[], more: readonly string[], runs: 
   };
 }
 
+const byOutOfRange = (): Error =>
+  invalidField('FIELD_OUT_OF_RANGE', 'by', `1 to ${MOST_BY} figures are allowed: "recipe", "target_sparsity"`);
+
+/** The figures by which runs are grouped. */
+export function figuresOfGroups(by: readonly string[]): Figure[] {
+  if (by.length > MOST_BY) throw byOutOfRange();
+  return by.map((name, index) => figureNamed(name, `by[${index}]`));
+}
+
+/** The values of a group in words. */
+export const valueTexts = (values: readonly FigureValue[]): string[] => values.map((value) => (value === null ? '' : String(value)));
+
 function furtherFigures(names: readonly string[]): Figure[] {
   if (names.length > MOST_FIGURES) throw invalidField('FIELD_OUT_OF_RANGE', 'figures', `up to ${MOST_FIGURES} figures are allowed`);
   return names.map((name, index) => figureNamed(name, `figures[${index}]`));
@@ -68,7 +79,7 @@ function completedOf(summary: RunSummary, figures: readonly Figure[]): Completed
     runId: run.runId,
     name: run.name,
     perplexity: headline?.value ?? null,
-    measure: headline === null ? '' : `${headline.dataDigest} ${headline.convention}`,
+    measure: measureOfPerplexity(headline) ?? '',
     sparsity: shareGone(run) ?? 0,
     seconds: run.trainingSeconds,
     figures: figures.map((figure) => numberOf(figure.of(summary))),
@@ -85,7 +96,7 @@ function groupMessage({ values, runs, completed }: Group, figures: readonly Figu
   const perplexity = isOneMeasure ? figureOf(completed.flatMap(({ perplexity: one }) => one ?? [])) : undefined;
   const best = measured.find((one) => one.perplexity === perplexity?.lowest);
   return {
-    values: values.map((value) => (value === null ? '' : String(value))),
+    values: valueTexts(values),
     runs,
     runsCompleted: completed.length,
     perplexity,
@@ -98,7 +109,7 @@ function groupMessage({ values, runs, completed }: Group, figures: readonly Figu
 }
 
 /** Compares numbers by size and texts by their letters. Runs without the figure come last. */
-function compareAll(left: readonly FigureValue[], right: readonly FigureValue[]): number {
+export function compareAll(left: readonly FigureValue[], right: readonly FigureValue[]): number {
   for (const [index, value] of left.entries()) {
     const order = compared(value, right[index] ?? null);
     if (order !== 0) return order;

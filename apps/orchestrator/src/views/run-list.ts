@@ -12,7 +12,7 @@ const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;
 
 /** The filters of a request: those on columns become SQL, and conditions on figures read the wide part. */
-type RunFilter = Omit<v1.ListRunsRequest, 'pageSize' | 'pageToken' | 'orderBy'>;
+export type RunFilter = Omit<v1.ListRunsRequest, 'pageSize' | 'pageToken' | 'orderBy'>;
 
 export interface RunList {
   runs: RunSummary[];

@@ -17,7 +17,8 @@ import { viewsSchema } from './projection/views-schema.js';
 import type { LiveSteps } from '../live/live-steps.js';
 import { othersNamed, requireOwnName, resolveRunId } from './run-ids.js';
 import { groupRuns } from './run-groups.js';
-import { countByStatus, filteredRuns, listRuns } from './run-list.js';
+import { listFigures } from './list-figures.js';
+import { countByStatus, filteredRuns, listRuns, type RunFilter } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 import { Summaries } from './summaries.js';
@@ -226,9 +227,18 @@ export class RunViews extends Views {
   }
 
   async groupRuns({ by, figures, ...filter }: v1.GroupRunsRequest): Promise<v1.GroupRunsResponse> {
+    return groupRuns(by, figures, await this.matching(filter));
+  }
+
+  async listFigures({ figures, runIds, ...filter }: v1.ListFiguresRequest): Promise<v1.ListFiguresResponse> {
+    return listFigures(figures, runIds, await this.matching(filter));
+  }
+
+  /** All runs that pass the filters, which are read one after another while the result is gone through. */
+  async matching(filter: RunFilter): Promise<Iterable<RunSummary>> {
     await this.ready();
     const parentRunId = filter.parentRunId === '' ? '' : await this.runId(filter.parentRunId, 'parent_run_id');
-    return groupRuns(by, figures, filteredRuns(this.database, { ...filter, parentRunId }, this.heardInTime(), this.now()));
+    return filteredRuns(this.database, { ...filter, parentRunId }, this.heardInTime(), this.now());
   }
 
   /** The runs whose engine gave a sign of life within its lease, whatever the time of their last event. */

@@ -17,18 +17,20 @@ const FLAGS = [
 const SCREENSHOTS = process.env['ESPALIER_SCREENSHOTS'] && fileURLToPath(new URL('../../../../screenshots', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-export const describeInChromium = PROGRAM === undefined ? describe.skip : describe;
+export const describeInChromium = (name: string, tests: () => void): void =>
+  (PROGRAM === undefined ? describe.skip : describe)(name, tests);
 
 /** The name of a run that must stay text on the page. */
 export const NAME = '<img src=x onerror="document.title=1"> & <b>bold</b>';
 
 export class Dashboard {
-  readonly server = TestServer.inNewFolder();
   /** Errors that the browser itself reports of the page. */
   readonly complaints: string[] = [];
   browser!: BrowserContext;
   page!: Page;
-  private readonly profile = mkdtempSync(join(tmpdir(), 'espalier-chromium-'));
+  readonly profile = mkdtempSync(join(tmpdir(), 'espalier-chromium-'));
+
+  constructor(readonly server = TestServer.inNewFolder()) {}
 
   async start(): Promise<void> {
     const { server, complaints } = this;
@@ -55,7 +57,7 @@ export class Dashboard {
     await this.page.goto(loginLink(this.server.webAddress, this.server.token));
   }
 
-  readonly text = (words: string | RegExp): Promise<void> => this.page.getByText(words).first().waitFor();
+  readonly text = (words: string | RegExp): Promise<void> => this.page.getByText(words).filter({ visible: true }).first().waitFor();
   readonly state = (word: string): Promise<void> => this.page.locator('.status', { hasText: word }).first().waitFor();
   readonly view = async (path: string, words: string | RegExp): Promise<void> => {
     await this.page.goto(this.server.webAddress + path);
@@ -69,9 +71,25 @@ export class Dashboard {
   };
   /** The barriers that axe finds by WCAG 2.2 AA and by its own best practice. */
   readonly barriers = (): Promise<string[]> => this.barriersBy(['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']);
-  /** The same barriers in both themes. Themes differ only in colours, so the second one is only asked for these. */
+  /** The numbers on the page that have more digits than a reader reads: nine or more that count. Code and stored texts are left out. */
+  readonly longNumbers = async (): Promise<string[]> => {
+    const texts = await this.page.evaluate<string[]>(`(() => {
+      const all = [];
+      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (walker.nextNode())
+        if (walker.currentNode.parentElement.closest('code, pre, script, style') === null) all.push(walker.currentNode.data);
+      for (const element of document.querySelectorAll('[title], [aria-label], [aria-valuetext]'))
+        all.push(...['title', 'aria-label', 'aria-valuetext'].map((name) => element.getAttribute(name) ?? ''));
+      return all;
+    })()`);
+    return texts.flatMap(longNumbersIn).map((number) => `a number of too many digits: ${number}`);
+  };
+  /**
+   * The same barriers in both themes, and numbers of too many digits. Themes differ only in colours, so the second one is only asked for
+   * these.
+   */
   readonly barriersOfBothThemes = async (picture: string): Promise<string[]> => {
-    const found = await this.barriers();
+    const found = [...(await this.barriers()), ...(await this.longNumbers())];
     await this.shot(picture);
     await this.page.emulateMedia({ colorScheme: 'dark' });
     found.push(...(await this.barriersBy(['color-contrast', 'link-in-text-block'])));
@@ -89,4 +107,15 @@ export class Dashboard {
     );
     return found;
   }
+}
+
+const MOST_DIGITS = 8;
+/** A number that stands alone: no part of a word, an address, a version or a time. */
+const NUMBER = /(?<![\w.:/#])\d[\d\u202f]*(?:\.\d+)?(?:e-?\d+)?(?![\w:/]|\.\d)/g;
+
+export function longNumbersIn(text: string): string[] {
+  return (text.match(NUMBER) ?? []).filter((number) => {
+    const digits = number.replace(/e.*$/, '').replace(/[^\d]/g, '').replace(/^0+/, '');
+    return (number.includes('.') ? digits : digits.replace(/0+$/, '')).length > MOST_DIGITS;
+  });
 }

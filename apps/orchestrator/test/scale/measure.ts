@@ -10,6 +10,7 @@ import { v1 } from '#protocol';
 import { isIdle, JoiningEngine, listedUntil, tokenIn } from '../harness/joining-engine.js';
 import { isOver, TestServer, unary } from '../harness/server.js';
 import { allSteps, Watchers } from '../harness/watchers.js';
+import { inWords, processorSeconds } from './figures.js';
 
 const ASKED_EVERY_MS = 100;
 const { values, positionals } = parseArgs({
@@ -24,19 +25,7 @@ const [folder] = positionals;
 if (folder === undefined) throw new Error('name the folder to measure: npm run scale-measure -- FOLDER');
 const [engines, queued, watcherCount] = [Number(values.engines), Number(values.queued), Number(values.watchers)];
 
-const sorted = (times: number[]): number[] => [...times].sort((a, b) => a - b);
-const inWords = (times: number[]): object => {
-  const all = sorted(times);
-  const at = (share: number): number => Math.round(all[Math.min(all.length - 1, Math.floor(all.length * share))]! * 10) / 10;
-  return { asked: all.length, median_ms: at(0.5), p95_ms: at(0.95), longest_ms: at(1) };
-};
 const residentMb = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1_000;
-
-/** The seconds of a processor that the process has used so far. */
-function processorSeconds(pid: number): number {
-  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ').slice(11, 13).map(Number);
-  return (user! + system!) / 100;
-}
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const from = performance.now();

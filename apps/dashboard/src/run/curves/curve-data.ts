@@ -3,10 +3,11 @@ import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import type { Curve as CurveMessage, QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import { LOSSES } from '../../../../../libs/comparison/src/index.js';
 import { historyService } from '../../api/client.js';
-import type { Picture } from '../../ui/charts/charts.js';
+import type { Picture } from '../../ui/charts/picture.js';
 import { smoothed, type Curve, type Smoothing } from '../../ui/charts/curve.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import type { PaleLine } from './pale-lines.js';
+import { isOfStates, QUANTITIES } from './quantities.js';
 
 const POINTS = 800;
 
@@ -41,8 +42,11 @@ const stepsOf = (range: Range | null) => (range === null ? {} : { fromStep: BigI
 
 const known = (values: number[]): (number | null)[] => values.map((value) => (Number.isFinite(value) ? value : null));
 
+/** The part of an answer that a line is made of. */
+export type CurvesOfRun = Pick<QueryCurvesResponse, 'steps' | 'seconds' | 'endedAt' | 'curves'>;
+
 export function curveOf(
-  response: QueryCurvesResponse,
+  response: Pick<CurvesOfRun, 'steps' | 'curves'>,
   quantity: string,
   options: { label: string; index: number; isPlanned: boolean; smoothing: Smoothing | null },
 ): Curve | null {
@@ -55,7 +59,7 @@ export function curveOf(
     label,
     tone,
     dash: isPlanned ? PLANNED : dash,
-    spans: quantity === 'hard_sparsity',
+    spans: isOfStates(quantity),
     values,
     ...(smoothing === null ? {} : { smooth: smoothed(values, response.steps.map(Number), smoothing) }),
     ...(message.lowest.length > 0 ? { lowest: known(message.lowest), highest: known(message.highest) } : {}),
@@ -97,18 +101,15 @@ interface PictureOfCurves extends Picture {
 
 const LOSSES_APART = Object.values(LOSSES).filter(({ hasOwnChart }) => hasOwnChart);
 const LOSSES_OF_CHART = Object.values(LOSSES).filter(({ hasOwnChart }) => !hasOwnChart);
+/** The chart of one quantity. */
+const alone = (quantity: string, label: string): PictureOfCurves => ({ ...QUANTITIES[quantity]!, quantities: [[quantity, label]] });
 
 export const PICTURES: PictureOfCurves[] = [
   {
-    title: 'Loss',
-    yName: 'loss, nats',
+    ...QUANTITIES['loss']!,
     quantities: [['loss', 'total'], ...LOSSES_OF_CHART.map(({ field, label }): [string, string] => [field, label])],
-
-    isNoisy: true,
   },
-  ...LOSSES_APART.map(({ field, label, title }): PictureOfCurves => {
-    return { title, yName: `${label}, nats`, quantities: [[field, label]], isNoisy: true };
-  }),
+  ...LOSSES_APART.map(({ field, label }) => alone(field, label)),
   {
     title: 'Sparsity',
     yName: 'closed share',
@@ -119,12 +120,11 @@ export const PICTURES: PictureOfCurves[] = [
     ],
     isShare: true,
   },
-  { title: 'Learning rate of LoRA', yName: 'rate', quantities: [['lora_learning_rate', 'rate']] },
-  { title: 'Speed', yName: 'tokens a second', quantities: [['tokens_per_second', 'tokens/s']] },
-  { title: 'Gradient norm', yName: 'norm', quantities: [['gradient_norm', 'norm']], isNoisy: true },
+  alone('lora_learning_rate', 'rate'),
+  alone('tokens_per_second', 'tokens/s'),
+  alone('gradient_norm', 'norm'),
   {
-    title: 'Lagrangian',
-    yName: 'value',
+    ...QUANTITIES['lagrangian']!,
     quantities: [
       ['lagrangian', 'term'],
       ['lambda1', 'λ₁'],

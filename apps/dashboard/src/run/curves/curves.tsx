@@ -18,7 +18,7 @@ import { setQuery } from '../../ui/router.js';
 import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { Typed } from '../../ui/typed-field.js';
 import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
-import { curveOf, loadAbandonedLines, loadCurves, loadParent, loadTail, PICTURES, type Range } from './curve-data.js';
+import { curveOf, loadAbandonedLines, loadCurves, loadParent, loadTail, PICTURES, type CurvesOfRun, type Range } from './curve-data.js';
 import { withTail } from './live-tail.js';
 import { phasesOf, useMarks } from './mark-data.js';
 import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
@@ -27,6 +27,9 @@ import type { TabProps } from '../tab-props.js';
 import { useTeachers } from '../teacher-data.js';
 import { sourceOf } from './source.js';
 import { Timeline } from './timeline.js';
+import type { OwnChart } from './own-charts.js';
+import { OwnCharts } from './own-charts-card.js';
+import { QUANTITIES } from './quantities.js';
 import { isByNumber, isRising, lookOfAxis, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
 
 export function CurvesTab({ run, query, fork }: TabProps) {
@@ -93,6 +96,9 @@ export function CurvesTab({ run, query, fork }: TabProps) {
         fileName={`${nameOf(run)} ${run.runId}`}
         source={sourceOf([run])}
       />
+      {response !== undefined && (
+        <OwnCharts query={query} linesOf={shown.ownLines} fileName={`${nameOf(run)} ${run.runId}`} source={sourceOf([run])} />
+      )}
     </div>
   );
 }
@@ -131,8 +137,9 @@ function useShownCurves(run: Run, query: URLSearchParams) {
       response === undefined ? [] : chartsOf(response, { over: smoothing, phases: phases.map(({ firstStep }) => firstStep) }, lines, all),
     [response, smoothing, lines, all, run.phases.length],
   );
+  const ownLines = useMemo(() => (chart: OwnChart) => ownLinesOf(response ?? NO_CURVES, tokensPerStep, chart), [response, tokensPerStep]);
   const logs = logsOf(query.get('log'));
-  return { loaded, response, logs, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts };
+  return { loaded, response, logs, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts, ownLines };
 }
 
 /** Returns the recorded points with those of the steps that are done and not recorded yet, which are asked for whenever there are more. */
@@ -148,12 +155,13 @@ function useLiveTail(run: Run, range: Range | null, recorded: QueryCurvesRespons
 }
 
 const NO_TIMES = { seconds: [], endedAt: [], curves: [] };
+const NO_CURVES = { ...NO_TIMES, steps: [] };
 const NO_LINES: PaleLine[] = [];
 
 /** @param from the first shown step; null: all steps are shown */
 function axisName(axis: XAxis, x: number[], from: number | null): string {
   if (axis === 'clock' && x.length > 0) return clockName(...ends(x));
-  return axis === 'time' && from !== null ? `${X_AXES.time} from step ${count(from)} on` : X_AXES[axis];
+  return axis === 'time' && from !== null ? `${X_AXES[axis]!} from step ${count(from)} on` : X_AXES[axis]!;
 }
 
 function placeWords(axis: XAxis, place: number): string {
@@ -161,7 +169,7 @@ function placeWords(axis: XAxis, place: number): string {
   if (axis === 'clock') return clock(place);
   if (axis === 'tokens') return `${short(place)} tokens`;
   if (axis === 'time') return `${duration(place)} of training`;
-  return Number.isNaN(place) ? '' : `${X_AXES[axis]} ${(lookOfAxis(axis) === 'share' ? percent : decimal)(place)}`;
+  return Number.isNaN(place) ? '' : `${X_AXES[axis]!} ${(lookOfAxis(axis) === 'share' ? percent : decimal)(place)}`;
 }
 
 function pointWords(axis: XAxis, stepsPerPoint: bigint): string {
@@ -197,6 +205,14 @@ function chartsOf(response: QueryCurvesResponse, smoothing: SmoothingBy, lines: 
     });
     return { ...picture, curves: withPaleLines(curves, lines, quantities[0][0], all) };
   }).filter(({ curves }) => curves.length > 0);
+}
+
+/** The line of a chart that a reader added. */
+function ownLinesOf(response: CurvesOfRun, tokensPerStep: number, { quantity, axis }: OwnChart) {
+  const x = placesOf(response.steps.map(Number), response, tokensPerStep, axis);
+  const options = { label: QUANTITIES[quantity]!.title, index: 0, isPlanned: false, smoothing: null };
+  const curve = curveOf(response, quantity, options);
+  return { x, xName: axisName(axis, x, null), curves: curve === null ? [] : [curve] };
 }
 
 const MARK_WORDS: Record<ChartMark['kind'], string> = {

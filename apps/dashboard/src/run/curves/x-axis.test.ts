@@ -1,4 +1,4 @@
-import { isRising, placeOfStep, placesOf, stepAtPlace, type Placing } from './x-axis.js';
+import { isRising, lookOfAxis, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type Placing } from './x-axis.js';
 
 const steps = [9, 19, 29];
 
@@ -15,8 +15,14 @@ describe('places on the x axis', () => {
     const curves = [{ quantity: 'parameters', mean: [NaN, 900, 700] }] as unknown as Placing['curves'];
     const placing = { seconds: [], endedAt: [], curves };
     expect(placesOf(steps, placing, 64, 'parameters')).toEqual([NaN, 900, 700]);
-    expect(placesOf(steps, placing, 64, 'sparsity')).toEqual([NaN, NaN, NaN]);
+    expect(placesOf(steps, placing, 64, 'expected_sparsity')).toEqual([NaN, NaN, NaN]);
     expect([isRising('parameters'), isRising('tokens')]).toEqual([false, true]);
+  });
+
+  test('are of any quantity that is recorded, and of no other', () => {
+    expect(X_AXES).toMatchObject({ step: 'step', gradient_norm: 'gradient norm', kl_loss: 'KL to the teacher, before its weight' });
+    expect(['open_heads', 'colour', 'toString', null].map(xAxisOf)).toEqual(['open_heads', 'step', 'step', 'step']);
+    expect(['clock', 'hard_sparsity', 'loss'].map(lookOfAxis)).toEqual(['clock', 'share', 'count']);
   });
 
   test('a step between two points lies between their places, and one beyond all points has none', () => {

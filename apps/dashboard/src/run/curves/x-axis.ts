@@ -1,34 +1,30 @@
 // The x axis of curves: steps, tokens, the time that training has taken, the time of day, or another quantity of the run.
 import type { QueryCurvesResponse } from '../../generated/espalier/v1/history_service_pb.js';
 import type { XLook } from '../../ui/charts/curve.js';
+import { QUANTITIES } from './quantities.js';
 
-interface AxisKind {
-  name: string;
-  /** The quantity whose values are the places. They may rise and fall, so a line goes from place to place in the order of the steps. */
-  quantity?: string;
-  look?: XLook;
+/** The axes on which places rise with the steps. */
+const RISING = { step: 'step', tokens: 'tokens', time: 'seconds of training', clock: 'date and time' } as const;
+
+/** One of the rising axes, or a quantity: its values may rise and fall, so a line goes from place to place in the order of the steps. */
+export type XAxis = string;
+/** Each axis with its name. */
+export const X_AXES: Readonly<Record<XAxis, string>> = {
+  ...RISING,
+  ...Object.fromEntries(
+    Object.entries(QUANTITIES).map(([quantity, { title, yName }]) => [quantity, quantity === 'loss' ? yName : lowered(title)]),
+  ),
+};
+
+export const xAxisOf = (text: string | null): XAxis => (text !== null && Object.hasOwn(X_AXES, text) ? text : 'step');
+/** Tells whether the places of an axis rise with the steps. */
+export const isRising = (axis: XAxis): boolean => Object.hasOwn(RISING, axis);
+export const quantityOf = (axis: XAxis): string | undefined => (isRising(axis) ? undefined : axis);
+export const lookOfAxis = (axis: XAxis): XLook => (axis === 'clock' ? 'clock' : QUANTITIES[axis]?.isShare === true ? 'share' : 'count');
+
+function lowered(title: string): string {
+  return /^[A-Z]{2}/.test(title) ? title : title.charAt(0).toLowerCase() + title.slice(1);
 }
-
-const AXES = {
-  step: { name: 'step' },
-  tokens: { name: 'tokens' },
-  time: { name: 'seconds of training' },
-  clock: { name: 'date and time', look: 'clock' },
-  sparsity: { name: 'expected sparsity', quantity: 'expected_sparsity', look: 'share' },
-  parameters: { name: 'parameters left', quantity: 'parameters' },
-  loss: { name: 'loss, nats', quantity: 'loss' },
-  rate: { name: 'learning rate of LoRA', quantity: 'lora_learning_rate' },
-} as const satisfies Record<string, AxisKind>;
-
-export type XAxis = keyof typeof AXES;
-export const X_AXES = Object.fromEntries(Object.entries(AXES).map(([axis, { name }]) => [axis, name])) as Record<XAxis, string>;
-const kindOf = (axis: XAxis): AxisKind => AXES[axis];
-export const lookOfAxis = (axis: XAxis): XLook => kindOf(axis).look ?? 'count';
-export const quantityOf = (axis: XAxis): string | undefined => kindOf(axis).quantity;
-/** The quantities that an axis may need besides those of the charts. */
-export const AXIS_QUANTITIES: readonly string[] = Object.values<AxisKind>(AXES).flatMap(({ quantity }) => quantity ?? []);
-
-export const xAxisOf = (text: string | null): XAxis => (text !== null && text in AXES ? (text as XAxis) : 'step');
 
 /** The part of QueryCurves' answer that gives points their places. */
 export type Placing = Pick<QueryCurvesResponse, 'seconds' | 'endedAt' | 'curves'>;
@@ -39,12 +35,9 @@ export type Placing = Pick<QueryCurvesResponse, 'seconds' | 'endedAt' | 'curves'
  */
 export const isByNumber = (axis: XAxis): boolean => axis === 'step' || axis === 'tokens';
 
-/** Tells whether the places of an axis rise with the steps. */
-export const isRising = (axis: XAxis): boolean => kindOf(axis).quantity === undefined;
-
 /** Returns the place of each point on the axis; NaN where a quantity has no value. */
 export function placesOf(steps: readonly number[], { seconds, endedAt, curves }: Placing, tokensPerStep: number, axis: XAxis): number[] {
-  const { quantity } = kindOf(axis);
+  const quantity = quantityOf(axis);
   if (quantity !== undefined) return curves.find((one) => one.quantity === quantity)?.mean ?? steps.map(() => NaN);
   if (axis === 'step') return [...steps];
   if (axis === 'clock') return steps.map((_, index) => endedAt[index] ?? 0);

@@ -7,8 +7,12 @@ import { useChanges } from '../../api/live.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { sourceOf } from '../../run/curves/source.js';
-import { AXIS_QUANTITIES, isRising, lookOfAxis, placesOf, quantityOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
-import { Charts, logsOf, logsText, type Picture } from '../../ui/charts/charts.js';
+import { ownChartsOf, quantitiesOf, type OwnChart } from '../../run/curves/own-charts.js';
+import { OwnCharts } from '../../run/curves/own-charts-card.js';
+import { QUANTITIES } from '../../run/curves/quantities.js';
+import { isRising, lookOfAxis, placesOf, quantityOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
+import { Charts, logsOf, logsText } from '../../ui/charts/charts.js';
+import type { Picture } from '../../ui/charts/picture.js';
 import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import type { Page } from '../../ui/page.js';
 import { clock, clockName, counted, countTick, ends } from '../../ui/format.js';
@@ -26,25 +30,20 @@ import { memberOf, MOST_COMPARED, pointsOf, runOf, type Compared } from './compa
 import { groupsOf, meanLine, oneAfterAnother, sorted, type Group, type Line } from './comparison.js';
 import { MaskDifferences } from './mask-differences.js';
 
-const PICTURES: (Picture & { quantity: string })[] = [
-  { quantity: 'loss', title: 'Loss', yName: 'loss, nats', isNoisy: true },
-  { quantity: 'expected_sparsity', title: 'Expected sparsity', yName: 'closed share', isShare: true },
-  ...Object.values(LOSSES).map(({ field: quantity, title, unit }) => {
-    return { quantity, title, yName: unit === '' ? 'loss' : `loss, ${unit}`, isNoisy: true };
-  }),
-  { quantity: 'tokens_per_second', title: 'Speed', yName: 'tokens a second' },
-];
+const SHOWN = ['loss', 'expected_sparsity', ...Object.values(LOSSES).map(({ field }) => field), 'tokens_per_second'];
+const PICTURES = SHOWN.map((quantity): Picture & { quantity: string } => ({ quantity, ...QUANTITIES[quantity]! }));
 
 export const page: Page = { name: 'Compare', place: 3, View: CompareView };
 
 function CompareView({ query }: { query: URLSearchParams }) {
   const ids = [...new Set((query.get('runs') ?? '').split(',').filter(Boolean))].slice(0, MOST_COMPARED);
-  const zoomed = xAxisOf(query.get('x')) === 'step' ? rangeOf(query.get('range')) : null;
+  const axis = xAxisOf(query.get('x'));
+  const zoomed = axis === 'step' ? rangeOf(query.get('range')) : null;
   const range = zoomed && { from: Math.max(0, Math.floor(zoomed.from)), to: Math.ceil(zoomed.to) };
-  const some = {
-    maxPoints: pointsOf(ids.length),
-    quantities: [...new Set([...PICTURES.map(({ quantity }) => quantity), ...AXIS_QUANTITIES])],
-  };
+  const quantities = [
+    ...new Set([...SHOWN, ...(quantityOf(axis) === undefined ? [] : [axis]), ...quantitiesOf(ownChartsOf(query.get('own')))]),
+  ];
+  const some = { maxPoints: pointsOf(ids.length), quantities };
   const loaded = useLoaded(
     `compare ${ids.join()}`,
     (signal) =>
@@ -54,7 +53,7 @@ function CompareView({ query }: { query: URLSearchParams }) {
           return { run: run!, curves };
         }),
       ),
-    `${range?.from ?? ''}-${range?.to ?? ''}`,
+    `${range?.from ?? ''}-${range?.to ?? ''} ${quantities.join()}`,
   );
   const { data, trouble, reload } = loaded;
   useChanges(({ runId }) => ids.some((id) => runId.startsWith(id)), reload, 3_000, ids.join());
@@ -99,6 +98,14 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         .map((chart) => ({ ...chart, xName: axisName(axis, chart.x) })),
     [all, groups, axis, smoothing, zoomed?.from, zoomed?.to],
   );
+  const ownLines = useMemo(
+    () =>
+      ({ quantity, axis: over }: OwnChart) => {
+        const lines = overlaid(all, groups, quantity, over, 0, null);
+        return { ...lines, xName: axisName(over, lines.x) };
+      },
+    [all, groups],
+  );
   const [baseline] = groups;
   const masked = groups.slice(1).find(({ members: [first] }) => first.runId === query.get('masks')) ?? groups[1] ?? groups[0];
   const show = (shown: Group[]): void => setQuery({ runs: shown.flatMap(({ members }) => members.map(({ runId }) => runId)).join(',') });
@@ -139,6 +146,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         fileName="comparison"
         source={sourceOf(all.map(({ run }) => run))}
       />
+      <OwnCharts query={query} linesOf={ownLines} fileName="comparison" source={sourceOf(all.map(({ run }) => run))} />
       <section class="card below" aria-label="Runs compared">
         <Scroll label="Runs compared">
           <CompareTable
@@ -165,7 +173,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   );
 }
 
-const axisName = (axis: XAxis, x: readonly number[]): string => (axis === 'clock' && x.length > 0 ? clockName(...ends(x)) : X_AXES[axis]);
+const axisName = (axis: XAxis, x: readonly number[]): string => (axis === 'clock' && x.length > 0 ? clockName(...ends(x)) : X_AXES[axis]!);
 
 /** Rounds to a thousandth of the range, so that addresses stay short. */
 function roundedFor(value: number, { from, to }: Range): number {

@@ -1,6 +1,5 @@
-// Draws each run as a line over upright axes, one for each figure. Its colour is that of its recipe.
+// Draws each run as a line over upright axes, one for each figure. Its colour is that of its kind: its recipe, or its variant in a study.
 import { axis } from '../../../../../libs/comparison/src/index.js';
-import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { Brush } from '../../ui/charts/brush.js';
 import { Swatch } from '../../ui/charts/chart.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
@@ -8,32 +7,35 @@ import { go } from '../../ui/router.js';
 import { Scroll } from '../../ui/scroll.js';
 import { nameOf } from '../columns.js';
 import type { Bounds } from './bounds.js';
-import { recipeOf, type PlotFigure } from './plot-figures.js';
+import { valueOf, type DrawnRun } from './figure-columns.js';
+import type { PlotFigure } from './plot-figures.js';
 
 const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 40, 14];
 /** The width beside an axis in which a reader can mark a part of it. */
 const GRIP = 22;
 
 interface Props {
-  runs: Run[];
+  runs: DrawnRun[];
+  /** The kind of a run, which gives its line a colour. */
+  kindOf: (run: DrawnRun) => string;
   axes: PlotFigure[];
   mark: (bounds: Bounds[]) => void;
 }
 
-export function ParallelRuns({ runs, axes, mark }: Props) {
+export function ParallelRuns({ runs, kindOf, axes, mark }: Props) {
   const placed = axes.map((figure, index) => {
-    const values = runs.map((run) => figure.of(run)).filter((value) => value !== undefined);
+    const values = runs.flatMap((run) => valueOf(run, figure.name) ?? []);
     const across = SIDE + (index * (WIDTH - 2 * SIDE)) / (axes.length - 1);
     return { figure, across, scale: axis(values, HEIGHT - BOTTOM, TOP) };
   });
-  const recipes = [...new Set(runs.map(recipeOf))].sort();
+  const kinds = [...new Set(runs.map(kindOf))].sort();
   return (
     <section class="card chart" aria-label="Runs over parallel axes">
       <p class="legend">
-        {recipes.map((recipe, index) => (
-          <span key={recipe}>
+        {kinds.map((kind, index) => (
+          <span key={kind}>
             <Swatch {...lookOf(index)} />
-            {recipe}
+            {kind}
           </span>
         ))}
         <span>a line breaks where a run has no value</span>
@@ -46,10 +48,10 @@ export function ParallelRuns({ runs, axes, mark }: Props) {
           aria-label={`Runs by ${axes.map(({ title }) => title).join(', ')}`}
         >
           {runs.map((run) => {
-            const { tone, dash } = lookOf(recipes.indexOf(recipeOf(run)));
+            const { tone, dash } = lookOf(kinds.indexOf(kindOf(run)));
             let isDown = false;
             const path = placed.map(({ figure, across, scale }) => {
-              const value = figure.of(run);
+              const value = valueOf(run, figure.name);
               const command = isDown ? 'L' : 'M';
               isDown = value !== undefined;
               return value === undefined ? '' : `${command}${across} ${scale.at(value)}`;

@@ -1,42 +1,56 @@
-// Draws the runs of the list against one another: a scatter of two figures, or all chosen figures side by side. An area that a reader marks
-// becomes a filter of the list.
-import { useChanges } from '../../api/live.js';
-import { useLoaded } from '../../api/loaded-data.js';
-import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
+// Draws runs against one another: a scatter of two figures, or all chosen figures side by side. An area that a reader marks becomes
+// conditions on the runs.
 import { Scatter } from '../../ui/charts/scatter.js';
 import { counted } from '../../ui/format.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending } from '../../ui/pending.js';
 import { setQuery } from '../../ui/router.js';
-import { headlineOf, nameOf } from '../columns.js';
-import { allRuns, type RunFilter } from '../run-pages.js';
+import { nameOf } from '../columns.js';
 import { ParallelRuns } from './parallel-runs.js';
 import { narrowed, withBounds, withoutBounds, type Bounds } from './bounds.js';
-import { differing, isSetting, PLOT_FIGURES, plotFigure, recipeOf, type PlotFigure } from './plot-figures.js';
+import { useDrawnRuns, type Selection } from './drawn-runs.js';
+import { valueOf, type DrawnRun } from './figure-columns.js';
+import { differing, isSetting, PLOT_FIGURES, plotFigure, type PlotFigure } from './plot-figures.js';
 
-export const PLOTS = { '': 'the list alone', scatter: 'a scatter', parallel: 'parallel axes' };
+export const RUN_PLOTS = { scatter: 'a scatter', parallel: 'parallel axes' };
 const TITLES = Object.fromEntries(PLOT_FIGURES.map(({ name, title }) => [name, title]));
 const MOST_AXES = 8;
+/** The texts that plots need of each run: what gives it a colour, and how its perplexity was measured. */
+const TEXTS = ['recipe', 'measure'];
 
-export function RunPlots({ kind, filter, query }: { kind: string; filter: RunFilter; query: URLSearchParams }) {
-  const { orderBy: _, ...selection } = filter;
-  const key = JSON.stringify(selection);
-  const loaded = useLoaded(`plots ${key}`, (signal) => allRuns(selection, signal));
-  useChanges(() => true, loaded.reload, 3_000, key);
+interface Props {
+  /** One of RUN_PLOTS. */
+  kind: string;
+  selection: Selection;
+  query: URLSearchParams;
+  /** The kind of a run, which gives it a colour; its recipe, unless given. */
+  kindOf?: (run: DrawnRun) => string;
+  /** Whose runs these are, for the files. */
+  source?: string;
+}
+
+export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts['recipe'] ?? '', source = '' }: Props) {
+  const [x, y] = [
+    plotFigure(query.get('across')) ?? plotFigure('parameters_left')!,
+    plotFigure(query.get('up')) ?? plotFigure('perplexity')!,
+  ];
+  const wanted = kind === 'parallel' ? PLOT_FIGURES : [x, y];
+  const loaded = useDrawnRuns(selection, [...TEXTS, ...new Set(wanted.map(({ name }) => name))]);
   const { data: runs } = loaded;
   if (runs === undefined) return <Pending loaded={loaded} heading="The runs can&rsquo;t be drawn" />;
-  const { where } = filter;
+  const { where } = selection;
   const mark = (bounds: Bounds[]): void => {
-    const valuesOf = (name: string): number[] => runs.flatMap((run) => plotFigure(name)?.of(run) ?? []);
+    const valuesOf = (name: string): number[] => runs.flatMap((run) => valueOf(run, name) ?? []);
     const found = bounds.map((one) => (isSetting(one.name) ? narrowed(one, valuesOf(one.name)) : one));
     setQuery({ where: withBounds(where, found).join(', ') });
   };
   const names = PLOT_FIGURES.map(({ name }) => name);
   const free = withoutBounds(where, names);
-  const measures = new Set(runs.flatMap((run) => headlineOf(run) ?? []).map(({ convention, dataDigest }) => `${convention} ${dataDigest}`));
+  const measures = new Set(runs.flatMap(({ texts }) => texts['measure'] || []));
+  const plot = { runs, kindOf, query, mark };
   return (
     <div class="plots">
-      {kind === 'parallel' ? <Parallel runs={runs} query={query} mark={mark} /> : <RunScatter runs={runs} query={query} mark={mark} />}
+      {kind === 'parallel' ? <Parallel {...plot} /> : <RunScatter {...plot} x={x} y={y} source={source} />}
       <p class="soft">
         Drag over an area to see only its runs.
         {measures.size > 1 && ` Their perplexities are by ${measures.size} measures, which don’t compare.`}{' '}
@@ -51,22 +65,22 @@ export function RunPlots({ kind, filter, query }: { kind: string; filter: RunFil
 }
 
 interface PlotProps {
-  runs: Run[];
+  runs: DrawnRun[];
+  kindOf: (run: DrawnRun) => string;
   query: URLSearchParams;
   mark: (bounds: Bounds[]) => void;
 }
 
-function RunScatter({ runs, query, mark }: PlotProps) {
-  const x = plotFigure(query.get('across')) ?? plotFigure('parameters_left')!;
-  const y = plotFigure(query.get('up')) ?? plotFigure('perplexity')!;
+function RunScatter({ runs, kindOf, query, mark, x, y, source }: PlotProps & { x: PlotFigure; y: PlotFigure; source: string }) {
   const drawn = runs.flatMap((run) => {
-    const [across, up] = [x.of(run), y.of(run)];
+    const [across, up] = [valueOf(run, x.name), valueOf(run, y.name)];
     if (across === undefined || up === undefined) return [];
     const title = `${nameOf(run)}: ${x.title} ${x.words(across)}, ${y.title} ${y.words(up)}`;
-    return [{ recipe: recipeOf(run), point: { x: across, y: up, title, to: `/runs/${run.runId}` } }];
+    return [{ kind: kindOf(run), point: { x: across, y: up, title, to: `/runs/${run.runId}` } }];
   });
-  const recipes = [...new Set(drawn.map(({ recipe }) => recipe))].sort();
-  const lines = recipes.map((name) => ({ name, points: drawn.filter(({ recipe }) => recipe === name).map(({ point }) => point) }));
+  const kinds = [...new Set(drawn.map(({ kind }) => kind))].sort();
+  const lines = kinds.map((name) => ({ name, points: drawn.filter(({ kind }) => kind === name).map(({ point }) => point) }));
+  const where = query.get('where') ? ` where ${query.get('where')}` : '';
   return (
     <>
       <div class="bar">
@@ -83,7 +97,7 @@ function RunScatter({ runs, query, mark }: PlotProps) {
         x={{ name: x.title, words: x.tick, isLog: true }}
         y={{ name: y.title, words: y.tick }}
         lines={lines}
-        source={`Espalier, ${counted(drawn.length, 'run')}${query.get('where') ? ` where ${query.get('where')}` : ''}`}
+        source={`Espalier, ${source}${counted(drawn.length, 'run')}${where}`}
         isLoose
         brushed={({ x: [left, right], y: [low, high] }) =>
           mark([{ name: x.name, low: left, high: right }, ...(y.name === x.name ? [] : [{ name: y.name, low, high }])])
@@ -93,7 +107,7 @@ function RunScatter({ runs, query, mark }: PlotProps) {
   );
 }
 
-function Parallel({ runs, query, mark }: PlotProps) {
+function Parallel({ runs, kindOf, query, mark }: PlotProps) {
   const chosen = (query.get('axes') ?? '').split(',').flatMap((name) => plotFigure(name) ?? []);
   const usual = ['parameters_left', 'training_seconds', 'perplexity'].flatMap((name) => plotFigure(name) ?? []);
   const axes = chosen.length > 1 ? chosen : [...differing(runs).slice(0, MOST_AXES - usual.length), ...usual];
@@ -120,7 +134,7 @@ function Parallel({ runs, query, mark }: PlotProps) {
         )}
         <span class="soft num">{counted(runs.length, 'run')}</span>
       </div>
-      <ParallelRuns runs={runs} axes={axes} mark={mark} />
+      <ParallelRuns runs={runs} kindOf={kindOf} axes={axes} mark={mark} />
     </>
   );
 }

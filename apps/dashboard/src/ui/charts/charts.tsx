@@ -1,16 +1,6 @@
 // The charts of a page, which share one cursor and one zoom.
 import { Chart, type ChartProps } from './chart.js';
-
-/** The looks of a chart, whatever its curves are. */
-export interface Picture {
-  title: string;
-  /** The words beside the axis. */
-  yName: string;
-  /** The values are shares. */
-  isShare?: boolean;
-  /** The values scatter from step to step, so that a smoothed line shows their course. Sparsities, schedules and rates don't. */
-  isNoisy?: boolean;
-}
+import type { Picture } from './picture.js';
 
 interface ChartsProps extends Pick<ChartProps, 'xLook' | 'isPath' | 'marks' | 'cursor' | 'onZoom' | 'smoothing' | 'source'> {
   charts: (Picture & Pick<ChartProps, 'x' | 'xName' | 'curves'>)[];

@@ -6,7 +6,7 @@ import type { SegmentRows } from '../../views/projection/metrics-reader.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import { METRIC_COLUMNS, numberAt, ROW_DOUBLES } from '../../views/projection/metrics-codec.js';
 
-type RunFacts = Pick<PruningRunState, 'model' | 'settings'>;
+export type RunFacts = Pick<PruningRunState, 'settings'>;
 type Segment = Pick<SegmentRows, 'rows' | 'endStep' | 'hardSparsity' | 'parameters' | 'recordedAtMs'>;
 type ValueOf = (rows: Float64Array, at: number) => number;
 interface Quantity {

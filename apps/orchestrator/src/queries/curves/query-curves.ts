@@ -122,7 +122,7 @@ async function abandonedPoints(
  * The smallest number of steps in a point for which there are no more points than allowed. Above the width of a bin it is a whole number of
  * bins.
  */
-function widthOf(fromStep: number, toStep: number, maxPoints: number): number {
+export function widthOf(fromStep: number, toStep: number, maxPoints: number): number {
   const rounded = (width: number): number => (width < BIN_STEPS ? width : Math.ceil(width / BIN_STEPS) * BIN_STEPS);
   const pointsAt = (width: number): number => Math.floor(toStep / width) - Math.floor(fromStep / width) + 1;
   let width = rounded(Math.max(1, Math.ceil((toStep - fromStep + 1) / maxPoints)));
@@ -132,9 +132,14 @@ function widthOf(fromStep: number, toStep: number, maxPoints: number): number {
 }
 
 function quantitiesOf(asked: string[]): number[] {
-  const all = QUANTITIES.map(({ name }) => name);
-  const unknown = asked.find((name) => !all.includes(name));
-  if (unknown !== undefined)
-    throw invalidField('FIELD_UNKNOWN_VALUE', 'quantities', `"${unknown}" is not a quantity; allowed are ${all.join(', ')}`);
-  return all.flatMap((name, index) => (asked.length === 0 || asked.includes(name) ? [index] : []));
+  for (const name of asked) quantityIndex(name, 'quantities');
+  return QUANTITIES.flatMap(({ name }, index) => (asked.length === 0 || asked.includes(name) ? [index] : []));
+}
+
+/** @throws EspalierError that lists the quantities */
+export function quantityIndex(name: string, field: string): number {
+  const index = QUANTITIES.findIndex((one) => one.name === name);
+  if (index >= 0) return index;
+  const allowed = QUANTITIES.map((one) => one.name).join(', ');
+  throw invalidField('FIELD_UNKNOWN_VALUE', field, `"${name}" is not a quantity; allowed are ${allowed}`);
 }
