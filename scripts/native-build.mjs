@@ -5,9 +5,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 const TOOLS = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', 'pkg-config': 'pkg-config', zstd: 'zstd' };
-const HEADERS = { 'libdnnl-dev': 'dnnl.hpp', 'libgtest-dev': 'gtest/gtest.h' };
+const HEADERS = { 'libgtest-dev': 'gtest/gtest.h' };
 /** The Debian packages that are needed to compile the engine. */
-export const ENGINE_PACKAGES = ['cmake', 'g++', 'make', 'libdnnl-dev'];
+export const ENGINE_PACKAGES = ['cmake', 'g++', 'make'];
 
 const NVCC = ['nvcc', '/usr/local/cuda/bin/nvcc', '/opt/cuda/bin/nvcc'];
 const OLDEST_NVCC = 13;
@@ -23,12 +23,12 @@ export function hasApt() {
 }
 
 /** Says how to get the missing packages. */
-export function missingInWords(missing, others = 'oneDNN 3') {
+export function missingInWords(missing) {
   return (
     `These system packages are missing: ${missing.join(' ')}\n` +
     (hasApt()
       ? `Install them with:  sudo apt-get update && sudo apt-get install -y ${missing.join(' ')}`
-      : `Install your distribution's packages of the same tools and libraries (${others}).`)
+      : `Install your distribution's packages of the same tools and libraries.`)
   );
 }
 

@@ -18,7 +18,7 @@ export const SANITIZED_BUILD = [
 ];
 
 /**
- * oneDNN and OpenMP keep their pools until the process ends, so leaks are not looked for. With the use-after-return check, GCC 12 turns a
+ * OpenMP keeps its pool until the process ends, so leaks are not looked for. With the use-after-return check, GCC 12 turns a
  * memcpy to a local array into a store aligned to 64 bytes. The check's fake stack is not aligned so, and the test would crash.
  */
 export const SANITIZER_OPTIONS = {

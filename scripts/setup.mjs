@@ -85,7 +85,7 @@ function requireNode() {
 async function installSystemPackages() {
   const missing = missingPackages(debianPackages);
   if (missing.length === 0) return 'present';
-  if (!hasApt() || process.getuid?.() !== 0) fail(missingInWords(missing, 'oneDNN 3' + (withTests ? ', GoogleTest' : '')));
+  if (!hasApt() || process.getuid?.() !== 0) fail(missingInWords(missing));
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   await run('apt-get', ['update', '-qq'], { env });
   await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });

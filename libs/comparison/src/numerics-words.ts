@@ -20,8 +20,7 @@ const OF_DEVICE: readonly Part[] = [
   CARD,
   ['code for the card', /multiprocessors, ([^;,]+)/],
   ['TF32 override', /TF32 override (\S+?)[,;]/],
-  ['matrix products', /\b((?:own products|cuBLASLt)[^;]*?)(?:, caches|;)/],
-  ['caches of the processor', /, caches ([^;]+)/],
+  ['matrix products', /\b((?:own products|cuBLASLt)[^;]*);/],
 ];
 
 const valueOf = ([, pattern]: Part, fingerprint: string): string | undefined => pattern.exec(fingerprint)?.[1];

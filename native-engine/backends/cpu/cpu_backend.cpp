@@ -54,7 +54,7 @@ void CpuBackend::attach_thread() {
 }
 
 std::string CpuBackend::fingerprint(int threads, const Kernels& kernels) {
-  return std::string(kernels.name) + " threads " + std::to_string(threads) + " own products, onednn " + MatmulCache::version();
+  return std::string(kernels.name) + " threads " + std::to_string(threads);
 }
 
 DeviceBuffer CpuBackend::share(const void* host, uint64_t bytes) {
@@ -96,15 +96,12 @@ uint64_t CpuBackend::scratch_bytes(int thread_count, const Kernels& k, const Mod
   const int64_t lora = 3 * narrow_width(shape.lora_rank);
   const int64_t token_parts = std::min<int64_t>(thread_count, kMostTokenParts);
   const uint64_t narrow = static_cast<uint64_t>(lora * (2 * units + thread_count * 2 * n + token_parts * (hidden + 2 * units))) * 4;
-  if (shape.dtype == DType::kBF16 && k.pair_size(DType::kBF16) == 2)
-    return attention + narrow + threads * kMostBlockRows * std::max(heads, kv) * 4 +
-           threads * std::max({k.product_panel_bytes(hidden + lora, DType::kBF16, 0),
-                               k.product_panel_bytes(std::max(2 * units, heads + 2 * kv) + 2 * lora, DType::kF32, 0),
-                               k.product_panel_bytes(n, DType::kF32, 0)});
-  const int64_t sums = shape.dtype == DType::kF32 ? std::max(hidden, heads) : std::max({hidden, units, heads});
-  const int64_t widest = std::max({hidden, units, heads, config.vocab_size}) * std::max({hidden, units, heads});
-  const uint64_t selected = std::min(kSelectedBytes, static_cast<uint64_t>(widest * dtype_bytes(shape.dtype)));
-  return attention + narrow + selected + kGeneratedKernelBytes + static_cast<uint64_t>(n * sums) * 4;
+  const auto panels = [&](int64_t depth, DType c) { return k.product_panel_bytes(shape.dtype, depth, c, 0); };
+  const int64_t deepest = std::max(2 * units, heads + 2 * kv) + 2 * lora;
+  const bool widened = shape.dtype == DType::kBF16 && k.pair_size(DType::kBF16) == 1;
+  return attention + narrow + threads * kMostBlockRows * std::max(heads, kv) * 4 +
+         threads * std::max({panels(hidden + lora, shape.dtype), panels(deepest, DType::kF32), panels(n, DType::kF32)}) +
+         (widened ? std::min<uint64_t>(kWidenedBytes, std::max(n, hidden) * deepest * 4) : 0);
 }
 
 void CpuBackend::launch(const Copy& op) {

@@ -5,7 +5,6 @@
 
 #include "device/registry.h"
 #include "kernel_table.h"
-#include "matmul.h"
 #include "parallel.h"
 
 namespace espalier::cpu {
@@ -47,17 +46,13 @@ class CpuBackend final : public Backend {
     kLoraProduct,
     kLoraPack,
     kPanel,
-    kSelected,
-    kProductSums,
+    kWidened,
     kSlotCount
   };
-  static constexpr uint64_t kSelectedBytes = uint64_t{16} << 20;
+  static constexpr uint64_t kWidenedBytes = uint64_t{16} << 20;
   static constexpr int64_t kLeastRows = 128;  // a product gives each thread at least these rows before it divides the columns too
   // LoRA's gradients are summed over the tokens in at most kMostTokenParts parts, each of at least kLeastTokens tokens.
   static constexpr int64_t kMostTokenParts = 4, kLeastTokens = 256;
-  // The memory of the kernels that oneDNN generates, one for each width that masks leave. It was measured on factbook-llama-3m at a mask
-  // sparsity of 0.5.
-  static constexpr uint64_t kGeneratedKernelBytes = uint64_t{13} << 20;
   // Returns memory for `count` values. A slot only grows; its contents do not survive the next call with the same slot.
   template <class T>
   T* scratch(Slot slot, int64_t count) {
@@ -74,15 +69,14 @@ class CpuBackend final : public Backend {
   Grid grid_of(int64_t rows) const;
   template <class F>
   void parallel_grid(int64_t rows, int64_t room, F&& f);
-  void multiply_by_library(const Product& op);
-  void add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate);
+  void multiply(const Product& op);
+  void multiply_widened(const Product& op);
   template <class F>
   void add_column_sums(int64_t rows, int64_t cols, DevicePtr<float> sums, F&& f);
   double* part_sums();
 
   int threads_;
   const Kernels& k_;
-  MatmulCache products_;
   std::vector<Barrier> barriers_;  // one for each set of threads that share panels
   std::vector<std::vector<char>> scratch_;
 };

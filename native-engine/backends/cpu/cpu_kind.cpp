@@ -1,7 +1,5 @@
 #include "cpu_kind.h"
 
-#include <unistd.h>
-
 #include <fstream>
 
 #include "base/memory_use.h"
@@ -19,14 +17,6 @@ std::string processor_name() {
     if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
   }
   return "unknown processor";
-}
-
-// The sizes of the caches can change the order of additions, since oneDNN cuts its sums to fit them.
-std::string cache_sizes() {
-  std::string text = "caches";
-  for (const int level : {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE})
-    text += " " + std::to_string(sysconf(level) / 1024) + "K";
-  return text;
 }
 
 int threads_of(const BackendSpec& spec) { return spec.threads > 0 ? spec.threads : omp_get_num_procs(); }
@@ -48,9 +38,7 @@ class CpuKind final : public BackendKind {
     return {d};
   }
 
-  std::string fingerprint(const BackendSpec& spec) const override {
-    return CpuBackend::fingerprint(threads_of(spec), kernels_of(spec)) + ", " + cache_sizes();
-  }
+  std::string fingerprint(const BackendSpec& spec) const override { return CpuBackend::fingerprint(threads_of(spec), kernels_of(spec)); }
 
   uint64_t scratch_bytes(const BackendSpec& spec, const ModelConfig& config, const ScratchShape& shape) const override {
     return CpuBackend::scratch_bytes(threads_of(spec), kernels_of(spec), config, shape);

@@ -5,8 +5,6 @@
 //   WORDS_KERNEL    a template, whose argument multiplies the words of attention: in vectors or in matrix tiles
 //   PRODUCT_KERNEL  a template, whose argument multiplies the panels of a large product: in vectors or in matrix tiles
 
-// Reads rows [begin, end) of a selection; row `begin` goes to out's first row. scratch: one row of floats.
-KERNEL(void, select_rows, (const Selection&, Tensor out, int64_t begin, int64_t end, float* scratch));
 KERNEL(void, embed, (const Embed&, int64_t begin, int64_t end));
 KERNEL(void, rmsnorm, (const RmsNorm&, int64_t begin, int64_t end));
 KERNEL(void, rmsnorm_backward, (const RmsNormBackward&, int64_t begin, int64_t end, float* mask_dot_part));
@@ -42,17 +40,17 @@ KERNEL(void, outer_product,
         int64_t out_stride, uint32_t* scratch));
 KERNEL(void, adamw, (const AdamW&, int64_t begin, int64_t end));
 KERNEL(double, square_sum, (const float* data, int64_t begin, int64_t end));
-// c (+)= sums * column_scale, for the rows [begin, end).
-KERNEL(void, finish_product, (Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end));
+// Copies rows [begin, end) in bf16 as f32.
+KERNEL(void, widen, (Tensor from, Tensor to, int64_t begin, int64_t end));
 // Products of few rows, which read the stored matrix once and in place, for the columns [begin, end).
 KERNEL(bool, few_rows_fit, (const Product&));
 KERNEL(void, few_rows, (const Product&, int64_t begin, int64_t end));
-// Large products by a kernel of this instruction set, where product_fits. Computes columns [begin, end) of the rows from first_row on
-// into c.
+// Large products whose operands in bf16 are pairs that this instruction set multiplies: product_fits. Other operands are f32. Computes
+// columns [begin, end) of the rows from first_row on into c.
 KERNEL(bool, product_fits, (const Product&));
 // Returns the bytes for the panels of one group. A team of several threads needs panels for two groups. whole: the number of columns that
 // must stay together.
-PRODUCT_KERNEL(uint64_t, product_panel_bytes, (int64_t depth, DType c, int64_t whole));
+PRODUCT_KERNEL(uint64_t, product_panel_bytes, (DType a, int64_t depth, DType c, int64_t whole));
 PRODUCT_KERNEL(void, product, (const Product&, Tensor c, int64_t first_row, int64_t begin, int64_t end, uint32_t* panels, Team&));
 // Computes columns [begin, end) of a product for the rows [first, last) and turns them into operands, as product and attention_operands
 // together do. The columns are whole heads, and go to the operands from column `column` on. block: memory for kMostBlockRows rows of end

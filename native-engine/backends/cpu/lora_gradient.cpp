@@ -118,7 +118,8 @@ void CpuBackend::launch(const LoraGradient& op) {
   uint32_t* words = scratch<uint32_t>(kLoraWords, threads_ * 2 * narrow * stride);
   uint32_t* packs = scratch<uint32_t>(kLoraPack, threads_ * 64 * 64);
   float* sums = scratch<float>(kLoraProduct, token_parts * size);
-  const int64_t panel_words = static_cast<int64_t>(k_.product_panel_bytes((rows + 1) / 2 * 2, DType::kF32, 0) / sizeof(uint32_t));
+  const int64_t panel_words =
+      static_cast<int64_t>(k_.product_panel_bytes(op.x.dtype, (rows + 1) / 2 * 2, DType::kF32, 0) / sizeof(uint32_t));
   uint32_t* panels = is_wide(dy_rank, op.x.dtype) ? scratch<uint32_t>(kPanel, threads_ * panel_words) : nullptr;
   parallel_all(threads_, [&](int part) {
     if (part >= token_parts * column_parts) return;

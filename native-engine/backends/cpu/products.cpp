@@ -1,17 +1,8 @@
-// Large products, by the processor's own kernel where it has one, and otherwise by oneDNN.
+// Large products.
 #include "cpu_backend.h"
 #include "parallel.h"
 
 namespace espalier::cpu {
-
-namespace {
-
-bool stored_as_is(const Selection& s, DType t) {
-  return s.stored.dtype == t && s.stored.data.address() % dtype_bytes(t) == 0 && !s.row_index && !s.col_index && s.scale == 1.0f &&
-         s.rows == s.stored.rows && s.cols == s.stored.cols;
-}
-
-}  // namespace
 
 // Divides a product among the threads by rows first: a thread computes and reads its own tokens, as in all other ops, and only panels pass
 // between cores. Columns are divided too where each thread would get so few rows that packing and fetching panels would cost too much. The
@@ -40,7 +31,10 @@ void CpuBackend::parallel_grid(int64_t rows, int64_t room, F&& f) {
 void CpuBackend::launch(const Product& op) {
   if (op.c.rows == 0 || op.c.cols == 0) return;
   if (k_.few_rows_fit(op)) return parallel_parts(threads_, op.c.cols, kLine, [&](int, Range r) { k_.few_rows(op, r.begin, r.end); });
-  if (!k_.product_fits(op)) return multiply_by_library(op);
+  k_.product_fits(op) ? multiply(op) : multiply_widened(op);
+}
+
+void CpuBackend::multiply(const Product& op) {
   parallel_grid(op.c.rows, panel_words(op, 0), [&](Range rows, int64_t part, int64_t parts, uint32_t* panels, Team& team) {
     const Range columns = part_of(op.c.cols, parts, part, kLine);
     if (columns.begin >= columns.end) return;
@@ -52,43 +46,32 @@ void CpuBackend::launch(const Product& op) {
 int64_t CpuBackend::panel_words(const Product& op, int64_t whole) const {
   int64_t depth = 0;
   for (int t = 0; t < op.count; t++) depth += op.terms[t].a.cols;
-  return static_cast<int64_t>(k_.product_panel_bytes(depth, op.c.dtype, whole) / sizeof(uint32_t));
+  return static_cast<int64_t>(k_.product_panel_bytes(op.terms[0].a.dtype, depth, op.c.dtype, whole) / sizeof(uint32_t));
 }
 
-// Adds the terms one after the other in f32: in c itself where c holds plain sums, and otherwise in a buffer.
-void CpuBackend::multiply_by_library(const Product& op) {
-  const bool plain = op.count == 1 && stored_as_is(op.terms[0].b, op.terms[0].a.dtype);
-  const bool in_place = !op.column_scale && (op.c.dtype == DType::kF32 || (plain && !op.accumulate));
-  Tensor sums = op.c;
-  if (!in_place)
-    sums = {device(scratch<float>(kProductSums, op.c.rows * op.c.cols)).as<std::byte>(), DType::kF32, op.c.rows, op.c.cols, op.c.cols};
-  for (int t = 0; t < op.count; t++) add_term(op.terms[t], op.transposed, sums, t > 0 || (in_place && op.accumulate));
-  if (!in_place)
-    parallel_parts(threads_, op.c.rows, 1,
-                   [&](int, Range r) { k_.finish_product(op.c, sums, host(op.column_scale), op.accumulate, r.begin, r.end); });
-}
-
-// Adds one term. A selection that oneDNN can't read in place is copied, some of its rows at a time.
-void CpuBackend::add_term(const ProductTerm& term, bool transposed, Tensor sums, bool accumulate) {
-  const Selection& s = term.b;
-  if (stored_as_is(s, term.a.dtype))
-    return products_.run(sums, term.a, {DevicePtr<std::byte>(s.stored.data.address()), s.stored.dtype, s.rows, s.cols, s.cols}, transposed,
-                         accumulate);
-  const int64_t row_bytes = s.cols * dtype_bytes(term.a.dtype);
-  const int64_t fitting = static_cast<int64_t>(kSelectedBytes) / row_bytes / kLine * kLine,
-                at_once = std::min(s.rows, std::max(fitting, kLine));
-  char* copy = scratch<char>(kSelected, at_once * row_bytes);
-  float* rows = scratch<float>(kRows, threads_ * padded_width(s.cols));
-  for (int64_t first = 0; first < s.rows; first += at_once) {
-    const int64_t count = std::min(at_once, s.rows - first);
-    const Tensor selected{device(copy).as<std::byte>(), term.a.dtype, count, s.cols, s.cols};
-    parallel_parts(threads_, count, 1, [&](int part, Range r) {
-      k_.select_rows(s, selected.row_range(r.begin, r.end - r.begin), first + r.begin, first + r.end, rows + part * padded_width(s.cols));
-    });
-    if (transposed)
-      products_.run(sums.columns(first, count), term.a, selected, true, accumulate);
-    else
-      products_.run(sums, term.a.columns(first, count), selected, false, accumulate || first > 0);
+// Multiplies operands in bf16 as f32, some of their rows at a time.
+void CpuBackend::multiply_widened(const Product& op) {
+  int64_t depth = 0;
+  for (int t = 0; t < op.count; t++) depth += padded_width(op.terms[t].a.cols);
+  const int64_t at_once =
+      std::clamp<int64_t>(static_cast<int64_t>(kWidenedBytes / 4) / std::max<int64_t>(depth, 1), kLeastRows * threads_, op.c.rows);
+  float* floats = scratch<float>(kWidened, at_once * depth);
+  for (int64_t first = 0; first < op.c.rows; first += at_once) {
+    const int64_t count = std::min(at_once, op.c.rows - first);
+    Product part = op;
+    part.c = op.c.row_range(first, count);
+    int64_t at = 0;
+    for (int t = 0; t < op.count; t++) {
+      const Tensor from = op.terms[t].a.row_range(first, count);
+      if (from.dtype == DType::kF32) {
+        part.terms[t].a = from;
+        continue;
+      }
+      const Tensor to = part.terms[t].a = {device(floats + at).as<std::byte>(), DType::kF32, count, from.cols, depth};
+      parallel_parts(threads_, count, 1, [&](int, Range r) { k_.widen(from, to, r.begin, r.end); });
+      at += padded_width(from.cols);
+    }
+    multiply(part);
   }
 }
 
@@ -113,7 +96,7 @@ void CpuBackend::launch(const AttentionOperands& op) {
     for (size_t p = 0; p < parts.size(); p++) {
       Product whole = op.products[p];
       whole.c = {op.space.data, DType::kF32, rows, parts[p].width, parts[p].width};
-      few || op.norms.whole ? launch(whole) : multiply_by_library(whole);
+      launch(whole);
       const Tensor sums = whole.c.columns(0, parts[p].heads * s.head_dim);
       parallel_parts(threads_, rows, 1, [&](int, Range r) {
         k_.attention_operands(op, sums.row_range(r.begin, r.end - r.begin), parts[p].column, r.begin, r.end);

@@ -15,7 +15,7 @@ std::string numerics_fingerprint(const TrainerOptions& options) {
   std::string backend = spec.name;
   for (const BackendSources& of : backend_sources())
     if (of.name == spec.name) backend += " " + of.digest;
-  return "espalier-numerics 3; " + engine_build() + "; " + backend + " " + kind_of(spec).fingerprint(spec) + "; libc " +
+  return "espalier-numerics 4; " + engine_build() + "; " + backend + " " + kind_of(spec).fingerprint(spec) + "; libc " +
          gnu_get_libc_version() + "; " + (options.dtype == ComputeDType::kF32 ? "f32" : "bf16");
 }
 

@@ -59,39 +59,44 @@ static inline void read_row(const StoredMatrix& w, int64_t r, const int32_t* col
 // Returns the stored row of a selection's row; -1 stands for a row of zeros.
 static inline int64_t stored_row(const Selection& s, int64_t i) { return s.row_index ? host(s.row_index)[i] : i < s.stored.rows ? i : -1; }
 
-// Copies rows [begin, end) of a selection into out [rows, cols], with one rounding.
-static void select_rows(const Selection& s, Tensor out, int64_t begin, int64_t end, float* scratch) {
-  const int64_t readable = s.col_index ? s.cols : s.stored.cols < s.cols ? s.stored.cols : s.cols;
-  with_compute_type(out.dtype, [&](auto t) {
-    using T = decltype(t);
-    for (int64_t i = begin; i < end; i++) {
-      const int64_t r = stored_row(s, i);
-      if (r >= 0) read_row(s.stored, r, host(s.col_index), readable, scratch);
-      for (int64_t j = r >= 0 ? readable : 0; j < s.cols; j++) scratch[j] = 0;
-      T* to = row_ptr<T>(out, i - begin);
-      int64_t j = 0;
-      for (; j + W <= s.cols; j += W) store(to + j, load(scratch + j) * s.scale);
-      if (j < s.cols) store_part(to + j, load_part(scratch + j, s.cols - j) * s.scale, s.cols - j);
-    }
-  });
+template <DType kStored>
+static inline vf load_stored(const char* row, int64_t j) {
+  if constexpr (kStored == DType::kBF16) return load(reinterpret_cast<const bf16*>(row) + j);
+  if constexpr (kStored == DType::kF32) return load(reinterpret_cast<const float*>(row) + j);
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + j * 2)));
+#elif defined(__AVX2__)
+  return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + j * 2)));
+#else
+  float values[W];
+  for (int i = 0; i < W; i++) values[i] = read_weight(row, kStored, j + i);
+  return load(values);
+#endif
 }
 
-static void finish_product(Tensor c, Tensor sums, const float* column_scale, bool accumulate, int64_t begin, int64_t end) {
-  with_compute_type(c.dtype, [&](auto t) {
-    using T = decltype(t);
-    for (int64_t n = begin; n < end; n++) {
-      const float* from = row_ptr<float>(sums, n);
-      T* to = row_ptr<T>(c, n);
-      const auto value = [&](auto read, int64_t j) {
-        vf v = read(from + j);
-        if (column_scale) v *= read(column_scale + j);
-        return accumulate ? v + read(to + j) : v;
-      };
-      int64_t j = 0;
-      for (; j + W <= c.cols; j += W) store(to + j, value([](const auto* p) { return load(p); }, j));
-      if (const int64_t left = c.cols - j; left > 0) store_part(to + j, value([&](const auto* p) { return load_part(p, left); }, j), left);
-    }
-  });
+// Loads the first `count` lanes; the others are 0. A row whose width is no multiple of W ends so: the load has to be as fast as any other.
+template <DType kStored>
+static inline vf load_stored_part(const char* row, int64_t j, int64_t count) {
+  if constexpr (kStored == DType::kBF16) return load_part(reinterpret_cast<const bf16*>(row) + j, count);
+  if constexpr (kStored == DType::kF32) return load_part(reinterpret_cast<const float*>(row) + j, count);
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(count), row + j * 2));
+#else
+  char last[W * 4] = {};
+  std::memcpy(last, row + j * dtype_bytes(kStored), count * dtype_bytes(kStored));
+  return load_stored<kStored>(last, 0);
+#endif
+}
+
+// Widens rows [begin, end) to f32.
+static void widen(Tensor from, Tensor to, int64_t begin, int64_t end) {
+  for (int64_t n = begin; n < end; n++) {
+    const bf16* values = row_ptr<const bf16>(from, n);
+    float* floats = row_ptr<float>(to, n);
+    int64_t j = 0;
+    for (; j + W <= from.cols; j += W) store(floats + j, load(values + j));
+    for (; j < from.cols; j++) floats[j] = to_float(values[j]);
+  }
 }
 
 static void embed(const Embed& op, int64_t begin, int64_t end) {

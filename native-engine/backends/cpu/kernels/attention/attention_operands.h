@@ -27,29 +27,26 @@ static void attention_operands(const AttentionOperands& op, const Tensor& sums, 
   });
 }
 
-#if defined(__AVX512BF16__)
 // Computes the columns [begin, end) of a product, which are whole heads, for the rows [first, last), and turns them into operands a block
 // of rows at a time, so that the sums never leave the innermost caches. column: the column of `begin` among the operands. block: memory for
 // kMostBlockRows rows of sums.
-template <class Multiplier>
+template <class Pairs>
 static void project_heads(const AttentionOperands& op, const Product& product, int64_t begin, int64_t end, int64_t column, int64_t first,
                           int64_t last, uint32_t* panels, Team& team, float* block) {
-  const int64_t words = product_words(product);
-  Multiplier multiplier;
-  for_groups(begin, end, 2 * words, op.shape.head_dim, [&](int64_t from, int64_t to) {
-    const PanelGroup g = pack_group<Multiplier>(product, first, from, to, 0, words, panels, team);
-    const int64_t stride = g.vectors * 16;
-    for (int64_t row = first; row < last; row += Multiplier::kBlockRows) {
-      const int64_t rows = last - row < Multiplier::kBlockRows ? last - row : Multiplier::kBlockRows;
-      multiplier.block(g, row - first, rows, block, stride, nullptr, false);
-      attention_operands(op, {device(block).as<std::byte>(), DType::kF32, rows, to - from, stride}, column + from - begin, row, row + rows);
-    }
+  with_multiplier<Pairs>(product, [&](auto& multiplier) {
+    using Multiplier = std::remove_reference_t<decltype(multiplier)>;
+    const int64_t words = product_words<Multiplier>(product);
+    for_groups(begin, end, words, op.shape.head_dim, [&](int64_t from, int64_t to) {
+      const PanelGroup g = pack_group<Multiplier>(product, first, from, to, 0, words, panels, team);
+      const int64_t stride = g.vectors * 16;
+      for (int64_t row = first; row < last; row += Multiplier::kBlockRows) {
+        const int64_t rows = last - row < Multiplier::kBlockRows ? last - row : Multiplier::kBlockRows;
+        multiplier.block(g, row - first, rows, block, stride, nullptr, false);
+        attention_operands(op, {device(block).as<std::byte>(), DType::kF32, rows, to - from, stride}, column + from - begin, row,
+                           row + rows);
+      }
+    });
   });
 }
-#else
-template <class Multiplier>
-static void project_heads(const AttentionOperands&, const Product&, int64_t, int64_t, int64_t, int64_t, int64_t, uint32_t*, Team&, float*) {
-}
-#endif
 
 }  // namespace espalier::cpu::ESPALIER_ISA

@@ -8,35 +8,6 @@
 
 namespace espalier::cpu::ESPALIER_ISA {
 
-template <DType kStored>
-static inline vf load_stored(const char* row, int64_t j) {
-  if constexpr (kStored == DType::kBF16) return load(reinterpret_cast<const bf16*>(row) + j);
-  if constexpr (kStored == DType::kF32) return load(reinterpret_cast<const float*>(row) + j);
-#if defined(__AVX512F__)
-  return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + j * 2)));
-#elif defined(__AVX2__)
-  return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + j * 2)));
-#else
-  float values[W];
-  for (int i = 0; i < W; i++) values[i] = read_weight(row, kStored, j + i);
-  return load(values);
-#endif
-}
-
-// Loads the first `count` lanes; the others are 0. A row whose width is no multiple of W ends so: the load has to be as fast as any other.
-template <DType kStored>
-static inline vf load_stored_part(const char* row, int64_t j, int64_t count) {
-  if constexpr (kStored == DType::kBF16) return load_part(reinterpret_cast<const bf16*>(row) + j, count);
-  if constexpr (kStored == DType::kF32) return load_part(reinterpret_cast<const float*>(row) + j, count);
-#if defined(__AVX512F__)
-  return (vf)_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(count), row + j * 2));
-#else
-  char last[W * 4] = {};
-  std::memcpy(last, row + j * dtype_bytes(kStored), count * dtype_bytes(kStored));
-  return load_stored<kStored>(last, 0);
-#endif
-}
-
 // sums[o * kFewRows + n] += scale * the product of row n of x with the stored row o, over `depth` values.
 template <class X, DType kStored, int kOut, int kRows>
 static void few_rows_tile(const Tensor& x, int64_t first, const char* const* stored, int64_t depth, float scale, float* sums) {

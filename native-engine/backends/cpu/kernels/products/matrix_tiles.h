@@ -1,6 +1,6 @@
 // Large bf16 products by matrix tiles.
 #pragma once
-#include "products/panel_group.h"
+#include "products/pair_panel.h"
 #include "products/tile_registers.h"
 
 #if defined(__AVX512BF16__)
@@ -8,6 +8,7 @@ namespace espalier::cpu::ESPALIER_ISA {
 
 class MatrixTiles {
  public:
+  using Packing = PairPacking;
   static constexpr int64_t kDepth = kTileDepth;  // spans are filled up with zeros to a multiple of this number of words
   static constexpr int64_t kPanelVectors = 2;
   static constexpr int64_t kBlockRows = 2 * kTileRows;  // for the second half of these rows a panel is in the innermost cache
@@ -79,13 +80,13 @@ class MatrixTiles {
   // kWhole: all 32 columns are there. kChanged: the sums are scaled, or added to what c holds.
   template <bool kWhole, bool kChanged, class C>
   void write_columns(const Place<C>& to, int64_t ldc, bool accumulate) const {
-    const __mmask16 first = kWhole ? 0xffff : first_lanes(to.columns), second = kWhole ? 0xffff : first_lanes(to.columns - 16);
+    const int64_t columns = kWhole ? 32 : to.columns;
     C* c = to.c;
     for (int64_t i = 0; i < to.rows; i++, c += ldc) {
       const __m512 low = _mm512_load_ps(sums_[i]), high = _mm512_load_ps(sums_[i] + 16);
       if constexpr (kChanged) {
-        write_sums(low, c, to.scale, accumulate, first);
-        if (second) write_sums(high, c + 16, to.scale ? to.scale + 16 : nullptr, accumulate, second);
+        write_sums((vf)low, c, to.scale, accumulate, columns);
+        write_sums((vf)high, c + 16, to.scale ? to.scale + 16 : nullptr, accumulate, columns - 16);
       } else if constexpr (sizeof(C) == 4) {
         _mm512_storeu_ps(c, low);
         _mm512_storeu_ps(c + 16, high);

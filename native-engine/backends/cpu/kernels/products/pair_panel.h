@@ -2,8 +2,8 @@
 // applies lists, other stored dtypes and scales, so no copy of a weight is ever made.
 #pragma once
 #include "espalier/base/dtypes.h"
+#include "products/panel_group.h"
 #include "selection.h"
-#include "tile.h"
 
 #if defined(__AVX512BF16__)
 namespace espalier::cpu::ESPALIER_ISA {
@@ -93,87 +93,80 @@ static inline vf scaled_floats(const char* from, DType t, float scale) {
   return (t == DType::kF32 ? load_raw<vf>(from) : (vf)_mm512_cvtph_ps(load_raw<__m256i>(from))) * scale;
 }
 
-// Writes a line of a panel. A write of a line that other cores will read bypasses the caches, so that it need not wait for the cores that
-// still hold the line's old content.
-template <bool kShared>
-static inline void put_line(uint32_t* to, __m512i v) {
-  if constexpr (kShared)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), v);
-  else
-    _mm512_store_si512(to, v);
-}
+struct PairPacking {
+  static constexpr int kPair = 2;
 
-// Packs one vector of a panel [words, width] from the selection's rows [first, first + count), at most 16, which lie along the summed
-// dimension. It packs the part [from, from + 2 * words) of this dimension, in transposed blocks of 16 by 16 words, and zeros behind it up
-// to `filled` words.
-template <bool kShared>
-static void pack_vector_transposed(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t filled,
-                                   int64_t width, uint32_t* panel) {
-  const SelectionReader reader{s};
-  const bool whole_vectors = reads_whole_vectors(s);
-  const DType type = s.stored.dtype;
-  const int64_t bytes = dtype_bytes(type);
-  const char* rows[16];
-  for (int64_t i = 0; i < 16; i++) rows[i] = i < count ? reader.row(first + i) : nullptr;
-  for (int64_t w = 0; w < words; w += 16) {
-    const int64_t left = words - w, at = from + 2 * w;
-    alignas(64) uint32_t block[16 * 16], turned[16 * 16];
-    if (whole_vectors && at + 32 <= s.stored.cols && left >= 16) {
-      for (int64_t i = 0; i < 16; i++) {
-        __m512i row = _mm512_setzero_si512();
-        if (const char* values = rows[i] ? rows[i] + at * bytes : nullptr)
-          row = type == DType::kBF16 ? _mm512_loadu_si512(values)
-                                     : (__m512i)_mm512_cvtne2ps_pbh((__m512)scaled_floats(values + 16 * bytes, type, s.scale),
-                                                                    (__m512)scaled_floats(values, type, s.scale));
-        _mm512_store_si512(block + i * 16, row);
+  // Packs one vector of a panel [words, width] from the selection's rows [first, first + count), at most 16, which lie along the summed
+  // dimension. It packs the part [from, from + 2 * words) of this dimension, in transposed blocks of 16 by 16 words, and zeros behind it up
+  // to `filled` words.
+  template <bool kShared>
+  static void turned(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t filled, int64_t width,
+                     uint32_t* panel) {
+    const SelectionReader reader{s};
+    const bool whole_vectors = reads_whole_vectors(s);
+    const DType type = s.stored.dtype;
+    const int64_t bytes = dtype_bytes(type);
+    const char* stored[16];
+    for (int64_t i = 0; i < 16; i++) stored[i] = i < count ? reader.row(first + i) : nullptr;
+    for (int64_t w = 0; w < words; w += 16) {
+      const int64_t left = words - w, at = from + 2 * w;
+      alignas(64) uint32_t block[16 * 16], turned_block[16 * 16];
+      if (whole_vectors && at + 32 <= s.stored.cols && left >= 16) {
+        for (int64_t i = 0; i < 16; i++) {
+          __m512i row = _mm512_setzero_si512();
+          if (const char* values = stored[i] ? stored[i] + at * bytes : nullptr)
+            row = type == DType::kBF16 ? _mm512_loadu_si512(values)
+                                       : (__m512i)_mm512_cvtne2ps_pbh((__m512)scaled_floats(values + 16 * bytes, type, s.scale),
+                                                                      (__m512)scaled_floats(values, type, s.scale));
+          _mm512_store_si512(block + i * 16, row);
+        }
+      } else {
+        const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
+        for (int64_t i = 0; i < 16; i++) {
+          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(stored[i], low));
+          _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8),
+                             high.count > 0 ? reader.values(stored[i], high) : _mm256_setzero_si256());
+        }
       }
-    } else {
-      const ColumnRun low = reader.columns(at, 2 * left), high = reader.columns(at + 16, 2 * left - 16);
-      for (int64_t i = 0; i < 16; i++) {
-        _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16), reader.values(rows[i], low));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(block + i * 16 + 8),
-                           high.count > 0 ? reader.values(rows[i], high) : _mm256_setzero_si256());
-      }
-    }
-    transpose_block(block, 16, turned, 16);
-    for (int64_t i = 0; i < 16 && i < filled - w; i++) put_line<kShared>(panel + (w + i) * width, _mm512_load_si512(turned + i * 16));
-  }
-}
-
-// Packs a panel where the selection's rows [from, from + 2 * words) are the summed dimension: it interleaves two consecutive rows in the
-// columns [first, first + count).
-template <bool kShared>
-static void pack_panel_rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors,
-                            uint32_t* panel) {
-  const SelectionReader reader{s};
-  const bool whole_vectors = reads_whole_vectors(s) && first + vectors * 16 <= s.stored.cols;
-  const DType type = s.stored.dtype;
-  const int64_t bytes = dtype_bytes(type);
-  ColumnRun runs[4];
-  for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
-  // Rows lie far apart, so the processor can't predict the next access. The next panel's columns are prefetched on the way.
-  const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * bytes;
-  for (int64_t w = 0; w < words; w++) {
-    const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);
-    const bool whole = whole_vectors && even && odd;
-    for (int64_t v = 0; v < vectors; v++) {
-      const int64_t at = (first + v * 16) * bytes;
-      vu pairs;
-      if (!whole)
-        pairs = interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
-      else if (type == DType::kBF16)
-        pairs = interleave(load_raw<__m256i>(even + at), load_raw<__m256i>(odd + at));
-      else
-        pairs = pair_words(scaled_floats(even + at, type, s.scale), scaled_floats(odd + at, type, s.scale));
-      put_line<kShared>(panel + (w * vectors + v) * 16, (__m512i)pairs);
-    }
-    for (int64_t line = 0; whole && line < next_bytes; line += 64) {
-      const int64_t at = (first + vectors * 16) * bytes + line;
-      _mm_prefetch(even + at, _MM_HINT_T1);
-      _mm_prefetch(odd + at, _MM_HINT_T1);
+      transpose_block(block, 16, turned_block, 16);
+      for (int64_t i = 0; i < 16 && i < filled - w; i++) put_words<kShared>(panel + (w + i) * width, load_raw<vu>(turned_block + i * 16));
     }
   }
-}
+
+  // Packs a panel where the selection's rows [from, from + 2 * words) are the summed dimension: it interleaves two consecutive rows in the
+  // columns [first, first + count).
+  template <bool kShared>
+  static void rows(const Selection& s, int64_t first, int64_t count, int64_t from, int64_t words, int64_t vectors, uint32_t* panel) {
+    const SelectionReader reader{s};
+    const bool whole_vectors = reads_whole_vectors(s) && first + vectors * 16 <= s.stored.cols;
+    const DType type = s.stored.dtype;
+    const int64_t bytes = dtype_bytes(type);
+    ColumnRun runs[4];
+    for (int64_t v = 0; v < vectors; v++) runs[v] = reader.columns(first + v * 16, count - v * 16);
+    // Rows lie far apart, so the processor can't predict the next access. The next panel's columns are prefetched on the way.
+    const int64_t left = s.stored.cols - first - vectors * 16, next_bytes = (left < vectors * 16 ? left : vectors * 16) * bytes;
+    for (int64_t w = 0; w < words; w++) {
+      const char *even = reader.row(from + 2 * w), *odd = reader.row(from + 2 * w + 1);
+      const bool whole = whole_vectors && even && odd;
+      for (int64_t v = 0; v < vectors; v++) {
+        const int64_t at = (first + v * 16) * bytes;
+        vu pairs;
+        if (!whole)
+          pairs = interleave(reader.values(even, runs[v]), reader.values(odd, runs[v]));
+        else if (type == DType::kBF16)
+          pairs = interleave(load_raw<__m256i>(even + at), load_raw<__m256i>(odd + at));
+        else
+          pairs = pair_words(scaled_floats(even + at, type, s.scale), scaled_floats(odd + at, type, s.scale));
+        put_words<kShared>(panel + (w * vectors + v) * 16, pairs);
+      }
+      for (int64_t line = 0; whole && line < next_bytes; line += 64) {
+        const int64_t at = (first + vectors * 16) * bytes + line;
+        _mm_prefetch(even + at, _MM_HINT_T1);
+        _mm_prefetch(odd + at, _MM_HINT_T1);
+      }
+    }
+  }
+};
 
 }  // namespace espalier::cpu::ESPALIER_ISA
 #endif
