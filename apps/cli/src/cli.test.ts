@@ -154,21 +154,33 @@ describe('plan', () => {
   });
 
   test('measures some steps first where that is asked for', async () => {
-    const measured = { seconds: 3725, stepOpenSeconds: 0.25, stepAtTargetSeconds: 0.125, recoveryStepSeconds: 0.1, evaluationSeconds: 5 };
-    let asked: v1.MeasurePlanRequest | undefined;
+    const measured = {
+      seconds: 3725,
+      fastSeconds: 3600,
+      slowSeconds: 3900,
+      stepOpenSeconds: 0.25,
+      stepAtTargetSeconds: 0.125,
+      recoveryStepSeconds: 0.1,
+      evaluationSeconds: 5,
+    };
+    let [asked, scattered]: [v1.MeasurePlanRequest | undefined, Partial<v1.MeasuredPlan>] = [undefined, {}];
     const server = await serve({
       planRun: () => planned(1n << 20n),
       async *measurePlan(request) {
         asked = request;
-        yield v1.MeasurePlanResponse.fromPartial({ measured: { ...measured, totalSteps: 600n, recoverSteps: 4800n } });
+        yield v1.MeasurePlanResponse.fromPartial({ measured: { ...measured, ...scattered, totalSteps: 600n, recoverSteps: 4800n } });
       },
     });
     const { stdout } = await espalier(server, 'plan', '--model', 'model', '--batch-size', '4', '--measure');
     expect(asked!.plan).toMatchObject({ modelPath: join(folder, 'model'), settings: { batchSize: 4 } });
     expect(stdout).toContain(
       'about 1h02m for 600 steps of pruning and 4,800 of recovery, as measured: a step takes 0.250 s at first and 0.125 s at the target, ' +
-        'a step of recovery 0.100 s; 5.0s of evaluation\n',
+        'a step of recovery 0.100 s; 5.0s of evaluation. The measured steps put it between 1h00m and 1h05m.\n',
     );
+    scattered = { slowSeconds: 9000 };
+    const busy = await espalier(server, 'plan', '--model', 'model', '--measure');
+    expect(busy.stdout).toContain('between 1h00m and 2h30m, by its median step 1h02m, for 600 steps of pruning');
+    expect(busy.stdout).toContain('The slow steps took 2.5 times as long as the fast ones: other programs use the machine.\n');
     const json = await espalier(server, 'plan', '--model', 'model', '--measure', '--json');
     expect(JSON.parse(json.stdout)).toMatchObject({ measured: { seconds: 3725, total_steps: 600 } });
     const ofFork = await espalier(server, 'plan', 'first', '--last', '--measure');

@@ -84,6 +84,8 @@ describe('a run with a time', () => {
     const [open, atTarget, recovery] = [steps.stepOpenSeconds, steps.stepAtTargetSeconds, steps.recoveryStepSeconds];
     expect(Math.min(open, atTarget, recovery, steps.evaluationSeconds)).toBeGreaterThan(0);
     expect(steps.seconds).toBeGreaterThan(1_000 * Math.min(open, atTarget) + 500 * recovery);
+    expect(steps.fastSeconds).toBeLessThanOrEqual(steps.seconds);
+    expect(steps.slowSeconds).toBeGreaterThanOrEqual(steps.seconds);
     const timed = await measure(TIMED);
     expect(timed.seconds).toBeLessThanOrEqual(3_000);
     expect(timed.recoverSteps).toBeGreaterThan(timed.totalSteps);

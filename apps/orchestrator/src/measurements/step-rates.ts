@@ -12,8 +12,8 @@ import { firstOf, PERPLEXITY_DTYPE } from './evaluations.js';
 
 /**
  * The measurement times the steps of each kind for a share of the run's time, if it has one, for `mostSeconds` at most, and always three
- * steps. One step before them does not count, because it touches its memory for the first time. Recovery has most of the steps, and a step
- * may wait for seconds where other programs use the machine. So the steps of recovery are timed for longer.
+ * steps. One step before them does not count, because it touches its memory for the first time. A step may wait for seconds where other
+ * programs use the machine, so the median counts. Recovery has most of the steps, so they are timed for longer.
  */
 const PRUNING = { share: 0.02, mostSeconds: 5 };
 const RECOVERY = { share: 0.05, mostSeconds: 10 };
@@ -25,6 +25,17 @@ const CALIBRATED_SHARE = 1 / 8;
 const EVALUATED_AT_ONCE = 2048;
 /** Small, so that the state stays as it is. */
 const LEARNING_RATE = 1e-9;
+
+/** Seconds of single steps: their median, one that is as fast as the fastest tenth of them, and one as slow as the slowest tenth. */
+export interface Scatter {
+  fast: number;
+  typical: number;
+  slow: number;
+}
+type Rates = { [rate in keyof StepRates]: number | Scatter };
+
+/** The rates of a run by the typical steps, and what they are if all steps were as fast, or as slow, as a tenth of those measured. */
+export type MeasuredRates = Record<keyof Scatter, StepRates>;
 
 const NOTHING: StepRates = {
   stepOpen: 0,
@@ -43,6 +54,21 @@ export type RunToMeasure = Pick<PruningRunState, 'runId' | 'settings' | 'model' 
   data: Pick<PruningRunState['data'], 'trainSources' | 'trainDigest' | 'trainTokens' | 'validationDigest' | 'validationTokens'>;
 };
 
+export function scatterOf(seconds: readonly number[]): Scatter {
+  const sorted = [...seconds].sort((a, b) => a - b);
+  const last = sorted.length - 1;
+  const between = (share: number): number => {
+    const at = Math.floor(last * share);
+    return sorted[at]! + (sorted[Math.min(at + 1, last)]! - sorted[at]!) * (last * share - at);
+  };
+  return { fast: between(0.1), typical: between(0.5), slow: between(0.9) };
+}
+
+const ratesAt = (rates: Rates, which: keyof Scatter): StepRates =>
+  Object.fromEntries(
+    Object.entries(rates).map(([name, rate]) => [name, typeof rate === 'number' ? rate : rate[which]]),
+  ) as unknown as StepRates;
+
 /** @param onCall called after each call of the engine @param bench has the run's model and training tokens */
 export async function measureRates(
   bench: EngineWorkbench,
@@ -50,8 +76,9 @@ export async function measureRates(
   run: RunToMeasure,
   onCall: () => void,
   signal: AbortSignal,
-): Promise<StepRates> {
-  return new RateMeasurement(bench, artifacts, run, onCall, signal).rates();
+): Promise<MeasuredRates> {
+  const rates = await new RateMeasurement(bench, artifacts, run, onCall, signal).rates();
+  return { fast: ratesAt(rates, 'fast'), typical: ratesAt(rates, 'typical'), slow: ratesAt(rates, 'slow') };
 }
 
 /** The steps of a call: pruning at a sparsity by a teacher, or recovery that begins at a step. */
@@ -65,7 +92,7 @@ interface Trained {
 }
 
 interface Timed {
-  stepSeconds: number; // the mean of the steps
+  steps: Scatter;
   besideSeconds: number; // the rest of the call
   stateDigest: string;
 }
@@ -84,7 +111,7 @@ class RateMeasurement {
     private readonly signal: AbortSignal,
   ) {}
 
-  async rates(): Promise<StepRates> {
+  async rates(): Promise<Rates> {
     const { settings } = this.run;
     const intact = await this.evaluated(true);
     const pruned = prunesAtOnce(settings.recipe) ? await this.closedAtOnce() : await this.pruned();
@@ -101,7 +128,7 @@ class RateMeasurement {
   }
 
   /** Steps of pruning at both ends of the sparsity. The engine then has a state at the target. */
-  private async pruned(): Promise<Partial<StepRates>> {
+  private async pruned(): Promise<Partial<Rates>> {
     const { settings, budget = null } = this.run;
     await this.begin(0);
     const open = await this.timed({ settings, sparsity: 0, teacher: INTACT }, PRUNING);
@@ -111,7 +138,7 @@ class RateMeasurement {
     // At the target a teacher is pruned too. Any snapshot stands for it here.
     const teacher: TeacherChoice = hasNumerous ? { kind: 'snapshot', mark: 1, stateDigest } : INTACT;
     const atTarget = await this.timed({ settings, sparsity, teacher }, PRUNING);
-    return { stepOpen: open.stepSeconds, stepAtTarget: atTarget.stepSeconds, segmentEnd: open.besideSeconds };
+    return { stepOpen: open.steps, stepAtTarget: atTarget.steps, segmentEnd: open.besideSeconds };
   }
 
   /** The step of a recipe that prunes at once, with a part of its calibration. The engine then has a state at the target. */
@@ -120,18 +147,18 @@ class RateMeasurement {
     const { recipe, calibrationSequences: all, batchSize, targetSparsity: sparsity } = settings;
     const some = Math.min(all, Math.max(batchSize, Math.ceil(all * CALIBRATED_SHARE)));
     await this.begin(0);
-    const { stepSeconds, besideSeconds } = await this.call(
+    const { steps, besideSeconds } = await this.call(
       { settings: { ...settings, calibrationSequences: some }, sparsity, teacher: { kind: 'none' } },
       1,
     );
-    return { closing: recipe === 'magnitude' ? stepSeconds : (stepSeconds * all) / some, segmentEnd: besideSeconds };
+    return { closing: recipe === 'magnitude' ? steps.typical : (steps.typical * all) / some, segmentEnd: besideSeconds };
   }
 
-  private async recovered(): Promise<Partial<StepRates>> {
+  private async recovered(): Promise<Partial<Rates>> {
     const trained = { settings: this.run.settings, recoversFrom: this.step, sparsity: 0, teacher: INTACT };
     const first = await this.call(trained, 1);
-    const { stepSeconds, besideSeconds } = await this.timed(trained, RECOVERY, first.stepSeconds);
-    return { recoveryStart: Math.max(0, first.besideSeconds - besideSeconds), recoveryStep: stepSeconds, segmentEnd: besideSeconds };
+    const { steps, besideSeconds } = await this.timed(trained, RECOVERY, first.steps.typical);
+    return { recoveryStart: Math.max(0, first.besideSeconds - besideSeconds), recoveryStep: steps, segmentEnd: besideSeconds };
   }
 
   /** Gives the engine the run's first state, or one with a share of its gates closed. Returns its expected sparsity. */
@@ -144,7 +171,7 @@ class RateMeasurement {
 
   /** @param warm the seconds of a step before; undefined: there was none, so that one is made first */
   private async timed(trained: Trained, { share, mostSeconds }: typeof PRUNING, warm?: number): Promise<Timed> {
-    const stepSeconds = warm ?? (await this.call(trained, 1)).stepSeconds;
+    const stepSeconds = warm ?? (await this.call(trained, 1)).steps.typical;
     const { time } = this.run.settings;
     const seconds = time === 0 ? mostSeconds : Math.min(mostSeconds, time * share);
     return this.call(trained, MOST_STEPS, Math.max(seconds, stepSeconds * (FEWEST_STEPS + 0.5)));
@@ -177,7 +204,8 @@ class RateMeasurement {
     this.step += steps.length;
     this.onCall();
     const inSteps = steps.reduce((sum, step) => sum + step.seconds, 0);
-    return { stepSeconds: inSteps / steps.length, besideSeconds: Math.max(0, seconds - inSteps), stateDigest: outcome.state.digest };
+    const besideSeconds = Math.max(0, seconds - inSteps);
+    return { steps: scatterOf(steps.map((step) => step.seconds)), besideSeconds, stateDigest: outcome.state.digest };
   }
 
   /** The seconds with which a perplexity begins, and those of a token. They are 0 where the run has none. */

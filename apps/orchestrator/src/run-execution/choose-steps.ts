@@ -22,7 +22,7 @@ export async function chooseSteps(
     await bench.bringModel(run, signal);
     await withTokens(parts, run, 'train', () => bench.bringTokens(run));
     const measure = () => measureRates(bench, parts.artifacts, run, () => watchdog.alive(), signal);
-    const rates = await withTokens(parts, run, 'validation', measure);
+    const { typical: rates } = await withTokens(parts, run, 'validation', measure);
     return { kind: 'chooseSteps', attempt, rates, spentSeconds: run.preparationSeconds + (performance.now() - beganMs) / 1_000 };
   } finally {
     watchdog.rest();

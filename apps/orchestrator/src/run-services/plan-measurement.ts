@@ -5,7 +5,7 @@ import type { ArtifactStore } from '#artifact-store';
 import type { v1 } from '#protocol';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { formulaTokens, tokenBytes } from '../measurements/formula-tokens.js';
-import { measureRates, type RunToMeasure } from '../measurements/step-rates.js';
+import { measureRates, type MeasuredRates, type RunToMeasure } from '../measurements/step-rates.js';
 import { wishWithoutRun } from '../measurements/subjects.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
 import type { RequestedSettings } from '../pruning-run/method/run-settings.js';
@@ -63,13 +63,15 @@ export class PlanMeasurement {
   }
 }
 
-function measured(plan: RunPlan, run: RunToMeasure, rates: StepRates, spentSeconds: number): v1.MeasuredPlan {
-  const { settings: chosen, seconds } =
-    plan.settings.time === 0
-      ? { settings: plan.settings, seconds: runSeconds(run, rates) }
-      : settingsForTime({ ...run, following: plan.following }, rates, spentSeconds);
+function measured(plan: RunPlan, run: RunToMeasure, measuredRates: MeasuredRates, spentSeconds: number): v1.MeasuredPlan {
+  const { typical: rates, fast, slow } = measuredRates;
+  const isTimed = plan.settings.time > 0;
+  const { settings: chosen } = isTimed ? settingsForTime({ ...run, following: plan.following }, rates, spentSeconds) : plan;
+  const secondsAt = (at: StepRates): number => (isTimed ? spentSeconds : 0) + runSeconds({ ...run, settings: chosen }, at);
   return {
-    seconds,
+    seconds: secondsAt(rates),
+    fastSeconds: secondsAt(fast),
+    slowSeconds: secondsAt(slow),
     stepOpenSeconds: rates.stepOpen,
     stepAtTargetSeconds: rates.stepAtTarget,
     closingSeconds: rates.closing,
