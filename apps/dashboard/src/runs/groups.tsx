@@ -47,17 +47,19 @@ export function RunGroups({ by, filter, columns }: { by: string[]; filter: RunFi
     }
   };
   return (
-    <section class="card" aria-label="Groups of runs">
+    <section class="card groups-card" aria-label="Groups of runs">
       <header>
         <h2>
           {counted(data.groups.length, 'group')} of {counted(data.total, 'run')}
         </h2>
         <span class="soft">mean ± standard deviation of the completed runs; further figures by Columns</span>
-        <button disabled={runs < 2 || runs > MOST_COMPARED} onClick={() => void compare()}>
-          Compare {chosen.length > 0 ? counted(runs, 'run') : 'groups'}
-        </button>
-        {runs > MOST_COMPARED && <span class="soft">more than {MOST_COMPARED} lines can&rsquo;t be told apart</span>}
-        <button onClick={() => setQuery({ plot: 'curves' })}>Mean curves</button>
+        <span class="tools">
+          <button disabled={runs < 2 || runs > MOST_COMPARED} onClick={() => void compare()}>
+            Compare {chosen.length > 0 ? counted(runs, 'run') : 'groups'}
+          </button>
+          {runs > MOST_COMPARED && <span class="soft">more than {MOST_COMPARED} lines can&rsquo;t be told apart</span>}
+          <button onClick={() => setQuery({ plot: 'curves' })}>Mean curves</button>
+        </span>
       </header>
       <Scroll label="Groups of runs">
         <TroubleNote trouble={trouble ?? loaded.trouble} />

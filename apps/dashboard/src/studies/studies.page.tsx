@@ -167,7 +167,7 @@ export function StudyView({ studyId, query }: { studyId: string; query: URLSearc
           `${count(study.runsCancelled)} cancelled`,
         ].join(', ')}
       </p>
-      <div class="stack">
+      <div class="stack below">
         <div class="bar">
           <LabelledSelect
             label="Show"

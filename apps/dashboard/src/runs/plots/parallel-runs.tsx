@@ -10,7 +10,9 @@ import type { Bounds } from './bounds.js';
 import { valueOf, type DrawnRun } from './figure-columns.js';
 import type { PlotFigure } from './plot-figures.js';
 
-const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 40, 14];
+const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 44, 14];
+/** The heights of titles in turn: neighbours would stand over one another in one line. */
+const TITLE_LINES = [14, 32] as const;
 /** The width beside an axis in which a reader can mark a part of it. */
 const GRIP = 22;
 
@@ -69,10 +71,10 @@ export function ParallelRuns({ runs, kindOf, axes, mark }: Props) {
               </path>
             );
           })}
-          {placed.map(({ figure: { name, title, tick }, across, scale }) => (
+          {placed.map(({ figure: { name, title, tick }, across, scale }, index) => (
             <g key={name}>
               <line x1={across} x2={across} y1={TOP} y2={HEIGHT - BOTTOM} stroke="var(--line-strong)" />
-              <text x={across} y={16} text-anchor="middle" fill="var(--text)" font-weight="600">
+              <text x={across} y={TITLE_LINES[index % 2]} text-anchor="middle" fill="var(--text)" font-weight="600">
                 {title}
               </text>
               {scale.ticks.map((value) => (

@@ -36,6 +36,15 @@ describe('a chart as a file', () => {
     expect(svg).not.toContain('50.8');
   });
 
+  test('the last step is named, in place of a round one that is near', () => {
+    const numbers = (last: number): string[] => {
+      const svg = drawing([{ label: 'a', values: [0, 1, 2], ...lookOf(0) }], { x: [0, 50, last], yWords: () => 'y' });
+      return [...svg.matchAll(/>(\d+)</g)].map(([, number]) => number!);
+    };
+    expect(numbers(149)).toEqual(['0', '50', '100', '149']);
+    expect(numbers(110)).toEqual(['0', '50', '110']);
+  });
+
   test('a logarithmic axis leaves out values that have no logarithm', () => {
     const svg = drawing([{ label: 'loss', values: [100, 0, 1], ...lookOf(0) }], { log: true, yWords: String });
     expect(svg).not.toMatch(/NaN|Infinity/);

@@ -1,6 +1,6 @@
 // Writes a chart as an SVG file, in the light theme's colours, for papers and slides.
 import type { ChartMark, Curve, XLook } from './curve.js';
-import { clockTicksWithin, ticksWithin } from './ticks.js';
+import { clockTicksWithin, ticksWithin, withEnd } from './ticks.js';
 
 export const [SVG_WIDTH, SVG_HEIGHT] = [900, 460];
 const [LEFT, RIGHT, BOTTOM] = [84, 24, 58];
@@ -46,7 +46,7 @@ export function toSvg(drawing: Drawing): string {
     `<rect width="${SVG_WIDTH}" height="${SVG_HEIGHT}" fill="#fff"/>` +
     `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>` +
     `<text x="${LEFT}" y="40" font-size="11">${escaped(cut(source))}</text>${legend.text}` +
-    gridOf(drawing, drawing.xLook === 'clock' ? clockTicksWithin(first, last) : ticksWithin(first, last, false), ticksWithin(...y, log), {
+    gridOf(drawing, xTicksOf(drawing, first, last), ticksWithin(...y, log), {
       px,
       py,
       top,
@@ -55,6 +55,13 @@ export function toSvg(drawing: Drawing): string {
     `height="${SVG_HEIGHT - top - BOTTOM}"/></clipPath>` +
     `<g clip-path="url(#inside)">${marksOf(marks, { px, first, last, top })}${shapes.join('')}</g></svg>\n`
   );
+}
+
+function xTicksOf({ xLook = 'count' }: Drawing, first: number, last: number): number[] {
+  if (xLook === 'clock') return clockTicksWithin(first, last);
+  const round = ticksWithin(first, last, false);
+  const [one = first, other = last] = round;
+  return xLook === 'count' && Number.isInteger(last) ? withEnd(round, last, other - one) : round;
 }
 
 const isShown = (value: number | null, log: boolean): value is number => value !== null && Number.isFinite(value) && (!log || value > 0);

@@ -3,6 +3,7 @@
 import uPlot from 'uplot';
 import type { ChartMark, Curve, XLook } from './curve.js';
 import { color } from '../theme.js';
+import { withEnd } from './ticks.js';
 
 /** The font, in whole pixels: the library cuts fractions when it scales a font for a dense screen. */
 const fontAt = (scale: number): string => `${Math.round(12 * scale)}px system-ui`;
@@ -91,11 +92,10 @@ export function optionsOf(
   };
 }
 
-/** Round values, and the last place, whose number stands in place of a round one that is near. */
 function splitsWithEnd(_: uPlot, _axis: number, min: number, max: number, step: number): number[] {
   const first = Math.ceil(min / step - 1e-9);
   const round = Array.from({ length: Math.max(0, Math.floor(max / step + 1e-9) - first + 1) }, (_value, index) => (first + index) * step);
-  return [...round.filter((place) => max - place > 0.7 * step), max];
+  return withEnd(round, max, step);
 }
 
 function seriesOf(curves: Curve[]): { series: uPlot.Series[]; bands: uPlot.Band[] } {

@@ -127,6 +127,21 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, refer
               />
             ),
           )}
+          {reference !== undefined && (
+            // It stands in front of the points, with a rim in the colour of the ground, so that they don't cross it out.
+            <text
+              class="reference"
+              x={LEFT + 8}
+              y={y.at(reference.y) - 6}
+              fill="var(--text)"
+              paint-order="stroke"
+              stroke="var(--surface)"
+              stroke-width="5"
+              pointer-events="none"
+            >
+              {reference.label}
+            </text>
+          )}
         </svg>
         {lines.length > 1 && (
           <p class="legend">
@@ -179,19 +194,14 @@ function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridPro
         {name}
       </text>
       {reference !== undefined && (
-        <>
-          <line
-            x1={LEFT}
-            x2={WIDTH - RIGHT}
-            y1={y.at(reference.y)}
-            y2={y.at(reference.y)}
-            stroke="var(--line-strong)"
-            stroke-dasharray="5 4"
-          />
-          <text x={LEFT + 8} y={y.at(reference.y) - 6} fill="var(--text-soft)">
-            {reference.label}
-          </text>
-        </>
+        <line
+          x1={LEFT}
+          x2={WIDTH - RIGHT}
+          y1={y.at(reference.y)}
+          y2={y.at(reference.y)}
+          stroke="var(--line-strong)"
+          stroke-dasharray="5 4"
+        />
       )}
     </>
   );

@@ -11,6 +11,12 @@ export function ticksWithin(low: number, high: number, isLog: boolean): number[]
   return all.length > 8 && powers.length > 1 ? powers : all;
 }
 
+/** Round places, and the last one, which stands in place of a round one that is near. */
+export const withEnd = (round: readonly number[], last: number, step: number): number[] => [
+  ...round.filter((place) => last - place > 0.7 * step),
+  last,
+];
+
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
