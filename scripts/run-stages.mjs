@@ -5,7 +5,7 @@
 //   node scripts/run-stages.mjs [--counts FILE] STAGE...
 // Before the last line, each failed test is named with its first words, for readers of only the end of a long output. Unsteady tests are
 // named, too: they failed among others and passed alone. They count as failed, since a defect of the test or of the product is behind them.
-// Stages: native jest long format lint types imports proto house-rules cuda sanitizers sanitizers-all. Without a name: native and jest.
+// Stages: native jest long format lint types imports proto house-rules alone cuda sanitizers sanitizers-all. Without a name: native, jest.
 // The stage jest leaves the files *.long.test.ts to the stage long.
 // With --counts, the totals and these names are also written to a file as JSON.
 import { spawn, spawnSync } from 'node:child_process';
@@ -56,6 +56,7 @@ const nativeStages = {
     const others = chosen.some((name) => jestStages[name]) ? jestLane : null;
     return added(await runNativeTests(join(root, BUILD), { environment: WAITS_ASLEEP, others }), await runCTest());
   },
+  alone: () => runCheck(process.execPath, ['scripts/compile-alone.mjs']),
   cuda: compileCudaKernels,
   sanitizers: () => {
     if (isSanitized()) {
