@@ -53,8 +53,8 @@ int64_t CpuBackend::panel_words(const Product& op, int64_t whole) const {
 void CpuBackend::multiply_widened(const Product& op) {
   int64_t depth = 0;
   for (int t = 0; t < op.count; t++) depth += padded_width(op.terms[t].a.cols);
-  const int64_t at_once =
-      std::clamp<int64_t>(static_cast<int64_t>(kWidenedBytes / 4) / std::max<int64_t>(depth, 1), kLeastRows * threads_, op.c.rows);
+  const int64_t fitting = static_cast<int64_t>(kWidenedBytes / 4) / std::max<int64_t>(depth, 1);
+  const int64_t at_once = std::min(std::max<int64_t>(fitting, kLeastRows * threads_), op.c.rows);
   float* floats = scratch<float>(kWidened, at_once * depth);
   for (int64_t first = 0; first < op.c.rows; first += at_once) {
     const int64_t count = std::min(at_once, op.c.rows - first);
