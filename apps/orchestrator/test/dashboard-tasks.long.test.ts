@@ -1,5 +1,5 @@
-// Does the tasks of docs/dashboard.md's table in the browser, and counts the clicks of each: a click, a drag, a choice from a list, and a
-// text that is typed are one each. Pointing at something is none.
+// Does the tasks of docs/dashboard.md's table in the browser, and counts the clicks of each. A click, a drag, a choice from a list and a
+// typed text count as one each. A reader who only points at something makes no click.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Locator, Page } from 'playwright-core';
@@ -158,10 +158,7 @@ describeInChromium('the tasks of a person who reads experiments', () => {
   let runId: string;
 
   beforeAll(async () => {
-    await dashboard.start();
-    ({ page } = dashboard);
-    page.setDefaultTimeout(20_000); // so that a failure names the place
-    await dashboard.logIn();
+    page = await dashboard.opened();
     for (const [name, seed] of [
       ['first', '1'],
       ['second', '2'],

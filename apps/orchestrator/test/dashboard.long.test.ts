@@ -24,10 +24,7 @@ describeInChromium('the dashboard', () => {
   let runId: string;
 
   beforeAll(async () => {
-    await dashboard.start();
-    ({ page } = dashboard);
-    page.setDefaultTimeout(20_000); // so that a failure names the place
-    await dashboard.logIn();
+    page = await dashboard.opened();
     ({ runId } = await server.launch({ totalSteps: 150 }, { name: NAME, tags: ['trial'] }));
     await server.completed(runId);
   });

@@ -32,6 +32,14 @@ export class Dashboard {
 
   constructor(readonly server = TestServer.inNewFolder()) {}
 
+  /** Starts all, logs in, and returns the page. An action waits 20 s at most, so that a failure names its place. */
+  async opened(): Promise<Page> {
+    await this.start();
+    this.page.setDefaultTimeout(20_000);
+    await this.logIn();
+    return this.page;
+  }
+
   async start(): Promise<void> {
     const { server, complaints } = this;
     server.web = '127.0.0.1:0';
