@@ -22,6 +22,7 @@ import { EnginePool } from './engine-pool/engine-pool.js';
 import { JoinedEngines } from './engine-pool/joined-engines.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
+import { tellSystemd } from './monitoring/systemd.js';
 import { Tallies } from './monitoring/tallies.js';
 import { timedStore } from './monitoring/timed-store.js';
 import { patiently } from './event-sourcing/store-retries.js';
@@ -77,7 +78,11 @@ async function main(): Promise<void> {
   server.setEnginesServing(pool.canWork);
   const storage = app.get(StorageWatch);
   let [reachable, canRecord] = [true, true];
-  const tellHealth = (): void => server.setServing(reachable && canRecord && (artifacts.reach?.problem ?? null) === null);
+  const tellHealth = (): void => {
+    const serving = reachable && canRecord && (artifacts.reach?.problem ?? null) === null;
+    server.setServing(serving);
+    app.get(WebServer).setServing(serving);
+  };
   followBucket(artifacts, tellHealth, log);
   eventStore.onReachable = (is) => {
     reachable = is;
@@ -97,6 +102,7 @@ async function main(): Promise<void> {
   app.get(Fleet).start(listen);
   lease.announce(listen);
   sayReady(listen, web, config);
+  tellSystemd(log);
 
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {

@@ -1,5 +1,6 @@
 // The services of a server as promises and async iterables. Their errors keep stable codes.
 import {
+  makeClientConstructor,
   Metadata,
   status,
   type CallOptions,
@@ -89,6 +90,19 @@ export class Connection {
       const cancel = () => call.cancel();
       this.signal?.addEventListener('abort', cancel);
     }).then(whole);
+  }
+
+  /** Asks the health service, which needs no token, whether the server can record. Throws where the server does not answer in time. */
+  async isServing(timeoutMs: number): Promise<boolean> {
+    const { service } = await import('grpc-health-check');
+    const { secret, options } = channelOf(this.server);
+    const client = new (makeClientConstructor(service, 'Health'))(this.server.address, secret, options);
+    const check = client['check'] as UnaryMethod<{ service: string }, { status: string }>;
+    try {
+      return (await this.call(client, check, { service: '' }, timeoutMs)).status === 'SERVING';
+    } finally {
+      client.close();
+    }
   }
 
   /** Yields messages as they arrive. The call is cancelled when the loop is left. */

@@ -27,6 +27,8 @@ import { readBody, requireMessage } from './request-message.js';
 import { WebAccess, type WebSecrets } from './web-access.js';
 
 const PAGE_FOLDER = fileURLToPath(new URL('../../../../dashboard', import.meta.url)); // from dist/apps/orchestrator/src/web
+/** The paths for health checks, which need no token: whether the server answers, and whether it can record. */
+const HEALTH_PATHS = { live: '/health/live', ready: '/health/ready' };
 const API_PATH = /^\/espalier\.v1\.\w+\/\w+$/;
 const GRACE_MS = 2_000;
 /** The time that a client has to send its request before its connection is closed. The time of an answer is not limited. */
@@ -54,6 +56,7 @@ export class WebServer {
   /** The counts of calls that need no token. */
   private readonly openCalls = new OpenCalls(WITHOUT_TOKEN);
   private known: ReadonlyMap<string, UniversalHandler> | null = null;
+  private isServing = true;
 
   constructor(
     @Inject(PublicServices) private readonly services: PublicServices,
@@ -101,9 +104,15 @@ export class WebServer {
     return `https://${bracketed(tls.isFor(host) ? host : tls.name)}:${port}`;
   }
 
+  /** Tells health checks whether this server can work, as the health service of gRPC does. */
+  setServing(serving: boolean): void {
+    this.isServing = serving;
+  }
+
   async close(): Promise<void> {
     const { server } = this;
     if (server === null) return;
+    this.setServing(false);
     this.stopping.abort(toConnectError(new EspalierError('SHUTTING_DOWN', 'the server is stopping')));
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
@@ -123,6 +132,10 @@ export class WebServer {
     else if (isLoginPath(path)) await this.loginPages.serve(path, access, request, response);
     else if (request.method !== 'GET' && request.method !== 'HEAD')
       sendText(response, 405, 'only GET is allowed here', { allow: 'GET, HEAD' });
+    else if (path === HEALTH_PATHS.live) sendText(response, 200, 'the server answers');
+    else if (path === HEALTH_PATHS.ready)
+      if (this.isServing) sendText(response, 200, 'the server can record');
+      else sendText(response, 503, 'nothing can be recorded now: espalier status names the cause');
     else if (path === METRICS_PATH) await this.metrics(access, request, response);
     else await this.page(path, request, response);
   }

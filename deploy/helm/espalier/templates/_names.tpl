@@ -51,6 +51,11 @@ name and 11 characters more. A label has at most 63.
 {{- if not (regexMatch "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$" $tag) }}
 {{- fail (printf "image.tag is %q: at most 128 letters, digits, and . _ - are allowed. A digest is image.digest" $tag) }}
 {{- end }}
+{{- range .Values.extraArgs }}
+{{- if hasPrefix "--tls-client-ca" . }}
+{{- fail "extraArgs has --tls-client-ca, which is not allowed: the probes of the kubelet and the engines of the fleet show no certificate" }}
+{{- end }}
+{{- end }}
 {{- if and .Values.eventStore.connectionSecret .Values.eventStore.kurrentdb.enabled }}
 {{- fail "eventStore.connectionSecret and eventStore.kurrentdb.enabled name two event stores: one is allowed" }}
 {{- end }}
@@ -62,4 +67,13 @@ name and 11 characters more. A label has at most 63.
 {{- fail "standby.enabled needs artifacts that both servers reach: artifacts.location" }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* Asks the server itself: a port also takes connections for a process that hangs. The kubelet does not check the certificate. */}}
+{{- define "espalier.probe" -}}
+httpGet:
+  path: /health/live
+  port: web
+  scheme: HTTPS
+timeoutSeconds: 10
 {{- end }}

@@ -56,11 +56,14 @@ export function registerStatus(program: Command): void {
       'Says whether the server runs and answers, and how its store, engines, disk and runs are; works when nothing runs. Exit code 0 ' +
         'when the server answers, 1 when it runs and does not answer or something is damaged, 4 when none runs, none answers at ' +
         "--server, or the data folder is another user's.",
-    );
-  examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status']);
-  action(
+    )
+    .option('--probe', 'only ask whether the server answers, by one small call that needs no token: for health checks')
+    .addHelpText('after', PROBE_HELP);
+  examples(status, ['espalier status'], ['espalier status --json | jq .runs.by_status'], ['espalier status --probe']);
+  action<{ probe?: boolean }>(
     status,
-    async (context) => {
+    async (context, _, { probe = false }) => {
+      if (probe) return printProbe(context);
       const found = await statusOf(context);
       context.output.result({ ...found, engines: found.engines?.map(plainEngine) ?? null }, () => printStatus(context, found));
       if (!found.server.running && !found.server.answers) return ExitCode.unavailable;
@@ -69,6 +72,19 @@ export function registerStatus(program: Command): void {
     },
     { isVerdict: true },
   );
+}
+
+const PROBE_HELP =
+  '\nWith --probe the exit code is 0 when the server answers, also while it can record nothing: a new start would not help then. It is 4 ' +
+  `when no server\nanswers within ${ANSWER_TIMEOUT_MS / 1_000} seconds.`;
+
+async function printProbe({ connection, output }: Context): Promise<number> {
+  const serving = await connection.isServing(ANSWER_TIMEOUT_MS);
+  const { address } = connection.server;
+  output.result({ answers: true, serving }, () =>
+    output.line(serving ? `answers at ${address}` : `answers at ${address}, and can record nothing now: see espalier status`),
+  );
+  return ExitCode.ok;
 }
 
 async function statusOf(context: Context): Promise<Status> {
