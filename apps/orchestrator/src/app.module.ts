@@ -130,7 +130,7 @@ class SurroundingsModule {
     cookieKey,
     log,
   }: Surroundings): DynamicModule {
-    const around = { folderId, drives: () => lease.held, artifacts, log };
+    const around = { folderId, drives: () => lease.held, artifacts, tallies, log };
     const own = new OwnEngine({ ...processOptions(config, 'own', log), device: 'cpu', threads: 1 });
     const pool = new EnginePool(engineSlots(config, around), own);
     const checking = { options: processOptions(config, 'verification', log), devices: config.devices };

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
 import { ownVersion } from '#files';
 import { bearerToken, fromServiceError, releaseOf, v1 } from '#protocol';
@@ -23,7 +24,7 @@ describe('an engine that dials in on this machine', () => {
     new JoiningEngine(['--join', server.listenAddress, '--token-file', by, '--name', name]);
 
   beforeAll(async () => {
-    server = await serverWithoutEngines();
+    server = await serverWithoutEngines('127.0.0.1', ['--web', '127.0.0.1:0']);
     token = await tokenFile(server.access, v1.Role.ROLE_ENGINE, 'lab');
   });
   afterAll(async () => {
@@ -63,6 +64,19 @@ describe('an engine that dials in on this machine', () => {
     );
     for (const engine of engines) await engine.end('SIGTERM');
     await listedUntil(server, (all) => all.length === 0);
+  });
+
+  it('counts as lost when it is killed, and not when it left in good order', async () => {
+    const losses = async (): Promise<string | undefined> => {
+      const page = await fetch(`${server.webAddress}/metrics`, { headers: { authorization: `Bearer ${server.token}` } });
+      return /^espalier_engine_losses_total (\d+)$/m.exec(await page.text())?.[1];
+    };
+    expect(await losses()).toBe('0'); // the engines of the tests before have left
+    const engine = joining('one');
+    await listedUntil(server, isIdle('one'));
+    await server.completed((await server.launch({})).runId);
+    await engine.end('SIGKILL');
+    while ((await losses()) !== '1') await sleep(100);
   });
 
   it('has its name alone', async () => {

@@ -7,6 +7,7 @@ import type { EngineProcessOptions } from '../engines/engine-process.js';
 import { EngineSupervisor } from '../engines/engine-supervisor.js';
 import { JoinedEngine } from '../engines/joined-engine.js';
 import { namedEngine, type LeaseOptions } from '../engines/named-engine.js';
+import type { Tallies } from '../monitoring/tallies.js';
 import type { EnginePool } from './engine-pool.js';
 import { EngineSlot } from './engine-slot.js';
 import type { ArtifactsAtHand } from './engine-workbench.js';
@@ -28,25 +29,30 @@ export interface SlotSurroundings {
   /** Whether this orchestrator drives the runs. */
   drives: () => boolean;
   artifacts: ArtifactsAtHand;
+  tallies: Tallies;
   log: Logger;
 }
 
 /** Makes a slot around a connector. */
 type SlotMaker = (name: string, connector: EngineConnector, threads?: number, device?: string) => EngineSlot;
 
-function slotMaker({ artifacts, log }: SlotSurroundings): SlotMaker {
+function slotMaker({ artifacts, tallies, log }: SlotSurroundings): SlotMaker {
   const bootId = ownBootId();
-  return (name, connector, threads, device) =>
-    new EngineSlot({
+  return (name, connector, threads, device) => {
+    const onLoss = (): void => {
+      if (connector.joined?.leftInOrder !== true) tallies.engineLosses.inc();
+    };
+    return new EngineSlot({
       name,
       connector,
-      supervisor: new EngineSupervisor(connector, { name, log }),
+      supervisor: new EngineSupervisor(connector, { name, log, onLoss }),
       threads,
       device,
       artifacts,
       bootId,
       log,
     });
+  };
 }
 
 /** Names the devices of one engine. With the device `auto`, several engines share the usable cards among them. */

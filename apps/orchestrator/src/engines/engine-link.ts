@@ -50,6 +50,8 @@ export interface JoinedFacts {
   isConnected: boolean;
   /** Whether the engine has said that it ends. It then takes no new work. */
   isLeaving: boolean;
+  /** Whether the engine's last stream ended because the engine left, as one without work does. */
+  leftInOrder: boolean;
   /** The transfer of a model's files to the engine, or null where none is under way. */
   transfer: ModelTransfer | null;
 }

@@ -75,7 +75,7 @@ export class EngineSupervisor {
 
   constructor(
     private readonly connector: EngineConnector,
-    private readonly options: { name: string; log: Logger; pace?: Pace },
+    private readonly options: { name: string; log: Logger; pace?: Pace; onLoss?: () => void },
   ) {
     this.pace = options.pace ?? PACE;
   }
@@ -172,6 +172,7 @@ export class EngineSupervisor {
       if (!isWanted) {
         this.options.log.warn({ engine: this.options.name, code: reason.code, pid: link.about.pid }, reason.message);
         this.losses += 1;
+        this.options.onLoss?.();
         this.problem = reason;
       }
       this.engine = null;

@@ -46,6 +46,8 @@ export class JoinedEngine implements EngineConnector {
   private use: Use | null = null;
   /** Whether the engine said that it leaves before its stream ended. */
   hasLeft = false;
+  /** Whether the last stream ended because the engine left, as an engine without work does. */
+  private leftInOrder = false;
 
   constructor(
     private readonly options: LeaseOptions & { folder: string },
@@ -55,8 +57,8 @@ export class JoinedEngine implements EngineConnector {
   get joined(): JoinedFacts | undefined {
     if (this.last === null) return undefined;
     const { host, peer, admittedAs } = this.last;
-    const { since, isLeaving, transfer } = this;
-    return { host, peer, admittedAs, since, isConnected: this.presence !== null, isLeaving, transfer };
+    const { since, isLeaving, leftInOrder, transfer } = this;
+    return { host, peer, admittedAs, since, isConnected: this.presence !== null, isLeaving, leftInOrder, transfer };
   }
 
   /** The id of the engine's process, or null where it is not connected. */
@@ -116,7 +118,7 @@ export class JoinedEngine implements EngineConnector {
     if (this.presence !== presence) return; // another stream of the engine has replaced this one
     this.presence = null;
     this.goneAtMs = performance.now();
-    this.hasLeft = presence.isLeaving;
+    this.hasLeft = this.leftInOrder = presence.isLeaving;
     const { use } = this;
     if (use !== null && presence.isLeaving) use.end('the engine has left');
     else if (use !== null) {

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectEventStore, EventCorruptError, startEmbeddedEventStore, type EmbeddedEventStore, type EventStore } from '#event-store';
+import { Tallies } from '../monitoring/tallies.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { fact, launched, sparsities, stateAt, Story } from '../pruning-run/testing.js';
 import { LiveProgress } from '../live/live-progress.js';
@@ -37,7 +38,7 @@ async function viewsOf(name: string): Promise<RunViews> {
 }
 
 async function feedOn(views: RunViews, from: EventStore = store): Promise<RunFeed> {
-  const feed = new RunFeed(from, new RunRepository(store), views, quiet);
+  const feed = new RunFeed(from, new RunRepository(store, new Tallies()), views, quiet);
   await feed.start();
   closing.push(() => feed.stop());
   return feed;
@@ -161,7 +162,7 @@ test('a history that the views read for the first time is read once, its damaged
   const counting = withDamage(WAITING, () => (read += 1));
   const views = new RunViews({ store: counting, folder: await mkdtemp(join(folder, 'new-')), live: new LiveProgress() });
   closing.push(() => views.stop());
-  const feed = new RunFeed(counting, new RunRepository(store), views, quiet);
+  const feed = new RunFeed(counting, new RunRepository(store, new Tallies()), views, quiet);
   closing.push(() => feed.stop());
   views.start();
   await feed.start();

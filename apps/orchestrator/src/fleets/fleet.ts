@@ -13,6 +13,7 @@ import { EnginePool } from '../engine-pool/engine-pool.js';
 import type { EngineSource } from '../engine-pool/engine-source.js';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
 import { sessionOptions } from '../engines/wire/engine-requests.js';
+import { Tallies } from '../monitoring/tallies.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { engineCommand } from './engine-command.js';
@@ -65,6 +66,7 @@ export class Fleet implements EngineSource {
     @Inject(DriverLease) private readonly lease: Pick<DriverLease, 'held' | 'onChange'>,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(FOLDER_ID) private readonly folderId: string,
+    @Inject(Tallies) private readonly tallies: Pick<Tallies, 'fleetJobFailures'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {
     if (settings !== null) pool.bringsMore(this);
@@ -236,6 +238,7 @@ export class Fleet implements EngineSource {
     this.problem = error;
     if (!pauses) return;
     this.failures += 1;
+    this.tallies.fleetJobFailures.inc();
     this.notBeforeMs = Date.now() + pauseAfterFailuresMs(this.failures);
   }
 

@@ -1,6 +1,7 @@
 // Tests the only writer of runs on a store that can't write for a while.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventStoreError, type EventStore, type NewEvent } from '#event-store';
+import { Tallies } from '../monitoring/tallies.js';
 import { RunRepository } from './run-repository.js';
 import { BY_SERVER } from '../event-sourcing/call-context.js';
 import { CHAIN_START, chainProblem, decodeStored } from './record/stored-event.js';
@@ -29,7 +30,7 @@ function storeOn(disk: { isFull: boolean }): { store: EventStore; appended: NewE
 test('a change that waits for room holds up no caller that will not wait, and is made as soon as there is room', async () => {
   const disk = { isFull: false };
   const { store, appended } = storeOn(disk);
-  const runs = new RunRepository(store);
+  const runs = new RunRepository(store, new Tallies());
   await runs.change(RUN, launch, { by });
   disk.isFull = true;
   const waits: Error[] = [];
@@ -50,7 +51,7 @@ test('a change that waits for room holds up no caller that will not wait, and is
 
 test('a caller that need not wait any longer hears the cause of the wait', async () => {
   const disk = { isFull: true };
-  const runs = new RunRepository(storeOn(disk).store);
+  const runs = new RunRepository(storeOn(disk).store, new Tallies());
   const enough = new AbortController();
   const change = runs.change(RUN, launch, { by, patienceMs: Infinity, signal: enough.signal });
   enough.abort();
@@ -59,7 +60,7 @@ test('a caller that need not wait any longer hears the cause of the wait', async
 
 test('each fact says which caller asked for it, and the chain covers that', async () => {
   const { store, appended } = storeOn({ isFull: false });
-  const runs = new RunRepository(store);
+  const runs = new RunRepository(store, new Tallies());
   const asked = { actor: 'ada', roles: ['owner'], requestId: 'r-1' };
   await runs.change(RUN, launch, { by: asked });
   await runs.change(RUN, { kind: 'requestPause' }, { by });

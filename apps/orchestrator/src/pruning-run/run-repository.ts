@@ -8,6 +8,7 @@ import {
   type ChangeOptions,
   type KeyedChange,
 } from '../event-sourcing/aggregate-repository.js';
+import { Tallies } from '../monitoring/tallies.js';
 import { EVENT_STORE } from '../provider-names.js';
 import { eventTypes } from './record/event-versions.js';
 import { ownEvents } from './record/own-events.js';
@@ -33,7 +34,10 @@ export const pruningRun: Aggregate<PruningRunState, RunChange, NewFact> = {
 export class RunRepository {
   private readonly runs: AggregateRepository<PruningRunState, RunChange, NewFact>;
 
-  constructor(@Inject(EVENT_STORE) store: EventStore) {
+  constructor(
+    @Inject(EVENT_STORE) store: EventStore,
+    @Inject(Tallies) private readonly tallies: Pick<Tallies, 'countOutcomes'>,
+  ) {
     this.runs = new AggregateRepository(store, pruningRun);
   }
 
@@ -60,6 +64,7 @@ export class RunRepository {
     options: ChangeOptions & { key?: string },
   ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     const { state: run, facts } = await this.runs.change(runId, change, options);
+    this.tallies.countOutcomes(facts);
     return { run, facts };
   }
 
@@ -70,6 +75,7 @@ export class RunRepository {
     options: ChangeOptions,
   ): Promise<{ run: PruningRunState; facts: NewFact[] }> {
     const { state: run, facts } = await this.runs.changeInTurn(runId, changes, options);
+    this.tallies.countOutcomes(facts);
     return { run, facts };
   }
 }

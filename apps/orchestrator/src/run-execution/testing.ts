@@ -57,7 +57,7 @@ type FeedListener = (run: PruningRunState, dropped: string[]) => void;
 /** The surroundings of an orchestrator, without other processes. */
 export class World {
   readonly store = new MemoryStore();
-  readonly runs = new RunRepository(this.store as unknown as EventStore);
+  readonly runs = new RunRepository(this.store as unknown as EventStore, new Tallies());
   readonly live = new LiveProgress();
   readonly jobs = new EngineJobs();
   readonly shutdown = new AbortController();

@@ -97,6 +97,14 @@ export function countByStatus(database: ViewsDatabase, heard: readonly string[],
   return { ...Object.fromEntries(none), ...Object.fromEntries(counted.map(({ status, count }) => [status, count] as const)) };
 }
 
+export function longestQueuedMs(database: ViewsDatabase, heard: readonly string[], nowMs: number): number {
+  const oldest = database
+    .prepare<[object], number | null>(`SELECT MIN(updated_at_ms) FROM runs WHERE ${SHOWN_STATUS} = 'queued'`)
+    .pluck()
+    .get({ now: nowMs, heard: JSON.stringify(heard) });
+  return oldest == null ? 0 : Math.max(0, nowMs - oldest);
+}
+
 function pageSizeOf(asked: number): number {
   if (asked === 0) return DEFAULT_PAGE_SIZE;
   if (asked <= LARGEST_PAGE_SIZE) return asked;

@@ -82,6 +82,21 @@ test('a run whose steps are all recorded is evaluating in its family too', async
   expect(await evaluating(100)).toEqual([true]);
 });
 
+test('tells how long the run that waits longest has been queued, and nothing once it trains', async () => {
+  const runId = newId();
+  expect(await views.longestQueuedMs()).toBe(0);
+  const told = story(runId);
+  const recorder = new Recorder().record(runId, told.facts);
+  await append(recorder);
+  await views.getRun(runId, { atRevision: told.facts.length - 1 });
+  expect(await views.longestQueuedMs()).toBeGreaterThan(0);
+  const launchedOnly = told.facts.length;
+  await append(recorder.record(runId, told.start().facts.slice(launchedOnly)));
+  await views.getRun(runId, { atRevision: told.facts.length - 1 });
+  live.heard(runId, 1);
+  expect(await views.longestQueuedMs()).toBe(0);
+});
+
 test('a run is found right after it was appended, and at the revision that a command returned', async () => {
   for (let round = 0; round < 5; round += 1) {
     const runId = newId();

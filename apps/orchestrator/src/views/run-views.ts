@@ -18,7 +18,7 @@ import type { LiveSteps } from '../live/live-steps.js';
 import { othersNamed, requireOwnName, resolveRunId } from './run-ids.js';
 import { groupRuns } from './run-groups.js';
 import { listFigures } from './list-figures.js';
-import { countByStatus, filteredRuns, listRuns, type RunFilter } from './run-list.js';
+import { countByStatus, filteredRuns, listRuns, longestQueuedMs, type RunFilter } from './run-list.js';
 import { runMessage } from './run-message.js';
 import { leaseUntilMs } from './run-status.js';
 import { Summaries } from './summaries.js';
@@ -224,6 +224,12 @@ export class RunViews extends Views {
   async countByStatus(): Promise<Record<string, number>> {
     await this.ready();
     return countByStatus(this.database, this.heardInTime(), this.now());
+  }
+
+  /** The time since the last event of the queued run that waits longest; 0 while no run is queued. */
+  async longestQueuedMs(): Promise<number> {
+    await this.ready();
+    return longestQueuedMs(this.database, this.heardInTime(), this.now());
   }
 
   async groupRuns({ by, figures, ...filter }: v1.GroupRunsRequest): Promise<v1.GroupRunsResponse> {

@@ -5,7 +5,7 @@ import { MetricsPage } from './metrics-page.js';
 function page(): { page: MetricsPage; asked: () => number } {
   let asked = 0;
   const describe = async () => ({ residentBytes: BigInt(100 + (asked += 1)), memoryAvailableBytes: 7n });
-  const slot = { name: 'engine-1', status: 'idle', supervisor: { losses: 2, live: { client: { describe } } } };
+  const slot = { name: 'engine-1', status: 'idle', supervisor: { live: { client: { describe } } } };
   const parts = [
     new Tallies(),
     { countByStatus: () => Promise.reject(new Error('the views are being built')) },
@@ -45,7 +45,6 @@ test('a figure that can not be read has no value, and the others have theirs', a
     'espalier_fleet_jobs{stage="ending"} 1',
   ]);
   expect(valueOf(text, 'espalier_unrecorded_steps')).toEqual(['espalier_unrecorded_steps 3']);
-  expect(valueOf(text, 'espalier_engine_losses_total')).toEqual(['espalier_engine_losses_total{engine="engine-1"} 2']);
 });
 
 test('a page asks each engine once, and the next page asks again', async () => {

@@ -1,6 +1,6 @@
 // The page /metrics for Prometheus: the tallies of this process, and figures of the moment at which the page is read.
 import { Inject, Injectable } from '@nestjs/common';
-import { Counter, Gauge } from 'prom-client';
+import { Gauge } from 'prom-client';
 import type { ArtifactStore } from '#artifact-store';
 import { roomIn } from '#files';
 import type { TlsIdentity } from '#local-access';
@@ -27,9 +27,7 @@ interface Figure {
   name: string;
   help: string;
   labels?: string[];
-  /** Whether the figure is a counter of Prometheus, which begins with the process, or else a gauge. */
-  countsUp?: boolean;
-  read: () => Promise<Value[]> | Value[] | number;
+  read: () => Promise<Value[] | number> | Value[] | number;
 }
 
 type Value = [labels: Record<string, string>, value: number];
@@ -66,10 +64,10 @@ export class MetricsPage {
     return this.tallies.registry.metrics();
   }
 
-  private register({ name, help, labels: labelNames = [], countsUp = false, read }: Figure): void {
+  private register({ name, help, labels: labelNames = [], read }: Figure): void {
     const common = { name, help, labelNames, registers: [this.tallies.registry] };
     /** Each reading begins again. So an engine that is gone has no value, and neither has a figure that can't be read now. */
-    const collect = async (metric: Counter | Gauge): Promise<void> => {
+    const collect = async (metric: Gauge): Promise<void> => {
       metric.reset();
       if (labelNames.length === 0) metric.remove(); // without labels a reset leaves a 0
       const found = await Promise.resolve()
@@ -77,20 +75,12 @@ export class MetricsPage {
         .catch(() => []);
       for (const [labels, value] of typeof found === 'number' ? [[{}, found] as Value] : found) metric.inc(labels, value);
     };
-    if (countsUp)
-      new Counter({
-        ...common,
-        collect() {
-          return collect(this);
-        },
-      });
-    else
-      new Gauge({
-        ...common,
-        collect() {
-          return collect(this);
-        },
-      });
+    new Gauge({
+      ...common,
+      collect() {
+        return collect(this);
+      },
+    });
   }
 
   private ofWork(): Figure[] {
@@ -100,6 +90,11 @@ export class MetricsPage {
         help: 'Runs by their status, deleted ones included.',
         labels: ['status'],
         read: async () => Object.entries(await this.views.countByStatus()).map(([status, count]) => [{ status }, count]),
+      },
+      {
+        name: 'espalier_longest_queued_seconds',
+        help: 'How long the run that waits longest for an engine has been queued, 0 while none is.',
+        read: async () => (await this.views.longestQueuedMs()) / 1_000,
       },
       {
         name: 'espalier_unrecorded_steps',
@@ -175,13 +170,6 @@ export class MetricsPage {
         name: 'espalier_fleet_reachable',
         help: 'Whether the fleet can be asked for engines (1), or does not answer or refuses (0); always 1 without a fleet.',
         read: () => Number((this.fleet.view?.problem ?? null) === null),
-      },
-      {
-        name: 'espalier_engine_losses_total',
-        help: 'How often an engine was lost.',
-        countsUp: true,
-        labels: ['engine'],
-        read: () => this.pool.slots.map(({ name, supervisor }) => [{ engine: name }, supervisor.losses]),
       },
       {
         name: 'espalier_engine_resident_memory_bytes',
