@@ -2,7 +2,7 @@
 // is no Chromium. The first steps of a person are in dashboard.test.ts.
 import { readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import type { Page } from 'playwright-core';
+import type { Page, Request } from 'playwright-core';
 import { checkAuditBundle } from '#audit';
 import { v1 } from '#protocol';
 import { Dashboard, describeInChromium, longNumbersIn, NAME } from './harness/dashboard.js';
@@ -302,8 +302,15 @@ describeInChromium('the dashboard', () => {
       await page.getByRole('region', { name: 'perplexity against calibration sequences' }).getByRole('button', { name: 'wanda' }).count(),
     ).toBe(1);
     expect(await barriersOfBothThemes('study-scatter')).toEqual([]);
+    const asked = new Set<string>();
+    const noted = (request: Request): void => {
+      if (request.url().endsWith('/ListFigures')) asked.add(request.postDataBuffer()!.toString('hex'));
+    };
+    page.on('request', noted);
     await view('/studies/seeds?plot=scatter&where=recipe%3Dwanda', 'each point is a run');
     await page.getByRole('region', { name: 'Runs of the study' }).getByRole('row').nth(2).waitFor();
+    page.off('request', noted);
+    expect(asked.size).toBe(1); // the plot and the table show the runs of one request
     expect(await page.getByRole('region', { name: 'Runs of the study' }).getByRole('row').count()).toBe(3); // the head, and two runs
     await page.getByLabel('Show').selectOption('parallel');
     await page.getByRole('img', { name: /^Runs by .*perplexity$/ }).waitFor();

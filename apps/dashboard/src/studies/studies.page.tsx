@@ -14,7 +14,6 @@ import { Scroll } from '../ui/scroll.js';
 import { Anchor, setQuery } from '../ui/router.js';
 import { Scatter } from '../ui/charts/scatter.js';
 import { conditionsIn } from '../runs/conditions.js';
-import { useDrawnRuns } from '../runs/plots/drawn-runs.js';
 import { RUN_PLOTS, RunPlots } from '../runs/plots/run-plots.js';
 import { LabelledSelect } from '../ui/labelled-select.js';
 import { ReasonForm } from '../forms/reason-form.js';
@@ -210,19 +209,19 @@ const MOST_COMPARED = 12;
 function StudyPlots({ data, kind, query }: { data: GetStudyResponse; kind: string; query: URLSearchParams }) {
   const variants = new Map(data.runs.flatMap(({ run, variant }) => (run === undefined ? [] : [[run.runId, variant] as const])));
   const selection = { text: '', statuses: [], tags: [], where: conditionsIn(query.get('where') ?? ''), runIds: [...variants.keys()] };
-  const { data: shown } = useDrawnRuns(selection, []);
-  const ids = new Set(shown?.map(({ runId }) => runId));
   return (
-    <>
-      <RunPlots
-        kind={kind}
-        selection={selection}
-        query={query}
-        kindOf={({ runId }) => variants.get(runId) ?? ''}
-        source={`study ${data.study?.name ?? ''}, `}
-      />
-      <StudyRuns runs={data.runs.filter(({ run }) => run !== undefined && ids.has(run.runId))} />
-    </>
+    <RunPlots
+      kind={kind}
+      selection={selection}
+      query={query}
+      kindOf={({ runId }) => variants.get(runId) ?? ''}
+      source={`study ${data.study?.name ?? ''}, `}
+    >
+      {(drawn) => {
+        const ids = new Set(drawn.map(({ runId }) => runId));
+        return <StudyRuns runs={data.runs.filter(({ run }) => run !== undefined && ids.has(run.runId))} />;
+      }}
+    </RunPlots>
   );
 }
 

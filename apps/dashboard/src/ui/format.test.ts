@@ -34,6 +34,19 @@ describe('numbers as people read them', () => {
     expect(plainNumber(stored)).toBe(shown);
   });
 
+  test('a whole number has no digits behind the point', () => {
+    expect([9282, 0, 50, -3, 4_915_200, 9282.25, 5.1234567, 1e-5].map(decimal).map(plain)).toEqual([
+      '9 282',
+      '0',
+      '50',
+      '\u22123',
+      '4.92 M',
+      '9282.3',
+      '5.123',
+      '1.00e\u22125',
+    ]);
+  });
+
   test('ticks have no more digits than they need', () => {
     expect([0.46, 0.5, 0.005].map(percentTick).map(plain)).toEqual(['46 %', '50 %', '0.5 %']);
     expect([0, 250, 1_500, 2_000_000].map(countTick).map(plain)).toEqual(['0', '250', '1.5 k', '2 M']);

@@ -24,7 +24,8 @@ function significant(value: number, digits: number): string {
 export function decimal(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2).replaceAll('-', '\u2212').replace('e+', 'e');
+  if (Number.isInteger(value)) return (size >= 1e6 ? short(value) : count(value)).replace('-', '\u2212');
+  if (size < 0.001 || size >= 1e6) return value.toExponential(2).replaceAll('-', '\u2212').replace('e+', 'e');
   return significant(value, size >= 1000 ? 5 : 4).replace('-', '\u2212');
 }
 

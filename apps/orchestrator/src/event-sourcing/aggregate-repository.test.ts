@@ -7,11 +7,13 @@ import { begun } from './not-begun-error.js';
 import { shelf, types } from './testing.js';
 
 /** A store that holds streams in memory. */
-function memoryStore(): { store: EventStore; streams: Map<string, NewEvent[]> } {
+function memoryStore(): { store: EventStore; streams: Map<string, NewEvent[]>; asked: ('start' | bigint)[] } {
   const streams = new Map<string, NewEvent[]>();
+  const asked: ('start' | bigint)[] = [];
   const store = {
     async *read(stream: string, { from }: { from: 'start' | bigint }) {
       const first = from === 'start' ? 0 : Number(from);
+      asked.push(from);
       for (const [index, event] of (streams.get(stream) ?? []).entries())
         if (index >= first) yield { ...event, stream, revision: BigInt(index), position: {} } as unknown as StoredEvent;
     },
@@ -23,7 +25,7 @@ function memoryStore(): { store: EventStore; streams: Map<string, NewEvent[]> } 
       return Promise.resolve({ revision: BigInt(held.length + events.length - 1) });
     },
   };
-  return { store: store as unknown as EventStore, streams };
+  return { store: store as unknown as EventStore, streams, asked };
 }
 
 describe('an aggregate of another kind', () => {
@@ -49,6 +51,15 @@ describe('an aggregate of another kind', () => {
       expect(chainProblem(chain, event)).toBeNull();
       chain = decodeStored(types, event).chain;
     }
+  });
+  it('is read once: a later look asks only for the events that it has not seen', async () => {
+    const { store, asked } = memoryStore();
+    await new AggregateRepository(store, shelf).change('a', { title: 'Emma' }, { by });
+    const shelves = new AggregateRepository(store, shelf);
+    asked.length = 0;
+    await shelves.find('a');
+    await shelves.find('a');
+    expect(asked).toEqual(['start', 1n]);
   });
   it('is named where a change needs one and there is none', async () => {
     const decide = (state: Parameters<typeof shelf.decide>[0]): [] => (begun(state), []);

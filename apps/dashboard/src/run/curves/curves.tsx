@@ -29,7 +29,7 @@ import { sourceOf } from './source.js';
 import { Timeline } from './timeline.js';
 import type { OwnChart } from './own-charts.js';
 import { OwnCharts } from './own-charts-card.js';
-import { QUANTITIES } from './quantities.js';
+import { learnersOf, QUANTITIES } from './quantities.js';
 import { isByNumber, isRising, lookOfAxis, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
 
 export function CurvesTab({ run, query, fork }: TabProps) {
@@ -134,7 +134,9 @@ function useShownCurves(run: Run, query: URLSearchParams) {
   );
   const charts = useMemo(
     () =>
-      response === undefined ? [] : chartsOf(response, { over: smoothing, phases: phases.map(({ firstStep }) => firstStep) }, lines, all),
+      response === undefined
+        ? []
+        : chartsOf(run, response, { over: smoothing, phases: phases.map(({ firstStep }) => firstStep) }, lines, all),
     [response, smoothing, lines, all, run.phases.length],
   );
   const ownLines = useMemo(() => (chart: OwnChart) => ownLinesOf(response ?? NO_CURVES, tokensPerStep, chart), [response, tokensPerStep]);
@@ -196,10 +198,17 @@ function usePaleLines(run: Run, range: Range | null, isWanted: boolean): PaleLin
   return useMemo(() => data?.filter((line) => line !== null) ?? NO_LINES, [data]);
 }
 
-function chartsOf(response: QueryCurvesResponse, smoothing: SmoothingBy, lines: PaleLine[], all: { steps: number[]; before: number }) {
+function chartsOf(
+  { settings }: Pick<Run, 'settings'>,
+  response: QueryCurvesResponse,
+  smoothing: SmoothingBy,
+  lines: PaleLine[],
+  all: { steps: number[]; before: number },
+) {
   return PICTURES.map(({ quantities, ...picture }) => {
-    const curves = quantities.flatMap(([quantity, label, isPlanned], index) => {
+    const curves = quantities.flatMap(([quantity, words, isPlanned], index) => {
       const isSmoothed = picture.isNoisy === true && smoothing.over > 0;
+      const label = quantity === 'lora_learning_rate' && settings !== undefined ? `${words} ${learnersOf(settings)}` : words;
       const curve = curveOf(response, quantity, { label, index, isPlanned: isPlanned === true, smoothing: isSmoothed ? smoothing : null });
       return curve === null ? [] : [curve];
     });

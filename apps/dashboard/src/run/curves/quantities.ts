@@ -1,5 +1,6 @@
 // The quantities that a run records at each step, as charts show them.
 import { LOSSES } from '../../../../../libs/comparison/src/index.js';
+import { RecoverWeights, type RunSettings } from '../../generated/espalier/v1/common_pb.js';
 import type { Picture } from '../../ui/charts/picture.js';
 
 const losses = Object.values(LOSSES).map(({ field, title, unit }): [string, Picture] => [
@@ -18,13 +19,20 @@ export const QUANTITIES: Readonly<Record<string, Picture>> = {
   open_heads: { title: 'Open heads', yName: 'heads' },
   open_units: { title: 'Open units', yName: 'units' },
   open_hidden: { title: 'Open hidden units', yName: 'hidden units' },
-  lora_learning_rate: { title: 'Learning rate of LoRA', yName: 'rate' },
+  lora_learning_rate: { title: 'Learning rate', yName: 'rate' },
   tokens_per_second: { title: 'Speed', yName: 'tokens a second' },
   gradient_norm: { title: 'Gradient norm', yName: 'norm', isNoisy: true },
   lagrangian: { title: 'Lagrangian', yName: 'value' },
   lambda1: { title: 'Lagrangian, λ₁', yName: 'λ₁' },
   lambda2: { title: 'Lagrangian, λ₂', yName: 'λ₂' },
 };
+
+/** Says whose learning rate it is: LoRA's, or in a recovery that of the model's own weights. */
+export function learnersOf({ totalSteps = 1, recoverSteps = 0, recoverWeights }: Learning): string {
+  if (recoverSteps === 0 || recoverWeights === RecoverWeights.LORA) return 'of LoRA';
+  return totalSteps === 0 ? 'of own weights' : 'of LoRA, then of own weights';
+}
+type Learning = Pick<RunSettings, 'totalSteps' | 'recoverSteps' | 'recoverWeights'>;
 
 /** Only recorded states have these values, so the line of one goes on from state to state. */
 export const isOfStates = (quantity: string): boolean => quantity === 'hard_sparsity' || quantity === 'parameters';

@@ -1,5 +1,6 @@
 // Draws runs against one another: a scatter of two figures, or all chosen figures side by side. An area that a reader marks becomes
 // conditions on the runs.
+import type { ComponentChildren } from 'preact';
 import { Scatter } from '../../ui/charts/scatter.js';
 import { counted } from '../../ui/format.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
@@ -27,9 +28,11 @@ interface Props {
   kindOf?: (run: DrawnRun) => string;
   /** Whose runs these are, for the files. */
   source?: string;
+  /** Shows more about the drawn runs, below them. */
+  children?: (runs: readonly DrawnRun[]) => ComponentChildren;
 }
 
-export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts['recipe'] ?? '', source = '' }: Props) {
+export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts['recipe'] ?? '', source = '', children }: Props) {
   const [x, y] = [
     plotFigure(query.get('across')) ?? plotFigure('parameters_left')!,
     plotFigure(query.get('up')) ?? plotFigure('perplexity')!,
@@ -49,18 +52,21 @@ export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts
   const measures = new Set(runs.flatMap(({ texts }) => texts['measure'] || []));
   const plot = { runs, kindOf, query, mark };
   return (
-    <div class="plots">
-      {kind === 'parallel' ? <Parallel {...plot} /> : <RunScatter {...plot} x={x} y={y} source={source} />}
-      <p class="soft">
-        Drag over an area to see only its runs.
-        {measures.size > 1 && ` Their perplexities are by ${measures.size} measures, which don’t compare.`}{' '}
-        {free.length < where.length && (
-          <button class="plain" onClick={() => setQuery({ where: free.join(', ') })}>
-            Without these bounds
-          </button>
-        )}
-      </p>
-    </div>
+    <>
+      <div class="plots">
+        {kind === 'parallel' ? <Parallel {...plot} /> : <RunScatter {...plot} x={x} y={y} source={source} />}
+        <p class="soft">
+          Drag over an area to see only its runs.
+          {measures.size > 1 && ` Their perplexities are by ${measures.size} measures, which don’t compare.`}{' '}
+          {free.length < where.length && (
+            <button class="plain" onClick={() => setQuery({ where: free.join(', ') })}>
+              Without these bounds
+            </button>
+          )}
+        </p>
+      </div>
+      {children?.(runs)}
+    </>
   );
 }
 
