@@ -5,6 +5,7 @@ import { EXIT_CODES_HELP } from './cli-error.js';
 import { registerAudit } from './commands/record/audit.js';
 import { globalOptions } from './commands/command.js';
 import { registerCheck } from './commands/record/check.js';
+import { registerBackups } from './commands/server/backup.js';
 import { registerBench } from './commands/results/bench.js';
 import { registerCompletion } from './commands/completion.js';
 import { registerDelete } from './commands/runs/delete.js';
@@ -129,6 +130,7 @@ export function buildProgram(json = false): Command {
   registerRecord(program);
   registerVerify(program);
   registerAudit(program);
+  registerBackups(program);
   registerStore(program);
   program.commandsGroup('Room:');
   registerRoom(program);

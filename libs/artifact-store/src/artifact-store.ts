@@ -117,6 +117,18 @@ export interface ArtifactAddresses {
   write(artifact: ArtifactToWrite, put: PutParts): Promise<void>;
 }
 
+/** The folder of notes, and the beginning of their keys. */
+export const NOTES = 'notes';
+
+/** Small files with names beside the artifacts. */
+export interface Notes {
+  /** Resolves once the note is durable. It appears whole or not at all. */
+  write(name: string, text: string): Promise<void>;
+  /** Resolves to null where there is no such note. */
+  read(name: string): Promise<string | null>;
+  names(): Promise<string[]>;
+}
+
 /** A store of artifacts. All methods reject with ArtifactStoreError. */
 export interface ArtifactStore {
   /** Resolves once the artifact is durable: it survives a power cut. */

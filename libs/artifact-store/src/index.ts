@@ -5,6 +5,7 @@ export * from './digest.js';
 export * from './export-manifest.js';
 export { GGUF_HEAD_BYTES, renewSeal, sealIn, withoutSeal } from './gguf-seal.js';
 export * from './media-type.js';
+export { openNotes } from './notes.js';
 export { isS3Address, parseS3Address, s3Address, s3AddressProblem, type S3Location } from './s3/s3-location.js';
 export { StoreReach } from './store-reach.js';
 export { PassingBytes } from './sliced-bytes.js';

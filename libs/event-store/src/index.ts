@@ -17,10 +17,12 @@ export { storeSecrets, type StoreSecrets } from './embedded/secrets.js';
 export { startEmbeddedEventStore, type EmbeddedEventStore, type EmbeddedEventStoreOptions } from './embedded/start.js';
 export {
   backupEmbeddedEventStore,
+  checkEmbeddedBackup,
   embeddedEventStoreStats,
   hasEmbeddedEventStore,
   requireKnownSchema,
   restoreEmbeddedEventStore,
+  STORE_NAME_STREAM,
   verifyEmbeddedEventStore,
   type BackupReport,
   type EmbeddedEventStoreStats,

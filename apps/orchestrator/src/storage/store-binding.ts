@@ -13,6 +13,7 @@ import {
   missingIn,
   missingText,
   SeenEvents,
+  STORE_NAME_STREAM,
   WrongExpectedRevisionError,
   type EventStore,
   type Position,
@@ -24,7 +25,6 @@ import { lastProjected } from '../event-sourcing/read-models/last-projected.js';
 import { RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
 import { HOW_TO_MEND, StoreCondition } from './store-condition.js';
 
-const NAME_STREAM = 'espalierEventStore';
 const VIEWS_FILE = 'views.sqlite';
 const DIGEST = /[0-9a-f]{64}/g;
 const ACCEPTING =
@@ -176,13 +176,13 @@ async function bind({ owner }: ArtifactStore, place: string, name: string, mayRe
  * the store.
  */
 async function nameOf(store: EventStore): Promise<string | null> {
-  for await (const { id } of store.read(NAME_STREAM, { maxCount: 1 })) return id;
+  for await (const { id } of store.read(STORE_NAME_STREAM, { maxCount: 1 })) return id;
   return null;
 }
 
 async function giveName(store: EventStore): Promise<string> {
   try {
-    await store.append(NAME_STREAM, [{ id: randomUUID(), type: 'EventStoreNamed', data: Buffer.from('{}') }], 'no_stream');
+    await store.append(STORE_NAME_STREAM, [{ id: randomUUID(), type: 'EventStoreNamed', data: Buffer.from('{}') }], 'no_stream');
   } catch (error) {
     if (!(error instanceof WrongExpectedRevisionError)) throw error; // another server was faster
   }

@@ -5,7 +5,7 @@ import { missingIn, missingText, type EventStore, type MissingEvents, type SeenE
 import { EspalierError } from '#protocol';
 
 export const HOW_TO_MEND =
-  'put back the files of the store that had them, or restore a newer backup (espalier store restore); to go on without them, stop the ' +
+  'put back the files of the store that had them, or restore a newer backup (espalier restore); to go on without them, stop the ' +
   'server and start it once with: espalier up --accept-store';
 
 export class StoreCondition {

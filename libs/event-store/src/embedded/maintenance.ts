@@ -114,6 +114,22 @@ function restore(options: RestoreOptions): RestoreReport {
   }
 }
 
+/** The stream whose only event's id is the name of the store. A server writes it, and a restored backup keeps it. */
+export const STORE_NAME_STREAM = 'espalierEventStore';
+
+/**
+ * Reads and checks every event of a backup. `storeName` is the name that a server gave to the store, or null where none worked with it.
+ * @throws EmbeddedStoreError BACKUP_DAMAGED, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND
+ */
+export function checkEmbeddedBackup(file: string): Omit<BackupReport, 'file' | 'bytes'> & { storeName: string | null } {
+  try {
+    const { events, streams, endPosition } = checkBackup(file);
+    return { events, streams, endPosition, storeName: storeNameIn(file) };
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
 /** Reads and checks every event of a store, whether or not a server has it open. */
 export function verifyEmbeddedEventStore(options: { folder: string }): VerifyReport {
   try {
@@ -279,6 +295,21 @@ function checkBackup(file: string, damaged = `"${basename(file)}" is damaged`): 
     const [first] = report.problems;
     if (first) throw new EmbeddedStoreError('BACKUP_DAMAGED', `${damaged}: ${first.code}: ${first.message}`);
     return report;
+  } finally {
+    database.close();
+  }
+}
+
+function storeNameIn(file: string): string | null {
+  const database = openBackup(file);
+  try {
+    const first = database
+      .prepare<[string], Buffer>(
+        'SELECT event_id FROM events JOIN streams ON streams.id = stream_id WHERE streams.name = ? ORDER BY revision LIMIT 1',
+      )
+      .pluck()
+      .get(STORE_NAME_STREAM);
+    return first === undefined ? null : first.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
   } finally {
     database.close();
   }
