@@ -19,6 +19,11 @@ export default defineConfig({
         // caches.
         codeSplitting: {
           groups: [
+            {
+              name: 'markdown',
+              test: /node_modules[\\/](markdown-it|mdurl|linkify-it|uc\.micro|entities|punycode\.js|dompurify)[\\/]/,
+              priority: 1,
+            },
             { name: 'packages', test: /node_modules/ },
             { name: 'messages', test: /src[\\/]generated/ },
           ],

@@ -7,6 +7,7 @@ import { LaunchForm } from './forms/run/launch-form.js';
 import { CallerMenu } from './login/caller-menu.js';
 import { LoggedOut } from './login/logged-out.js';
 import { RunService } from './generated/espalier/v1/run_service_pb.js';
+import { PageView } from './pages/page-view.js';
 import { RunView } from './run/run.js';
 import { Alerts } from './server/alerts.js';
 import { StudyView } from './studies/studies.page.js';
@@ -81,10 +82,12 @@ export function App() {
   );
 }
 
-/** The address of the view that lists runs, or studies, where the path is that of one. */
+const LISTS = { run: '/', study: '/studies', page: '/pages' };
+
+/** The address of the view that lists runs, studies or pages, where the path is that of one. */
 function partOf(path: string): string | undefined {
   const one = viewOfOne(path);
-  return one && (one.of === 'run' ? '/' : '/studies');
+  return one && LISTS[one.of];
 }
 
 function View({ place, launch }: { place: PageLocation; launch: () => void }) {
@@ -96,6 +99,7 @@ function View({ place, launch }: { place: PageLocation; launch: () => void }) {
   if (page !== undefined) return <page.View query={query} launch={launch} />;
   const one = viewOfOne(path);
   if (one?.of === 'study') return <StudyView key={one.id} studyId={decodeURIComponent(one.id)} query={query} />;
+  if (one?.of === 'page') return <PageView key={one.id} pageId={decodeURIComponent(one.id)} query={query} />;
   if (one?.of === 'run') return <RunView key={one.id} runId={decodeURIComponent(one.id)} tab={one.tab} query={query} />;
   return (
     <div class="card empty">

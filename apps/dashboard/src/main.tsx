@@ -34,6 +34,7 @@ import './runs/runs.css';
 import './runs/groups.css';
 import './runs/plots/plots.css';
 import './runs/compare/compare-table.css';
+import './pages/pages.css';
 import './run/run.css';
 import './run/curves/curves.css';
 import './run/curves/timeline.css';

@@ -62,6 +62,8 @@ import { ModelReader } from './models/read-model.js';
 import { PlanMeasurement } from './run-services/plan-measurement.js';
 import { ModelServices } from './run-services/model-services.js';
 import { StudyGrpc } from './api/study.grpc.js';
+import { PageGrpc } from './api/page.grpc.js';
+import { PageRepository } from './pages/page-repository.js';
 import { LaunchStudy } from './studies/launch-study.js';
 import { StudyDriver } from './studies/study-driver.js';
 import { StudyRepository } from './studies/study-repository.js';
@@ -199,6 +201,8 @@ export class AppModule {
         LaunchStudy,
         StudyDriver,
         StudyGrpc,
+        PageRepository,
+        PageGrpc,
         Disposal,
         TokenKeeper,
         Logins,

@@ -28,6 +28,7 @@ import { timedStore } from './monitoring/timed-store.js';
 import { patiently } from './event-sourcing/store-retries.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { bindStore, requireStoreFiles } from './storage/store-binding.js';
+import { PageRepository } from './pages/page-repository.js';
 import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import type { WebSecrets } from './web/web-access.js';
@@ -111,7 +112,7 @@ async function main(): Promise<void> {
     endByForce(folder, log);
     log.info({ signal }, 'stopping at the next step boundary');
     storage.stop();
-    await Promise.all([app.get(StudyDriver).stop(), app.get(Fleet).stop()]);
+    await Promise.all([app.get(StudyDriver).stop(), app.get(PageRepository).stop(), app.get(Fleet).stop()]);
     await driver.stop();
     app.get(JoinedEngines).close();
     await lease.stop();

@@ -8,6 +8,19 @@ import { v1 } from '#protocol';
 import { Dashboard, describeInChromium, longNumbersIn, NAME } from './harness/dashboard.js';
 import { CORPUS, ENDLESS, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
 
+/** A text that tries whatever a text must not do, beside what it may. */
+const HOSTILE_TEXT = `# It works
+
+| kept | share |
+|---|--:|
+| heads | **12** |
+
+[a run](/runs), [no code](javascript:document.title=1), [no data](data:text/html,x), [no other host](//host/x)
+
+![no picture](https://host/x.png) <img src=x onerror="document.title=1"> <script>document.title = 1</script>
+<p style="position:fixed" onclick="document.title=1">no style</p>
+`;
+
 describeInChromium('the dashboard', () => {
   const dashboard = new Dashboard();
   const { server, complaints, text, state, view, shot, barriers, barriersOfBothThemes } = dashboard;
@@ -117,6 +130,65 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('button', { name: `Without ${title}` }).click();
     await chart(title).waitFor({ state: 'detached' });
     await page.locator('summary', { hasText: 'Your charts' }).click();
+  });
+
+  test('a page is made from a comparison, its runs are held, and it shows the same after the run was evaluated again', async () => {
+    await view('/pages', 'No pages yet');
+    expect(await barriers()).toEqual([]);
+    await view(`/compare?runs=${runId}`, 'baseline');
+    await page.getByRole('link', { name: 'Make a page' }).click();
+    const form = page.getByRole('form', { name: 'The page to save' });
+    await form.getByLabel('Name').fill('Why half is enough');
+    await form.getByRole('button', { name: 'Hold all as they are now' }).click();
+    await form.getByText(/^revision \d+$/).waitFor();
+    await form.getByRole('button', { name: 'Add a text' }).click();
+    const third = form.getByRole('listitem', { name: 'Panel 3' });
+    await third.getByLabel('Title').fill('In short');
+    await third.getByRole('textbox', { name: 'Markdown of panel 3' }).fill(HOSTILE_TEXT);
+    await form.getByRole('button', { name: 'Panel 3 up' }).click();
+    await form.getByRole('button', { name: 'Panel 2 up' }).click();
+    await form.getByRole('button', { name: 'Panel 3 down' }).waitFor();
+    await form.getByRole('combobox', { name: 'Another column' }).selectOption('step');
+    expect(await barriersOfBothThemes('page-edited')).toEqual([]);
+    await form.getByRole('button', { name: 'Save the page' }).click();
+    await page.waitForURL(/\/pages\/[a-z2-7]{12}$/);
+    const table = page.getByRole('region', { name: 'Figures' });
+    await table.getByRole('row').nth(1).waitFor();
+    await text('report of');
+    expect(await Promise.all((await page.locator('.panels > section').all()).map((one) => one.getAttribute('aria-label')))).toEqual([
+      'In short',
+      'Loss over step',
+      'Figures',
+    ]);
+    const prose = page.locator('.prose');
+    await prose.getByRole('heading', { name: 'It works' }).waitFor();
+    expect(await prose.locator('script, img, iframe, style, [style], [onerror], [onclick]').count()).toBe(0);
+    const links = await prose.locator('a[href]').all();
+    expect(await Promise.all(links.map(async (one) => [await one.textContent(), await one.getAttribute('href')]))).toEqual([
+      ['a run', '/runs'],
+      ['no picture', 'https://host/x.png'], // a link, which loads nothing by itself
+    ]);
+    expect(await page.title()).toBe('Why half is enough · Espalier');
+    const before = { figures: await table.getByRole('row').allTextContents(), loss: await csvOf('Loss over step') };
+    expect(before.loss.rows.length).toBe(150);
+    expect(await barriersOfBothThemes('page')).toEqual([]);
+    const evaluated = server.runs.evaluateRun(v1.EvaluateRunRequest.fromPartial({ runId, window: 32, tokens: 640 }));
+    for await (const _ of evaluated as AsyncIterable<v1.EvaluateRunResponse>);
+    await page.reload();
+    await text('1 event since then');
+    expect(await table.getByRole('row').allTextContents()).toEqual(before.figures);
+    expect(await csvOf('Loss over step')).toEqual(before.loss);
+    await page.getByRole('button', { name: 'Edit' }).click();
+    await form.getByRole('button', { name: 'Follow all' }).click();
+    await form.getByRole('button', { name: 'Save the page' }).click();
+    await text('as it is now');
+    await view('/pages', 'Why half is enough');
+    expect(await barriersOfBothThemes('pages')).toEqual([]);
+    await page.getByRole('link', { name: 'Why half is enough' }).click();
+    await page.getByRole('button', { name: 'Delete', exact: true }).click();
+    await page.getByRole('button', { name: 'Delete the page' }).click();
+    await text('No pages yet');
+    expect(complaints).toEqual([]);
   });
 
   test('the slider goes back to an earlier state of the masks, by keys', async () => {

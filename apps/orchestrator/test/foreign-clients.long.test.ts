@@ -4,9 +4,15 @@ import { status, type ClientReadableStream, type ServiceError } from '@grpc/grpc
 import { fileRegistry, fromServiceError, v1 } from '#protocol';
 import { TestServer, TINY_MODEL } from './harness/server.js';
 
-const PUBLIC_SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService'].map(
-  (name) => `espalier.v1.${name}`,
-);
+const PUBLIC_SERVICES = [
+  'RunService',
+  'HistoryService',
+  'ArtifactService',
+  'EngineService',
+  'StudyService',
+  'PageService',
+  'AccessService',
+].map((name) => `espalier.v1.${name}`);
 
 let server: TestServer;
 let runId: string;

@@ -9,9 +9,15 @@ import { descriptorSet, fileDescriptors } from '#protocol';
 import { TestServer } from './harness/server.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
-const PUBLIC_SERVICES = ['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService'].map(
-  (name) => `espalier.v1.${name}`,
-);
+const PUBLIC_SERVICES = [
+  'RunService',
+  'HistoryService',
+  'ArtifactService',
+  'EngineService',
+  'StudyService',
+  'PageService',
+  'AccessService',
+].map((name) => `espalier.v1.${name}`);
 
 let server: TestServer;
 

@@ -35,6 +35,7 @@ const errorStatuses = {
   STATE_NOT_FOUND: status.NOT_FOUND,
   EXPORT_NOT_FOUND: status.NOT_FOUND,
   STUDY_NOT_FOUND: status.NOT_FOUND,
+  PAGE_NOT_FOUND: status.NOT_FOUND,
   MODEL_NOT_MEASURED: status.NOT_FOUND,
   JOB_LOST: status.ABORTED, // the server ended while the job was under way
   JOB_NOT_FOUND: status.NOT_FOUND, // the server has forgotten the job, or never had it
@@ -48,6 +49,9 @@ const errorStatuses = {
   STUDY_ENDED: precondition, // all its runs have ended, or it was cancelled
   STUDY_FIXED: precondition, // its runs follow from the results of its first rungs
   STUDY_DAMAGED: precondition,
+  PAGE_CHANGED: status.ABORTED, // it was saved by another one meanwhile
+  PAGE_DAMAGED: precondition,
+  RECORD_DIFFERS: precondition, // the record of a run does not have the digest that the request names
   MODEL_DAMAGED: precondition, // the record of a model that is measured without a run
   NUMERICS_CHANGED: precondition,
   QUANTIZER_MISSING: precondition, // an export needs llama.cpp's quantizer

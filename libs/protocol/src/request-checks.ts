@@ -27,6 +27,10 @@ const LONGEST: Record<string, number> = {
   remove_tags: 64,
   run_id: 200, // a run's name is allowed too
   study_id: 200,
+  page_id: 64,
+  title: 200,
+  markdown: 65_536,
+  panels: 64,
   variant: 100,
   runs: 1_000,
   parent_run_id: 200,
@@ -65,7 +69,7 @@ const MOST_VIOLATIONS = 10;
 const NOT_ZERO = new Set(BUDGET_FIELDS);
 
 /** The fields with texts that people read. Nothing in them may act upon a terminal, or be invisible. */
-const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags', 'variant']);
+const READABLE = new Set(['request_id', 'name', 'reason', 'note', 'tags', 'add_tags', 'remove_tags', 'variant', 'title']);
 
 /** The fields that a message must have, with the words for what belongs there. */
 const NEEDED: Record<string, string> = {
@@ -74,6 +78,7 @@ const NEEDED: Record<string, string> = {
   'MeasureSpeedTableRequest.model_path': 'the folder of a Hugging Face model',
   'LaunchStudyFileRequest.yaml': 'the text of a file that describes a study',
   'LaunchStudyRequest.name': 'a name for the study',
+  'SavePageRequest.name': 'a name for the page',
   'StudyRunRequest.variant': 'the name of its line in tables and plots',
   'StudyRunRequest.model_path': 'the folder of a Hugging Face model',
   'StudyRunRequest.data': 'training text',

@@ -6,6 +6,7 @@ import { ArtifactService } from '../generated/espalier/v1/artifact_service_pb.js
 import { EngineService } from '../generated/espalier/v1/engine_service_pb.js';
 import { HistoryService } from '../generated/espalier/v1/history_service_pb.js';
 import { StudyService } from '../generated/espalier/v1/study_service_pb.js';
+import { PageService } from '../generated/espalier/v1/page_service_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import { BadRequestSchema, ErrorInfoSchema } from '../generated/google/rpc/error_details_pb.js';
 import type { Trouble } from './view-state.js';
@@ -32,6 +33,7 @@ export const historyService = createClient(HistoryService, transport);
 export const artifactService = createClient(ArtifactService, transport);
 export const engineService = createClient(EngineService, transport);
 export const studyService = createClient(StudyService, transport);
+export const pageService = createClient(PageService, transport);
 export const accessService = createClient(AccessService, transport);
 
 /** Makes an id for a launch, so that a launch that is sent twice makes one run. If the browser can't make an id, the server does. */

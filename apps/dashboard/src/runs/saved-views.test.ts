@@ -1,4 +1,6 @@
-import { viewQuery, viewsOf, withView } from './saved-views.js';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { SavedPageSchema, type PageContentSchema } from '../generated/espalier/v1/page_service_pb.js';
+import { viewQuery, viewsOf } from './saved-views.js';
 
 describe('views of the list that have a name', () => {
   test('are what an address says of the list, whatever else it says and in whatever order', () => {
@@ -7,16 +9,13 @@ describe('views of the list that have a name', () => {
     expect(viewQuery(new URLSearchParams(`group=recipe,seed&${query}`))).toBe(query);
   });
 
-  test('with the same name replace one another', () => {
-    const views = withView(withView([{ name: 'best', query: 'q=1' }], { name: 'all', query: '' }), { name: 'best', query: 'q=2' });
-    expect(views).toEqual([
-      { name: 'all', query: '' },
-      { name: 'best', query: 'q=2' },
+  test('are those of the pages that show the list, by name', () => {
+    const page = (name: string, content: MessageInitShape<typeof PageContentSchema>) => create(SavedPageSchema, { name, content });
+    const list = (query: string) => ({ listView: { query } });
+    const views = viewsOf([page('small', list('order=perplexity&q=a')), page('report', { panels: {} }), page('all', list(''))]);
+    expect(views.map(({ name, query }) => [name, query])).toEqual([
+      ['all', ''],
+      ['small', 'q=a&order=perplexity'],
     ]);
-  });
-
-  test('whatever was stored, only views come of it', () => {
-    expect(viewsOf('[{"name":"a","query":"q=1"},{"name":3,"query":"x"},{"name":"b"},null,"c"]')).toEqual([{ name: 'a', query: 'q=1' }]);
-    for (const stored of [null, '', '[', 'null', '3', '{}']) expect(viewsOf(stored)).toEqual([]);
   });
 });

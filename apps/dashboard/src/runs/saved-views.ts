@@ -1,10 +1,12 @@
-// Named views of the list, which the browser keeps. A view is the part of an address that describes the list, so it can be shared as a
+// Named views of the list, which the server keeps. A view is the part of an address that describes the list, so it can be shared as a
 // link.
+import type { SavedPage } from '../generated/espalier/v1/page_service_pb.js';
 
 export interface SavedView {
   name: string;
   /** The query of an address of the list. */
   query: string;
+  page: SavedPage;
 }
 
 const PARTS = ['q', 'tags', 'where', 'status', 'order', 'group', 'columns', 'plot', 'across', 'up', 'axes'];
@@ -19,23 +21,11 @@ export function viewQuery(query: URLSearchParams): string {
   return parts.toString();
 }
 
-/** Reads the stored views, whatever was stored. */
-export function viewsOf(stored: string | null): SavedView[] {
-  let known: unknown;
-  try {
-    known = JSON.parse(stored ?? '[]');
-  } catch {
-    known = [];
-  }
-  if (!Array.isArray(known)) return [];
-  return (known as unknown[]).flatMap((one): SavedView[] => {
-    const { name, query } = (one ?? {}) as Partial<Record<string, unknown>>;
-    return typeof name === 'string' && name !== '' && typeof query === 'string' ? [{ name, query }] : [];
+/** The views of the list among the pages that the server keeps, by name. */
+export function viewsOf(pages: readonly SavedPage[]): SavedView[] {
+  const views = pages.flatMap((page): SavedView[] => {
+    const query = page.content?.listView?.query;
+    return query === undefined ? [] : [{ name: page.name, query: viewQuery(new URLSearchParams(query)), page }];
   });
-}
-
-/** Adds a view, which replaces a view of the same name. */
-export function withView(views: readonly SavedView[], view: SavedView): SavedView[] {
-  const others = views.filter(({ name }) => name !== view.name);
-  return [...others, view].sort((one, other) => one.name.localeCompare(other.name, 'en'));
+  return views.sort((one, other) => one.name.localeCompare(other.name, 'en'));
 }

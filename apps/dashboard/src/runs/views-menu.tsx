@@ -1,25 +1,44 @@
-// The menu of the views that the reader has named. The current view can be named here.
+// The menu of the views of the list that the server keeps, for everyone. The current view can be named here.
 import { useState } from 'preact/hooks';
+import { May, useMay } from '../api/caller.js';
+import { pageService, troubleOf, type Trouble } from '../api/client.js';
+import { PageService, type SavedPage } from '../generated/espalier/v1/page_service_pb.js';
+import { usePages } from '../pages/pages.page.js';
+import { TroubleNote } from '../ui/pending.js';
 import { Anchor } from '../ui/router.js';
-import { viewQuery, viewsOf, withView, type SavedView } from './saved-views.js';
+import { viewQuery, viewsOf } from './saved-views.js';
 
-const KEY = 'espalier.views';
 const LONGEST_NAME = 60;
+const { savePage, deletePage } = PageService.method;
 
 export function ViewsMenu({ query }: { query: URLSearchParams }) {
-  const [views, setViews] = useState(() => viewsOf(localStorage.getItem(KEY)));
+  const { data: pages, reload } = usePages();
+  const views = viewsOf(pages ?? []);
+  const may = useMay();
   const [name, setName] = useState('');
+  const [trouble, setTrouble] = useState<Trouble>();
   const present = viewQuery(query);
-  const store = (next: SavedView[]): void => {
-    localStorage.setItem(KEY, JSON.stringify(next));
-    setViews(next);
+  const told = async (work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+      setTrouble(undefined);
+      reload();
+    } catch (error) {
+      setTrouble(troubleOf(error));
+    }
   };
   const save = (event: Event): void => {
     event.preventDefault();
-    if (name.trim() === '') return;
-    store(withView(views, { name: name.trim(), query: present }));
-    setName('');
+    const wanted = name.trim();
+    if (wanted === '') return;
+    // A view of the same name is replaced, where the caller may change it.
+    const same = views.find((one) => one.name === wanted && may(savePage, one.page.madeBy));
+    void told(async () => {
+      await pageService.savePage({ pageId: same?.page.pageId ?? '', name: wanted, content: { listView: { query: present } } });
+      setName('');
+    });
   };
+  const remove = ({ pageId }: SavedPage): Promise<void> => told(() => pageService.deletePage({ pageId }));
   const shown = views.find((one) => one.query === present);
   return (
     <details class="menu">
@@ -29,31 +48,32 @@ export function ViewsMenu({ query }: { query: URLSearchParams }) {
         {views.length > 0 && (
           <ul>
             {views.map((view) => (
-              <li key={view.name}>
+              <li key={view.page.pageId}>
                 <Anchor to={view.query === '' ? '/' : `/?${view.query}`} aria-current={view === shown ? 'page' : undefined}>
                   {view.name}
                 </Anchor>
-                <button
-                  class="plain"
-                  aria-label={`Remove the view ${view.name}`}
-                  onClick={() => store(views.filter((one) => one !== view))}
-                >
-                  remove
-                </button>
+                <May call={deletePage} launchedBy={view.page.madeBy}>
+                  <button class="plain" aria-label={`Remove the view ${view.name}`} onClick={() => void remove(view.page)}>
+                    remove
+                  </button>
+                </May>
               </li>
             ))}
           </ul>
         )}
-        <form onSubmit={save}>
-          <label>
-            Name of this view
-            <input value={name} maxLength={LONGEST_NAME} onInput={({ currentTarget }) => setName(currentTarget.value)} />
-          </label>
-          <button type="submit" disabled={name.trim() === ''}>
-            Save
-          </button>
-        </form>
-        <p class="soft">This browser keeps the views. To share one, send its address.</p>
+        <May call={savePage}>
+          <form onSubmit={save}>
+            <label>
+              Name of this view
+              <input value={name} maxLength={LONGEST_NAME} onInput={({ currentTarget }) => setName(currentTarget.value)} />
+            </label>
+            <button type="submit" disabled={name.trim() === ''}>
+              Save
+            </button>
+          </form>
+        </May>
+        <TroubleNote trouble={trouble} />
+        <p class="soft">The server keeps the views, for all its users. The address of a view shares it, too.</p>
       </div>
     </details>
   );

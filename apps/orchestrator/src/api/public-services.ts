@@ -14,10 +14,20 @@ import { LadderGrpc } from './ladder.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
+import { PageGrpc } from './page.grpc.js';
 import { StudyGrpc } from './study.grpc.js';
 
 export const SERVICES = [
-  ...['RunService', 'HistoryService', 'ArtifactService', 'EngineService', 'StudyService', 'AccessService', 'EngineGatewayService'],
+  ...[
+    'RunService',
+    'HistoryService',
+    'ArtifactService',
+    'EngineService',
+    'StudyService',
+    'PageService',
+    'AccessService',
+    'EngineGatewayService',
+  ],
 ].map((name) => `espalier.v1.${name}`);
 
 export interface PublicService {
@@ -41,6 +51,7 @@ export class PublicServices {
     @Inject(EngineGatewayGrpc) gateway: EngineGatewayGrpc,
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(StudyGrpc) studies: StudyGrpc,
+    @Inject(PageGrpc) pages: PageGrpc,
     @Inject(LadderGrpc) ladders: LadderGrpc,
     @Inject(JobGrpc) jobs: JobGrpc,
     @Inject(AccessGrpc) access: AccessGrpc,
@@ -67,6 +78,7 @@ export class PublicServices {
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),
       of<v1.EngineServiceServer>(v1.EngineServiceService, engines.handlers()),
       of<v1.StudyServiceServer>(v1.StudyServiceService, studies.handlers()),
+      of<v1.PageServiceServer>(v1.PageServiceService, pages.handlers()),
       of<v1.AccessServiceServer>(v1.AccessServiceService, access.handlers()),
     ];
   }

@@ -4,6 +4,7 @@ import type { EventStore } from '#event-store';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { EVENT_STORE, LIVE_PROGRESS, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { LiveSteps } from '../live/live-steps.js';
+import { RunsAt } from '../queries/run-at.js';
 import { ModelRepository } from '../models/model-repository.js';
 import { RunViews } from '../views/run-views.js';
 
@@ -44,10 +45,15 @@ const WHY_READ_AGAIN = {
         return views;
       },
     },
+    {
+      provide: RunsAt,
+      inject: [RunViews, EVENT_STORE],
+      useFactory: (views: RunViews, store: EventStore): RunsAt => new RunsAt(views, store),
+    },
     ModelRepository,
     RunQueriesGrpc,
   ],
-  exports: [RunViews, ModelRepository, RunQueriesGrpc],
+  exports: [RunViews, RunsAt, ModelRepository, RunQueriesGrpc],
 })
 export class RunViewsModule implements OnModuleDestroy {
   constructor(@Inject(RunViews) private readonly views: RunViews) {}

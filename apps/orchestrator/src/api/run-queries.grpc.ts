@@ -5,6 +5,9 @@ import { compareRuns } from '../queries/compare-runs.js';
 import { lineageOf } from '../queries/lineage.js';
 import { ModelRepository } from '../models/model-repository.js';
 import type { ModelSpeedFact } from '../models/model.events.js';
+import { listFigures, requireFew } from '../views/list-figures.js';
+import type { RunSummary } from '../views/projection/run-detail.js';
+import { RunsAt } from '../queries/run-at.js';
 import { dateOf, factMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { watchRun } from '../queries/watch-run.js';
@@ -19,6 +22,7 @@ export class RunQueriesGrpc {
   constructor(
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(ModelRepository) private readonly models: ModelRepository,
+    @Inject(RunsAt) private readonly runsAt: RunsAt,
   ) {}
 
   handlers(): RunQueries {
@@ -27,11 +31,20 @@ export class RunQueriesGrpc {
       getRun: unary(({ runId }: v1.GetRunRequest) => this.getRun(runId)),
       listRuns: unary((request: v1.ListRunsRequest) => views.listRuns(request)),
       groupRuns: unary((request: v1.GroupRunsRequest) => views.groupRuns(request)),
-      listFigures: unary((request: v1.ListFiguresRequest) => views.listFigures(request)),
+      listFigures: unary((request: v1.ListFiguresRequest) =>
+        request.at.length > 0 ? this.figuresAt(request) : views.listFigures(request),
+      ),
       watchRun: serverStreaming((request: v1.WatchRunRequest, signal) => watchRun(views, request, signal)),
       getLineage: unary(async ({ runId }: v1.GetLineageRequest) => lineageOf(views, await views.runId(runId))),
       compareRuns: unary((request: v1.CompareRunsRequest) => compareRuns(views, request)),
     };
+  }
+
+  private async figuresAt({ figures, at }: v1.ListFiguresRequest): Promise<v1.ListFiguresResponse> {
+    requireFew(at, 'at');
+    const summaries: RunSummary[] = [];
+    for (const [index, { runId, revision }] of at.entries()) summaries.push(await this.runsAt.of(runId, revision, `at[${index}]`));
+    return listFigures(figures, [], summaries);
   }
 
   /** The run, with what was recorded of its model without a run. */

@@ -1,9 +1,10 @@
-// Checks the records of studies, and of models without a run, as VerifyAll meets their events in the order of the store: the digest chain
-// of each, and the runs that a study names.
+// Checks the records of studies, of models without a run, and of pages, as VerifyAll meets their events in the order of the store: the
+// digest chain of each, and the runs that a study names.
 import { canonicalJson, ChainChecker } from '#audit';
 import type { StoredEvent } from '#event-store';
 import { parseObject } from '../event-sourcing/event-codec.js';
 import { MODEL_STREAM_PREFIX } from '../models/model.events.js';
+import { PAGE_STREAM_PREFIX } from '../pages/page.events.js';
 import { STUDY_STREAM_PREFIX } from '../studies/study.events.js';
 
 interface Record {
@@ -12,9 +13,12 @@ interface Record {
 }
 
 const isOfStudy = (stream: string): boolean => stream.startsWith(STUDY_STREAM_PREFIX);
-/** The name of the check for a stream; null: the stream is of neither. */
-export const checkOf = (stream: string): 'studies' | 'models' | null =>
-  isOfStudy(stream) ? 'studies' : stream.startsWith(MODEL_STREAM_PREFIX) ? 'models' : null;
+/** The name of the check for a stream; null: the stream is of none of them. */
+export function checkOf(stream: string): 'studies' | 'models' | 'pages' | null {
+  if (isOfStudy(stream)) return 'studies';
+  if (stream.startsWith(PAGE_STREAM_PREFIX)) return 'pages';
+  return stream.startsWith(MODEL_STREAM_PREFIX) ? 'models' : null;
+}
 const subjectOf = (stream: string, revision: bigint): string => `study ${stream.slice(STUDY_STREAM_PREFIX.length)} event ${revision}`;
 
 export class StudyRecords {

@@ -10,7 +10,7 @@ const MOST_RUNS = 500;
 /** @param runs the runs, which are read once, one after another */
 export function listFigures(names: readonly string[], runIds: readonly string[], runs: Iterable<RunSummary>): v1.ListFiguresResponse {
   if (names.length > MOST_FIGURES) throw invalidField('FIELD_OUT_OF_RANGE', 'figures', `up to ${MOST_FIGURES} figures are allowed`);
-  if (runIds.length > MOST_RUNS) throw invalidField('FIELD_OUT_OF_RANGE', 'run_ids', `up to ${MOST_RUNS} ids are allowed`);
+  requireFew(runIds, 'run_ids');
   const figures = names.map((name, index) => figureNamed(name, `figures[${index}]`));
   const wanted = new Set(runIds);
   const found: { run: RunSummary['run']; values: FigureValue[] }[] = [];
@@ -20,6 +20,8 @@ export function listFigures(names: readonly string[], runIds: readonly string[],
   return {
     runIds: found.map(({ run }) => run.runId),
     names: found.map(({ run }) => run.name),
+    revisions: found.map(({ run }) => BigInt(run.revision)),
+    digestChains: found.map(({ run }) => run.chain),
     columns: figures.map(({ name, kind }, index) => {
       const values = found.map((one) => one.values[index] ?? null);
       return kind === 'number'
@@ -27,4 +29,9 @@ export function listFigures(names: readonly string[], runIds: readonly string[],
         : { name, numbers: [], texts: values.map((value) => (value === null ? '' : String(value))) };
     }),
   };
+}
+
+/** @throws EspalierError FIELD_OUT_OF_RANGE where a request names too many runs */
+export function requireFew(runs: readonly unknown[], field: string): void {
+  if (runs.length > MOST_RUNS) throw invalidField('FIELD_OUT_OF_RANGE', field, `up to ${MOST_RUNS} runs are allowed`);
 }

@@ -236,7 +236,7 @@ export class RunViews extends Views {
     return groupRuns(by, figures, await this.matching(filter));
   }
 
-  async listFigures({ figures, runIds, ...filter }: v1.ListFiguresRequest): Promise<v1.ListFiguresResponse> {
+  async listFigures({ figures, runIds, at: _, ...filter }: v1.ListFiguresRequest): Promise<v1.ListFiguresResponse> {
     return listFigures(figures, runIds, await this.matching(filter));
   }
 

@@ -17,7 +17,17 @@ afterEach(() => rmSync(folder, { recursive: true }));
 test('the page is the answer at the addresses of its views, and nowhere else', () => {
   const files = new PageFiles(folder);
   const textAt = (path: string): string | undefined => files.at(path)?.bytes.toString();
-  const views = ['/', '/compare', '/server', '/studies', '/studies/k3f9', '/studies/my%20study', '/runs/abcdefghijkl', '/runs/k3f9/masks'];
+  const views = [
+    '/',
+    '/compare',
+    '/server',
+    '/studies',
+    '/studies/k3f9',
+    '/studies/my%20study',
+    '/pages/abcdefghijkl',
+    '/runs/abcdefghijkl',
+    '/runs/k3f9/masks',
+  ];
   expect(views.map(textAt)).toEqual(views.map(() => 'the page'));
   expect(textAt('/assets/main-1.js')).toBe('a program');
   for (const path of ['/healthz', '/api/v1', '/runs', '/runs/a/b/c', '/studies/a/b', '/assets/main-2.js', '/favicon.ico', '/Server'])

@@ -2,21 +2,22 @@
 // baseline.
 import { LOSSES } from '../../../../../libs/comparison/src/index.js';
 import { useMemo, useState } from 'preact/hooks';
+import { May } from '../../api/caller.js';
 import { runService } from '../../api/client.js';
 import { useChanges } from '../../api/live.js';
 import { useLoaded } from '../../api/loaded-data.js';
+import { PageService } from '../../generated/espalier/v1/page_service_pb.js';
+import { MOST_OF_PAGE, newPageAddress } from '../../pages/page-draft.js';
 import { loadCurves, type Range } from '../../run/curves/curve-data.js';
 import { sourceOf } from '../../run/curves/source.js';
 import { ownChartsOf, quantitiesOf, type OwnChart } from '../../run/curves/own-charts.js';
 import { OwnCharts } from '../../run/curves/own-charts-card.js';
 import { QUANTITIES } from '../../run/curves/quantities.js';
-import { isRising, lookOfAxis, placesOf, quantityOf, X_AXES, xAxisOf, type XAxis } from '../../run/curves/x-axis.js';
+import { isRising, lookOfAxis, quantityOf, X_AXES, xAxisOf } from '../../run/curves/x-axis.js';
 import { Charts, logsOf, logsText } from '../../ui/charts/charts.js';
 import type { Picture } from '../../ui/charts/picture.js';
-import { smoothed, type Curve } from '../../ui/charts/curve.js';
 import type { Page } from '../../ui/page.js';
-import { clock, clockName, counted, countTick, ends } from '../../ui/format.js';
-import { lookOf } from '../../ui/charts/line-looks.js';
+import { clock, counted, countTick } from '../../ui/format.js';
 import { Smoothing } from '../../ui/charts/smoothing.js';
 import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
@@ -27,7 +28,8 @@ import { SharedCursor } from '../../ui/charts/shared-cursor.js';
 import { useChartChoices } from '../../ui/charts/use-chart-choices.js';
 import { CompareTable } from './compare-table.js';
 import { memberOf, MOST_COMPARED, pointsOf, runOf, type Compared } from './compared-figures.js';
-import { groupsOf, meanLine, oneAfterAnother, sorted, type Group, type Line } from './comparison.js';
+import { groupsOf, sorted, type Group } from './comparison.js';
+import { axisName, overlaid, type RunCurves } from './overlaid.js';
 import { MaskDifferences } from './mask-differences.js';
 
 const SHOWN = ['loss', 'expected_sparsity', ...Object.values(LOSSES).map(({ field }) => field), 'tokens_per_second'];
@@ -71,6 +73,15 @@ function CompareView({ query }: { query: URLSearchParams }) {
       <div class="bar">
         <h1>Comparison</h1>
         <span class="soft num">{counted(ids.length, 'run')}</span>
+        {ids.length <= MOST_OF_PAGE && (
+          <May call={PageService.method.savePage}>
+            <span class="actions">
+              <Anchor class="button" to={newPageAddress(ids, query.get('own') ?? '')}>
+                Make a page
+              </Anchor>
+            </span>
+          </May>
+        )}
       </div>
       {data === undefined ? <Pending loaded={loaded} /> : <TroubleNote trouble={trouble} />}
       {data !== undefined && <Comparison all={data} query={query} />}
@@ -87,12 +98,13 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const choose = useChartChoices();
   const [cursor] = useState(() => new SharedCursor());
   const groups = useMemo(() => sorted(groupsOf(all.map(memberOf), overSeeds), figure, descends !== ''), [all, overSeeds, figure, descends]);
+  const runs = useMemo(() => all.map(curvesOf), [all]);
   const charts = useMemo(
     () =>
       PICTURES.filter(({ quantity }) => quantity !== quantityOf(axis))
         .map(({ quantity, ...picture }) => ({
           ...picture,
-          ...overlaid(all, groups, quantity, axis, picture.isNoisy === true ? smoothing : 0, zoomed),
+          ...overlaid(runs, groups, quantity, axis, picture.isNoisy === true ? smoothing : 0, zoomed),
         }))
         .filter(({ curves }) => curves.length > 0)
         .map((chart) => ({ ...chart, xName: axisName(axis, chart.x) })),
@@ -101,7 +113,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   const ownLines = useMemo(
     () =>
       ({ quantity, axis: over }: OwnChart) => {
-        const lines = overlaid(all, groups, quantity, over, 0, null);
+        const lines = overlaid(runs, groups, quantity, over, 0, null);
         return { ...lines, xName: axisName(over, lines.x) };
       },
     [all, groups],
@@ -173,7 +185,12 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
   );
 }
 
-const axisName = (axis: XAxis, x: readonly number[]): string => (axis === 'clock' && x.length > 0 ? clockName(...ends(x)) : X_AXES[axis]!);
+const curvesOf = ({ run, curves }: Compared): RunCurves => ({
+  runId: run.runId,
+  tokensPerStep: (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0),
+  phases: run.phases.map(({ firstStep }) => Number(firstStep)),
+  curves,
+});
 
 /** Rounds to a thousandth of the range, so that addresses stay short. */
 function roundedFor(value: number, { from, to }: Range): number {
@@ -184,58 +201,4 @@ function roundedFor(value: number, { from, to }: Range): number {
 function rangeOf(text: string | null): Range | null {
   const [, from, to] = /^([\d.e+]+)-([\d.e+]+)$/.exec(text ?? '') ?? [];
   return from === undefined || to === undefined || !(Number(to) > Number(from)) ? null : { from: Number(from), to: Number(to) };
-}
-
-/**
- * Puts all curves on one axis. Where a curve has no point of its own, the value between its points is used.
- * @param smoothing the steps over which each run is smoothed; 0: no smoothing
- */
-function overlaid(
-  all: Compared[],
-  groups: Group[],
-  quantity: string,
-  axis: XAxis,
-  smoothing: number,
-  range: Range | null,
-): { x: number[]; curves: Curve[] } {
-  const lineOf = ({ run, curves }: Compared): Line & { smooth: Line['values'] } => {
-    const tokens = (run.settings?.batchSize ?? 0) * (run.settings?.sequenceLength ?? 0);
-    const mean = curves.curves.find((one) => one.quantity === quantity)?.mean ?? [];
-    const steps = curves.steps.map(Number);
-    const values = mean.map((value) => (Number.isFinite(value) ? value : null));
-    const by = { over: smoothing, phases: run.phases.map(({ firstStep }) => Number(firstStep)) };
-    return { places: placesOf(steps, curves, tokens, axis), values, smooth: smoothing === 0 ? values : smoothed(values, steps, by) };
-  };
-  const lines = new Map(all.map((one) => [one.run.runId, lineOf(one)]));
-  if (!isRising(axis)) {
-    // A mean over runs needs a common place, and places that rise and fall have none. So each run has a line, with the look of its group.
-    const own = groups.flatMap(({ members }, index) =>
-      members.map(({ runId, name }) => ({ name, look: lookOf(index), line: lines.get(runId)! })),
-    );
-    const { x, values } = oneAfterAnother(own.map(({ line }) => line));
-    const smooth = oneAfterAnother(own.map(({ line }) => ({ ...line, values: line.smooth }))).values;
-    const curves = own.map(({ name, look }, index) => {
-      return { label: name, ...look, values: values[index]!, ...(smoothing === 0 ? {} : { smooth: smooth[index]! }) };
-    });
-    return { x, curves: curves.filter((curve) => curve.values.some((value) => value !== null)) };
-  }
-  const x = [...new Set([...lines.values()].flatMap(({ places }) => places))]
-    .filter((place) => range === null || (place >= range.from && place <= range.to))
-    .sort((one, other) => one - other);
-  const curves = groups.flatMap(({ name, members }, index): Curve[] => {
-    const own = members.flatMap(({ runId }) => lines.get(runId) ?? []).filter(({ values }) => values.some((value) => value !== null));
-    if (own.length === 0) return [];
-    const { values, lowest, highest } = meanLine(own, x);
-    const smooth =
-      smoothing === 0
-        ? {}
-        : {
-            smooth: meanLine(
-              own.map((line) => ({ ...line, values: line.smooth })),
-              x,
-            ).values,
-          };
-    return [{ label: name, ...lookOf(index), values, ...(own.length > 1 ? { lowest, highest } : {}), ...smooth }];
-  });
-  return { x, curves };
 }

@@ -7,6 +7,7 @@ import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type 
 import type { OrchestratorConfig } from '../../config.js';
 import { BackgroundJobs } from '../../run-services/background-jobs.js';
 import { Ladders } from '../../run-services/ladders.js';
+import { PageRepository } from '../../pages/page-repository.js';
 import { StudyRepository } from '../../studies/study-repository.js';
 import { RunViews } from '../../views/run-views.js';
 import { ORCHESTRATOR_CONFIG } from '../../provider-names.js';
@@ -17,6 +18,15 @@ import { errorWithoutOutsidePaths, hidesPaths, withoutOutsidePaths } from './hid
 
 /** A ladder has no id of its own, and may be another caller's than its run. */
 const CANCEL_LADDER = '/espalier.v1.RunService/CancelLadder';
+
+/** The fields by which a request names what another caller may have started. */
+interface Named {
+  runId?: string;
+  studyId?: string;
+  pageId?: string;
+  jobId?: string;
+  name?: string;
+}
 
 type AnyMethod = Pick<MethodDefinition<object, object>, 'path' | 'responseStream'>;
 
@@ -29,6 +39,7 @@ export class Guard {
     @Inject(BackgroundJobs) private readonly jobs: BackgroundJobs,
     @Inject(Ladders) private readonly ladders: Ladders,
     @Inject(StudyRepository) private readonly studies: StudyRepository,
+    @Inject(PageRepository) private readonly pages: PageRepository,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
   ) {}
 
@@ -108,10 +119,12 @@ export class Guard {
   }
 
   /**
-   * Returns the caller who started the run, study or job that the request names, or undefined if it does not exist; the handler then
-   * refuses the request.
+   * Returns the caller who started the run, study or job, or made the page, that the request names, or undefined if it does not exist; the
+   * handler then refuses the request.
    */
-  private async startedBy(request: { runId?: string; studyId?: string; name?: string; jobId?: string }): Promise<string | undefined> {
+  private async startedBy(request: Named): Promise<string | undefined> {
+    if (request.pageId === '') return undefined; // a new page
+    if (request.pageId !== undefined) return (await this.pages.load(request.pageId)).madeBy?.actor ?? '';
     if (request.jobId !== undefined) return this.jobs.startedBy(request.jobId);
     if (request.runId !== undefined) return (await this.views.summary(await this.views.wholeRunId(request.runId))).run.launchedBy ?? '';
     await this.studies.start();

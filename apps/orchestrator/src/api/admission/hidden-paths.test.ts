@@ -67,7 +67,8 @@ test.each([
   const access = { requireRole: () => undefined, hold: () => undefined };
   const callers = { grantOf: () => grant, actorOf: () => 'token:t' };
   const config = { viewersReadTexts: false, dataRoots: roots };
-  const guard = new Guard(access as never, callers as never, null as never, null as never, null as never, null as never, config as never);
+  const unused = null as never;
+  const guard = new Guard(access as never, callers as never, unused, unused, unused, unused, unused, config as never);
   const handler = guard.of(
     { path: '/espalier.v1.RunService/GetRun', responseStream: false },
     unary(() => Promise.reject(new EspalierError('MODEL_NOT_FOUND', 'no model in /home/ann/m'))),

@@ -88,6 +88,15 @@ describe('the curves of a run', () => {
     expect([abandoned.totalSteps, abandoned.steps.at(-1)]).toEqual([1_100n, 2_099n]);
     const part = await asked({ abandonedByRewind: 0, fromStep: 900n, toStep: 1_001n, quantities: ['loss'] });
     expect(part.steps).toEqual([1_000n, 1_001n]);
+    const before = summary().extras.rewinds[0]!.revision - 1;
+    const then = await asked({ atRevision: BigInt(before), maxPoints: 10, quantities: ['loss'] });
+    expect([then.totalSteps, then.steps.at(-1)]).toEqual([2_100n, 2_099n]); // as if nothing had been rewound
+    const rewound = await asked({ atRevision: BigInt(before + 1), maxPoints: 10, quantities: ['loss'] });
+    expect([rewound.totalSteps, rewound.steps.at(-1)]).toEqual([1_000n, 999n]);
+    const early = await asked({ atRevision: 0n, quantities: ['loss'] });
+    expect(early.totalSteps).toBe(0n);
+    expect((await asked({ atRevision: BigInt(summary().run.revision), quantities: ['loss'] })).totalSteps).toBe(1_100n);
+    await expect(asked({ atRevision: 1n, live: true })).rejects.toMatchObject({ code: 'FIELD_OUT_OF_RANGE' });
     await expect(asked({ abandonedByRewind: 1 })).rejects.toThrow('is 1, but the run has 1 rewind');
   });
 

@@ -3,7 +3,7 @@ import { setImmediate as breathe } from 'node:timers/promises';
 import { counted, invalidField, type v1 } from '#protocol';
 import { decodeRows, encodeSteps } from '../../views/projection/metrics-codec.js';
 import { progressAt, readSegments } from '../../views/projection/metrics-reader.js';
-import { isActiveStep, type RunSummary } from '../../views/projection/run-detail.js';
+import { firstStepOf, isActiveStep, type RunSummary } from '../../views/projection/run-detail.js';
 import type { RunViews } from '../../views/run-views.js';
 import { BIN_STEPS, type CurveBins } from './curve-bins.js';
 import { CurvePoints, QUANTITIES } from './curve-points.js';
@@ -28,11 +28,15 @@ export async function queryCurves(
     throw invalidField('FIELD_OUT_OF_RANGE', 'to_step', 'must not lie before from_step');
   const summary = await views.summary(request.runId);
   if (request.live) setTimeout(views.live.watch(summary.run.runId), WATCHES_FOR_MS).unref();
-  const { abandonedByRewind: rewind } = request;
-  const points =
-    rewind === undefined
-      ? await ownPoints(views, bins, summary, { request, maxPoints, signal })
-      : await abandonedPoints(views, summary, rewind, { request, maxPoints, signal });
+  const { abandonedByRewind: rewind, atRevision } = request;
+  if (atRevision !== undefined && (request.live || rewind !== undefined))
+    throw invalidField('FIELD_OUT_OF_RANGE', 'at_revision', 'goes neither with live nor with abandoned_by_rewind');
+  const query = { request, maxPoints, signal };
+  let points: CurvePoints;
+  if (rewind !== undefined) points = await abandonedPoints(views, summary, rewind, query);
+  else if (atRevision !== undefined && atRevision < BigInt(summary.run.revision))
+    points = await pointsAt(views, summary, Number(atRevision), firstStepOf(summary.run), query);
+  else points = await ownPoints(views, bins, summary, query);
   const { stepsPerPoint } = points;
   const { steps, seconds, endedAt, totalSteps, values } = points.columns();
   return {
@@ -86,29 +90,32 @@ async function ownPoints(
   return points;
 }
 
-/** The points of the steps that a rewind abandoned, from the step that it went back to. Few clients ask for them, so no bins are kept. */
-async function abandonedPoints(
+/** The points of the steps that a rewind abandoned, from the step that it went back to. */
+async function abandonedPoints(views: RunViews, summary: RunSummary, rewind: number, query: CurveQuery): Promise<CurvePoints> {
+  const { rewinds } = summary.extras;
+  const one = rewinds[rewind];
+  if (one === undefined)
+    throw invalidField('FIELD_OUT_OF_RANGE', 'abandoned_by_rewind', `is ${rewind}, but the run has ${counted(rewinds.length, 'rewind')}`);
+  return pointsAt(views, summary, one.revision - 1, one.toStep, query);
+}
+
+/** The points of the steps that the record had at a revision. Few clients ask for them, so no bins are kept. */
+async function pointsAt(
   { database }: RunViews,
   { run, extras }: RunSummary,
-  rewind: number,
+  revision: number,
+  firstStep: number,
   { request, maxPoints, signal }: CurveQuery,
 ): Promise<CurvePoints> {
-  const one = extras.rewinds[rewind];
-  if (one === undefined)
-    throw invalidField(
-      'FIELD_OUT_OF_RANGE',
-      'abandoned_by_rewind',
-      `is ${rewind}, but the run has ${counted(extras.rewinds.length, 'rewind')}`,
-    );
-  const earlier = extras.rewinds.slice(0, rewind);
-  const fromStep = Math.max(Number(request.fromStep ?? 0n), one.toStep);
-  const end = progressAt(database, run.runId, one.revision)?.step ?? fromStep;
+  const earlier = extras.rewinds.filter((rewind) => rewind.revision <= revision);
+  const fromStep = Math.max(Number(request.fromStep ?? 0n), firstStep);
+  const end = progressAt(database, run.runId, revision)?.step ?? fromStep;
   const toStep = Math.max(fromStep, Math.min(Number(request.toStep ?? end), end - 1));
   const points = new CurvePoints(widthOf(fromStep, toStep, maxPoints));
   let read = 0;
   for (const segment of readSegments(database, run.runId, { fromStep, toStep })) {
-    const { branch, revision } = segment;
-    if (revision > one.revision) break;
+    const { branch } = segment;
+    if (segment.revision > revision) break;
     points.add(run, segment, (step) => step >= fromStep && step <= toStep && isActiveStep(earlier, branch, step));
     read += 1;
     if (read % SEGMENTS_A_BREATH !== 0) continue;
