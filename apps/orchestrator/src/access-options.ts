@@ -29,6 +29,7 @@ export function accessOptions(): Option[] {
       .default(0, 'no limit')
       .env('ESPALIER_RUNS_PER_CALLER')
       .argParser(positive),
+    new Option('--engine-hours <file>', 'the engine hours that callers may use, in YAML (docs/people.md)').env('ESPALIER_ENGINE_HOURS'),
     new Option('--oidc <file>', 'the OpenID provider by which people log in, in YAML (docs/logins.md)').env('ESPALIER_OIDC'),
     new Option('--open-loopback', 'ask for no token: every user of this machine may do everything').default(isOn('ESPALIER_OPEN_LOOPBACK')),
   ];

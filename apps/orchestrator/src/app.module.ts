@@ -22,12 +22,21 @@ import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
 import { RunQuota } from './run-commands/run-quota.js';
 import { ModelAndData } from './run-inputs/model-and-data.js';
 import { SpeedTables } from './run-inputs/speed-tables.js';
-import { CancelRunHandler, DescribeRunHandler, PauseRunHandler, ResumeRunHandler } from './run-commands/pruning-run.command-handlers.js';
+import {
+  CancelRunHandler,
+  DescribeRunHandler,
+  PauseRunHandler,
+  PrioritizeRunHandler,
+  ResumeRunHandler,
+} from './run-commands/pruning-run.command-handlers.js';
 import { RunRepository } from './pruning-run/run-repository.js';
 import { RetentionGrpc } from './api/retention.grpc.js';
 import { Disposal } from './retention/disposal.js';
 import { EngineGatewayGrpc } from './api/engine-gateway.grpc.js';
 import { EngineGrpc } from './api/engine.grpc.js';
+import { CallerHours } from './hours/caller-hours.js';
+import type { QuotaFile } from './hours/quota-file.js';
+import { UsageGrpc } from './api/usage.grpc.js';
 import { Fleet } from './fleets/fleet.js';
 import type { FleetSettings } from './fleets/fleet-settings.js';
 import { Logins } from './logins/logins.js';
@@ -87,6 +96,7 @@ import {
   OIDC,
   OPEN_CALLS,
   ORCHESTRATOR_CONFIG,
+  QUOTAS,
   TLS_IDENTITY,
   WEBHOOKS,
 } from './provider-names.js';
@@ -106,6 +116,7 @@ export interface Surroundings {
   tallies: Tallies;
   webhooks: WebhookSettings;
   fleet: FleetSettings | null;
+  quotas: QuotaFile | null;
   oidc: OidcSettings | null;
   /** The key that signs this server's cookies. */
   cookieKey: () => string;
@@ -128,6 +139,7 @@ class SurroundingsModule {
     tallies,
     webhooks,
     fleet,
+    quotas,
     oidc,
     cookieKey,
     log,
@@ -149,6 +161,7 @@ class SurroundingsModule {
       { provide: Tallies, useValue: tallies },
       { provide: WEBHOOKS, useValue: webhooks },
       { provide: FLEET, useValue: fleet },
+      { provide: QUOTAS, useValue: quotas },
       { provide: OIDC, useValue: oidc },
       { provide: COOKIE_KEY, useValue: cookieKey },
       { provide: FOLDER_ID, useValue: folderId },
@@ -179,6 +192,9 @@ export class AppModule {
         PauseRunHandler,
         CancelRunHandler,
         DescribeRunHandler,
+        PrioritizeRunHandler,
+        CallerHours,
+        UsageGrpc,
         RunFeed,
         StateKeeper,
         SegmentRecorder,

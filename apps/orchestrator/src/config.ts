@@ -52,6 +52,8 @@ export interface OrchestratorConfig {
   viewersReadTexts: boolean;
   /** The number of unfinished runs that a caller who is not an admin may have; 0: no limit. */
   runsPerCaller: number;
+  /** The file of quotas of engine hours, or undefined for none. */
+  engineHours: string | undefined;
   /** Whether other machines may reach the server or an engine without encryption. */
   allowInsecureRemote: boolean;
   /** The folders that must contain the paths in requests with a token. */
@@ -207,6 +209,7 @@ export function parseConfig(argv: string[]): OrchestratorConfig {
     tls,
     dataFolder,
     fleet: options.fleet ? resolve(options.fleet) : undefined,
+    engineHours: options.engineHours ? resolve(options.engineHours) : undefined,
     webhooks: options.webhooks ? resolve(options.webhooks) : undefined,
     oidc: options.oidc ? resolve(options.oidc) : undefined,
     dataRoots: dataRoot.map((folder) => resolve(folder)),

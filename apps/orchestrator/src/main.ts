@@ -33,6 +33,7 @@ import { StudyDriver } from './studies/study-driver.js';
 import { StorageWatch } from './storage/storage-watch.js';
 import type { WebSecrets } from './web/web-access.js';
 import { WebServer } from './web/web-server.js';
+import { QuotaFile } from './hours/quota-file.js';
 import { Fleet } from './fleets/fleet.js';
 import { readFleetFile } from './fleets/fleet-file.js';
 import { Logins } from './logins/logins.js';
@@ -140,8 +141,13 @@ async function main(): Promise<void> {
 }
 
 /** @throws EspalierError CONFIG_INVALID */
-function readOptionFiles({ webhooks, fleet, oidc, tls }: OrchestratorConfig) {
-  return { webhooks: readWebhookFile(webhooks), fleet: readFleetFile(fleet, tls !== undefined), oidc: readOidcFile(oidc) };
+function readOptionFiles({ webhooks, fleet, oidc, tls, engineHours }: OrchestratorConfig) {
+  return {
+    quotas: engineHours === undefined ? null : new QuotaFile(engineHours),
+    webhooks: readWebhookFile(webhooks),
+    fleet: readFleetFile(fleet, tls !== undefined),
+    oidc: readOidcFile(oidc),
+  };
 }
 
 /** Reports when the bucket stops answering and when it answers again. Its requests are repeated without this. */

@@ -14,6 +14,8 @@ export const TLS_IDENTITY = Symbol('TlsIdentity');
 export const WEBHOOKS = Symbol('WebhookSettings');
 /** The settings of the fleet, or null where the server has none. */
 export const FLEET = Symbol('FleetSettings');
+/** The file of the callers' quotas of engine hours, or null for none. */
+export const QUOTAS = Symbol('Quotas');
 /** The id of the data folder, which stays the same across restarts. */
 export const FOLDER_ID = Symbol('FolderId');
 /** The function that lends an engine for verification; app.module.ts provides it. */

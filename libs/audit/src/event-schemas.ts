@@ -310,6 +310,8 @@ export const eventFields = {
     acceptOtherNumerics: z.boolean(),
     targetReachedStep: count.nullable(),
   },
+  /** A caller gave the run another priority. No result depends on it. */
+  RunPrioritized: { priority: z.number().int() },
   RunCompleted: {
     step: count,
     stateDigest: digest,

@@ -18,6 +18,7 @@ export { onFront, type SizeAndQuality } from './pareto-front.js';
 export { gainWords, speedWords, spreadWords, type SpeedUp } from './speed-words.js';
 export { groupName, intactValue, linesOf, measureName, measureNames, measureOf, type StudyLine } from './study-lines.js';
 export { csvCell } from './csv.js';
+export { usageCsv, type UsageFigures } from './usage-csv.js';
 export { viewOfOne } from './dashboard-views.js';
 export { EXPORT_FORMAT_NAMES, EXPORT_FORMATS, type ExportFormat } from './export-formats.js';
 export { hasMissedTarget, isOffTarget, missAdvice, TARGET_TOLERANCE } from './target-check.js';

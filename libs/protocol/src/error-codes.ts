@@ -204,6 +204,7 @@ const errorStatuses = {
   JOB_GAVE_WAY: status.ABORTED, // the job held an engine for long, and a run waited for that engine
   TOO_MANY_CALLS: status.RESOURCE_EXHAUSTED, // too many calls at once, of this client or of all
   CALLS_TOO_FAST: status.RESOURCE_EXHAUSTED, // one person makes more calls a second than the server allows
+  ENGINE_HOURS_USED: status.RESOURCE_EXHAUSTED, // a caller has used its engine hours up, so that its runs wait
   RUNS_TOO_MANY: status.RESOURCE_EXHAUSTED, // a caller has as many runs that have not ended as the server allows
   // The rest.
   CANCELLED: status.CANCELLED,

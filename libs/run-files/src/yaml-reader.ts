@@ -174,6 +174,13 @@ export class YamlReader {
     }
   }
 
+  /** The pairs of a mapping by their keys. */
+  protected pairsOf(node: unknown, what: string, allowed: readonly string[]): ReadonlyMap<string, Pair> {
+    const pairs = new Map(this.entries(node, what));
+    for (const [key, pair] of pairs) if (!allowed.includes(key)) throw this.unknown(key, pair, allowed);
+    return pairs;
+  }
+
   /** As it is written: a large number and 2/3 stay whole. */
   protected textOf(pair: Pair, key: string, what: string, mayBeEmpty = false): string {
     const { value } = pair;

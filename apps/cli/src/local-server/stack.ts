@@ -46,6 +46,7 @@ export interface StackOptions {
   webhooks?: string | undefined;
   oidc?: string | undefined;
   runsPerCaller?: string | undefined;
+  engineHours?: string | undefined;
   viewersReadTexts?: boolean | undefined;
   allowInsecureRemote?: boolean | undefined;
   openLoopback?: boolean | undefined;
@@ -98,6 +99,7 @@ function serverArguments(options: StackOptions): string[] {
     ['--webhooks', options.webhooks],
     ['--oidc', options.oidc],
     ['--runs-per-caller', options.runsPerCaller],
+    ['--engine-hours', options.engineHours],
     ...(options.dataRoot ?? []).map((folder): [string, string] => ['--data-root', folder]),
     ['--log-level', options.logLevel],
   ];

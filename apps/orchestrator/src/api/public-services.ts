@@ -16,6 +16,7 @@ import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
 import { PageGrpc } from './page.grpc.js';
 import { StudyGrpc } from './study.grpc.js';
+import { UsageGrpc } from './usage.grpc.js';
 
 export const SERVICES = [
   ...[
@@ -55,6 +56,7 @@ export class PublicServices {
     @Inject(LadderGrpc) ladders: LadderGrpc,
     @Inject(JobGrpc) jobs: JobGrpc,
     @Inject(AccessGrpc) access: AccessGrpc,
+    @Inject(UsageGrpc) usage: UsageGrpc,
     @Inject(FilesGrpc) files: FilesGrpc,
     @Inject(Guard) guard: Guard,
   ) {
@@ -73,6 +75,7 @@ export class PublicServices {
         ...ladders.handlers(),
         ...jobs.handlers(),
         ...files.handlers(),
+        ...usage.handlers(),
       }),
       of<v1.HistoryServiceServer>(v1.HistoryServiceService, history.handlers()),
       of<v1.ArtifactServiceServer>(v1.ArtifactServiceService, { ...artifacts.handlers(), ...retention.artifactHandlers() }),

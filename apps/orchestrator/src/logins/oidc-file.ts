@@ -88,12 +88,6 @@ class OidcReader extends YamlReader {
     };
   }
 
-  private pairsOf(node: unknown, what: string, allowed: readonly string[]): Pairs {
-    const pairs = new Map(this.entries(node, what));
-    for (const [key, pair] of pairs) if (!allowed.includes(key)) throw this.unknown(key, pair, allowed);
-    return pairs;
-  }
-
   private needed(pairs: Pairs, key: string, what: string): Pair {
     const pair = pairs.get(key);
     if (pair === undefined) throw this.problem(0, `${key}: ${what} is needed`);

@@ -121,6 +121,7 @@ const LINES: { [T in PruningRunEventType]: (data: PruningRunEventData<T>) => str
     const by = numericsFingerprint === undefined ? '' : ", on other numerics than the training's";
     return `${measureName(data)} of ${what} at step ${step}: ${number(value)}${off} ${on}${by}`;
   },
+  RunPrioritized: ({ priority }) => `priority ${priority}`,
   RunDescribed: ({ name, addedTags, removedTags, note }) => {
     const words = [
       ...(name === undefined ? [] : [name === '' ? 'no name any more' : `named ${name}`]),

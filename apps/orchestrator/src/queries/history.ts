@@ -58,6 +58,7 @@ function historyEvent(stored: StoredEvent, rewinds: readonly Rewind[]): v1.Histo
 function outlivesRewinds(event: RecordedEvent, revision: number, rewinds: readonly Rewind[]): boolean {
   switch (event.type) {
     case 'RunDescribed':
+    case 'RunPrioritized':
     case 'RunPrepared':
     case 'ArtifactsDiscarded':
       return true;

@@ -3,7 +3,7 @@ import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { invalidField } from '#protocol';
 import { EnginePool } from '../engine-pool/engine-pool.js';
-import { CancelRun, DescribeRun, PauseRun, ResumeRun, type Changed } from './pruning-run.commands.js';
+import { CancelRun, DescribeRun, PauseRun, PrioritizeRun, ResumeRun, type Changed } from './pruning-run.commands.js';
 import { numericsChanged } from '../pruning-run/aggregate/engine-decisions.js';
 import { decide, stepOf, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { runNotFound } from '../pruning-run/aggregate/pruning-run.errors.js';
@@ -67,6 +67,15 @@ export class CancelRunHandler implements ICommandHandler<CancelRun> {
 
   execute({ runId, reason, by }: CancelRun): Promise<Changed> {
     return changed(this.runs, runId, { kind: 'cancel', reason }, by);
+  }
+}
+
+@CommandHandler(PrioritizeRun)
+export class PrioritizeRunHandler implements ICommandHandler<PrioritizeRun> {
+  constructor(@Inject(RunRepository) private readonly runs: RunRepository) {}
+
+  execute({ runId, priority, by }: PrioritizeRun): Promise<Changed> {
+    return changed(this.runs, runId, { kind: 'prioritize', priority }, by);
   }
 }
 

@@ -85,6 +85,16 @@ export class CancelRun extends Command<Changed> {
   }
 }
 
+export class PrioritizeRun extends Command<Changed> {
+  constructor(
+    readonly runId: string,
+    readonly priority: number,
+    readonly by: CallContext,
+  ) {
+    super();
+  }
+}
+
 export class DescribeRun extends Command<Changed> {
   constructor(
     readonly runId: string,

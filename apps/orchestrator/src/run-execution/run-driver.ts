@@ -21,12 +21,13 @@ import { ARTIFACT_STORE, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.j
 import { LiveProgress } from '../live/live-progress.js';
 import { runToBeLoaded, type AttemptParts } from './attempt-parts.js';
 import { delay } from './delay.js';
+import { CallerHours } from '../hours/caller-hours.js';
+import { callerOf } from '../hours/turns.js';
 import { EngineTrust } from './engine-trust.js';
 import { queueWords } from './queue-words.js';
 import { RunAttempt } from './run-attempt.js';
 import { RunFeed } from '../feed/run-feed.js';
 import { RunPreparation } from './run-preparation.js';
-import { inTurn } from './run-reactions.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';
 import { StateCheck } from './recording/state-check.js';
 import { StateKeeper } from '../retention/state-keeper.js';
@@ -44,6 +45,7 @@ interface RunAtWork {
   /** Null while the attempt is about to begin. */
   attempt: RunAttempt | null;
   number: number;
+  caller: string;
 }
 
 @Injectable()
@@ -77,6 +79,7 @@ export class RunDriver {
     @Inject(DriverLease) private readonly lease: DriverLease,
     @Inject(RunPreparation) private readonly preparation: RunPreparation,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(CallerHours) private readonly hours: Pick<CallerHours, 'start' | 'inTurn' | 'usedUp'>,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'recordIntervalMs'>,
     @Inject(LOGGER) private readonly log: Logger,
   ) {
@@ -86,6 +89,7 @@ export class RunDriver {
   /** Returns when the record so far is known. The loop goes on by itself. */
   async start(): Promise<void> {
     await this.feed.start();
+    this.hours.start();
     this.keeper.start();
     await this.lease.start();
     if (this.lease.held) await this.takeOver();
@@ -143,22 +147,36 @@ export class RunDriver {
       await this.pool.letGoAll();
       return woken;
     }
-    const waiting = inTurn(this.feed.unfinished().filter((run) => this.isReady(run)));
+    const ready = this.feed.unfinished().filter((run) => this.isReady(run));
+    const usedUp = this.hours.usedUp(ready);
+    const waiting = this.hours.inTurn(
+      ready.filter((run) => !usedUp.has(callerOf(run))),
+      this.runsAtWork(),
+    );
     const placement = await this.pool.place(waiting, this.jobs.waiting, (runId) => this.trust.refusalsOf(runId));
     if (this.shutdown.signal.aborted) return;
     this.giveJobs(placement);
     const outOfReach = this.artifacts.reach?.problem ?? null; // no attempt could even begin
     const nextRestartMs = outOfReach === null ? this.giveRuns(placement, new Map(waiting.map((run) => [run.runId, run]))) : Infinity;
-    const waits =
+    const held = ready.flatMap((run) => (usedUp.has(callerOf(run)) ? [{ runId: run.runId, why: usedUp.get(callerOf(run))! }] : []));
+    const waits: { runId: string; why: Error }[] =
       outOfReach === null
         ? placement.waits.map(({ runId, why }) => ({ runId, why: new EspalierError('ENGINE_UNAVAILABLE', why) }))
         : waiting.map(({ runId }) => ({ runId, why: outOfReach }));
     this.tellQueue(waiting.filter(({ runId }) => !this.atWork.has(runId)));
+    waits.push(...held);
     this.tellWaits(waits);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
     const timer = lookAgainMs === Infinity ? undefined : this.clock.wakeAfter(lookAgainMs, () => this.wake());
     await woken;
     clearTimeout(timer);
+  }
+
+  /** The number of runs of each caller that have an engine. */
+  private runsAtWork(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { caller } of this.atWork.values()) counts.set(caller, (counts.get(caller) ?? 0) + 1);
+    return counts;
   }
 
   private isReady(run: PruningRunState): boolean {
@@ -230,7 +248,7 @@ export class RunDriver {
   private async train(run: PruningRunState, slot: EngineSlot, neededBytes: number): Promise<void> {
     const { runId } = run;
     slot.occupy({ doing: runToBeLoaded(runId), runId }, neededBytes);
-    const work: RunAtWork = { slot, attempt: null, number: run.attempt + 1 };
+    const work: RunAtWork = { slot, attempt: null, number: run.attempt + 1, caller: callerOf(run) };
     this.atWork.set(runId, work);
     try {
       const known = await this.runs.load(runId).catch(() => run); // the feed may be behind

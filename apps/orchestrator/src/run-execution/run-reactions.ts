@@ -69,12 +69,3 @@ function isEvaluated(
   const own = ownPerplexity(run)!;
   return run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, own));
 }
-
-/** Sorts runs into the order of their turns, which is the order of their launches. A run that waits for its restart keeps its turn. */
-export function inTurn(runs: readonly PruningRunState[]): PruningRunState[] {
-  return runs.toSorted((left, right) =>
-    left.launchedAt === right.launchedAt ? compared(left.runId, right.runId) : compared(left.launchedAt, right.launchedAt),
-  );
-}
-
-const compared = (left: string, right: string): number => (left < right ? -1 : left > right ? 1 : 0);

@@ -17,6 +17,7 @@ import { LiveProgress } from '../live/live-progress.js';
 import { Tallies } from '../monitoring/tallies.js';
 import type { AttemptParts } from './attempt-parts.js';
 import { SegmentRecorder } from './recording/segment-recorder.js';
+import { inTurn } from '../hours/turns.js';
 import { RunDriver } from './run-driver.js';
 
 const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined } as never;
@@ -182,6 +183,16 @@ export function driverOf(world: World, pool: EnginePool, lease: object): RunDriv
     lease as never,
     preparation as never,
     world.artifacts,
+    {
+      start: () => undefined,
+      usedUp: () => new Map(),
+      inTurn: (runs) =>
+        inTurn(
+          runs,
+          () => 0,
+          () => 0,
+        ),
+    },
     { recordIntervalMs: 0 },
     log,
   );

@@ -18,6 +18,7 @@ import {
 import { settingsToChoose } from '../pruning-run/method/run-settings.js';
 import { endStepOf, lossesAt, needsTeacher } from '../pruning-run/method/phases.js';
 import { sizeOf, type ResultSize } from '../pruning-run/planning/result-size.js';
+import { engineSecondsAt } from '../pruning-run/aggregate/engine-time.js';
 import type { LivePreparation, LiveWait } from '../live/live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
 import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
@@ -101,6 +102,8 @@ export function runMessage(
     parentRunId: origin?.parentRunId ?? '',
     forkedAtStep: BigInt(origin?.from.step ?? 0),
     forkedFromStateDigest: origin?.from.stateDigest ?? '',
+    priority: run.priority,
+    engineSeconds: engineSecondsAt(run, nowMs),
     attempt: run.attempt,
     restarts: run.restarts,
     engine:

@@ -31,6 +31,15 @@ const speedKey = (settings: RunSettings): string =>
   JSON.stringify([settings.recipe, ...engineSettings('session').map(({ name }) => settings[name])]);
 const RUNS_LOOKED_AT = 50;
 
+/** An attempt and its time. `endedMs` is null while it is under way. */
+export interface AttemptRow {
+  runId: string;
+  attempt: number;
+  caller: string;
+  startedMs: number;
+  endedMs: number | null;
+}
+
 export interface RunViewsOptions {
   store: EventStore;
   folder: string;
@@ -183,6 +192,15 @@ export class RunViews extends Views {
   async unfinishedOf(actor: string): Promise<string[]> {
     await this.ready();
     return (await this.unfinished()).runs.filter(({ launchedBy }) => launchedBy === actor).map(({ runId }) => runId);
+  }
+
+  /** The attempts of all runs that had an engine between two times, those of deleted runs too. */
+  attempts(fromMs: number, untilMs: number): AttemptRow[] {
+    return prepared<AttemptRow>(
+      this.database,
+      `SELECT run_id AS runId, attempt, caller, started_at_ms AS startedMs, ended_at_ms AS endedMs FROM attempts
+       WHERE (ended_at_ms > ? OR ended_at_ms IS NULL) AND started_at_ms < ?`,
+    ).all(fromMs, untilMs);
   }
 
   /** The last run that trained this model by this recipe in batches like these, and its speed. Null where no run has. */

@@ -96,6 +96,8 @@ function progressPairs(run: v1.Run): [string, string | undefined][] {
     ['teachers', `${run.teacherCount}; ${teacherWord(run.teacher)} instructs`],
     ['loss', lossWords(run)],
     ['training', `${duration(run.trainingSeconds)}${run.tokensPerSecond > 0 ? `, ${shortCount(run.tokensPerSecond)} tokens/s` : ''}`],
+    ['engine time', run.engineSeconds === 0 ? undefined : duration(run.engineSeconds)],
+    ['priority', run.priority === 0 ? undefined : String(run.priority)],
     ['skipped', run.skippedSteps > 0 ? `${howMany(run.skippedSteps, 'step')}, values not finite` : undefined],
   ];
 }

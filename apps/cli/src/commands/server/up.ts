@@ -49,6 +49,7 @@ interface UpOptions {
   webhooks?: string;
   oidc?: string;
   runsPerCaller?: string;
+  engineHours?: string;
   viewersReadTexts?: boolean;
   allowInsecureRemote?: boolean;
   openLoopback?: boolean;
@@ -155,7 +156,8 @@ function addFilesAndLimits(up: Command): void {
       '--runs-per-caller <n>',
       'runs that have not ended which one caller may have; admins have no limit (default: no limit)',
       runCount,
-    );
+    )
+    .option('--engine-hours <file>', 'the engine hours that callers may use, in YAML (docs/people.md)', absolutePath);
 }
 
 /** Returns the devices of each engine; undefined: none are named. */
@@ -236,6 +238,7 @@ const SERVER_OPTIONS = [
     'webhooks',
     'oidc',
     'runsPerCaller',
+    'engineHours',
     'viewersReadTexts',
     'allowInsecureRemote',
     'openLoopback',

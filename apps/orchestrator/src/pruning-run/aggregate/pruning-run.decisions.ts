@@ -157,6 +157,17 @@ function recordExport(state: PruningRunState | null, { kind: _, ...data }: Recor
   return isKnown && findDiscard(run, ({ digest }) => digest === data.exportDigest) === null ? [] : [{ type: 'ModelExported', at, data }];
 }
 
+export interface Prioritize {
+  kind: 'prioritize';
+  priority: number;
+}
+
+function prioritize(state: PruningRunState | null, { priority }: Prioritize, at: string): NewFact[] {
+  const run = alive(state);
+  if (isFinished(run)) throw runFinished(run, ': it waits for no engine');
+  return priority === run.priority ? [] : [{ type: 'RunPrioritized', at, data: { priority } }];
+}
+
 /** The decision on each kind of change. */
 export const DECISIONS = {
   launch,
@@ -175,6 +186,7 @@ export const DECISIONS = {
   complete: engine.complete,
   fail: engine.fail,
   cancel,
+  prioritize,
   recordEvaluation,
   recordSpeed,
   recordExport,

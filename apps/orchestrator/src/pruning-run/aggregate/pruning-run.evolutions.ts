@@ -48,8 +48,11 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     scheduledSparsity: 0,
     branch: 0,
     branches: [],
+    priority: 0,
     attempt: 0,
     attemptOpen: false,
+    attemptSpan: null,
+    engineSeconds: 0,
     restarts: 0,
     attemptsWithoutProgress: 0,
     furthestStep: 0,
@@ -105,9 +108,10 @@ function runPrepared(state: PruningRunState, { data: { model, data, seconds } }:
   return { ...state, model, data, preparationSeconds: seconds, status: state.status === 'preparing' ? 'queued' : state.status };
 }
 
-function attemptStarted(state: PruningRunState, { data }: EventOf<'AttemptStarted'>): PruningRunState {
+function attemptStarted(state: PruningRunState, { data, at }: EventOf<'AttemptStarted'>): PruningRunState {
   const status = state.status === 'recovering' ? 'recovering' : 'preparing';
-  return { ...state, attempt: data.attempt, attemptOpen: true, status, pausedBy: null, restartNotBefore: null };
+  const attemptSpan = { startedAt: at, endedAt: null };
+  return { ...state, attempt: data.attempt, attemptOpen: true, attemptSpan, status, pausedBy: null, restartNotBefore: null };
 }
 
 function stepsChosen({ following: _, ...state }: PruningRunState, { data }: EventOf<'StepsChosen'>): PruningRunState {
@@ -289,6 +293,7 @@ export const EVOLUTIONS: { [T in LaterType]: (state: PruningRunState, event: Eve
     evaluations: [...state.evaluations, { ...event.data, at: event.at, abandoned: false }],
   }),
   SpeedRecorded: (state, event) => ({ ...state, speeds: [...state.speeds, { ...event.data, at: event.at, abandoned: false }] }),
+  RunPrioritized: (state, event) => ({ ...state, priority: event.data.priority }),
   RunDescribed: (state, event) => afterDescribe(state, event.data),
   ArtifactsDiscarded: (state, event) => afterDiscard(state, event.data, state.revision + 1),
   RunDeleted: (state, event) => afterDelete(state, event.data, event.at, state.revision + 1),

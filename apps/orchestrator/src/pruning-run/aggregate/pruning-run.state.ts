@@ -99,8 +99,14 @@ export interface PruningRunState {
   branch: number;
   branches: { parentBranch: number; fromStep: number }[];
 
+  /** Runs of a higher priority get an engine first. */
+  priority: number;
   attempt: number;
   attemptOpen: boolean;
+  /** The time of the last attempt, or null before the first. An attempt has its engine from its start to its end. */
+  attemptSpan: { startedAt: string; endedAt: string | null } | null;
+  /** The seconds in which the ended attempts had an engine. */
+  engineSeconds: number;
   restarts: number;
   attemptsWithoutProgress: number;
   /** The furthest step that attempts reached after the current state without recording it; 0 if no attempt got beyond it. */

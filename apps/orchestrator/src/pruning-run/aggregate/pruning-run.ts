@@ -2,6 +2,7 @@
 // events by that of pruning-run.decisions.ts.
 import type { NewFact, RecordedEvent } from '../record/pruning-run.events.js';
 import { DECISIONS, type RunChange } from './pruning-run.decisions.js';
+import { withEngineTime } from './engine-time.js';
 import { EVOLUTIONS, runForked, runLaunched } from './pruning-run.evolutions.js';
 import type { PruningRunState } from './pruning-run.state.js';
 
@@ -18,7 +19,7 @@ export function evolve(state: PruningRunState | null, event: RecordedEvent): Pru
   if (state === null) return null;
   if (event.type === 'Unknown') return advanced(state, event);
   const evolution: (state: PruningRunState, event: never) => PruningRunState = EVOLUTIONS[event.type];
-  return advanced(evolution(state, event as never), event);
+  return advanced(withEngineTime(state, evolution(state, event as never), event), event);
 }
 
 function advanced(state: PruningRunState, { at, chain, type }: RecordedEvent): PruningRunState {

@@ -10,6 +10,7 @@ export interface Statements {
   discardTeachers: Statement;
   addDiscarded: Statement;
   addSegment: Statement;
+  saveAttempt: Statement;
   addMetrics: Statement;
   addMasks: Statement;
 }
@@ -25,6 +26,7 @@ export function prepareStatements(database: ViewsDatabase): Statements {
     discardTeachers: database.prepare('UPDATE teachers_rows SET discarded = 1 WHERE run_id = ? AND state_digest = ?'),
     addDiscarded: database.prepare('INSERT OR REPLACE INTO discarded_artifacts_rows VALUES (?, ?, ?, ?, ?)'),
     addSegment: database.prepare('INSERT OR REPLACE INTO segments_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)'),
+    saveAttempt: database.prepare('INSERT OR REPLACE INTO attempts_rows VALUES (?, ?, ?, ?, ?)'),
     addMetrics: database.prepare('INSERT OR REPLACE INTO metrics_rows VALUES (?, ?, ?, ?, ?)'),
     addMasks: database.prepare('INSERT OR REPLACE INTO mask_changes_rows VALUES (?, ?, ?, ?)'),
   };

@@ -86,7 +86,9 @@ export class RunProjection extends Projection {
       for (let missing = detail.run.revision + 1; missing < revision; missing += 1) {
         foldDamage(detail, { revision: missing, metrics: false, problem: `event ${missing} is missing` });
       }
+      const span = detail.run.attemptSpan;
       known = foldEvent(detail, event, revision);
+      if (detail.run.attemptSpan !== span) this.saveAttempt(detail.run);
     }
     this.changed.add(runId);
     if (known) this.project(runId, detail, event, revision);
@@ -105,6 +107,12 @@ export class RunProjection extends Projection {
     const detail = detailWithoutStart(runId);
     this.cache.set(runId, detail);
     return detail;
+  }
+
+  private saveAttempt({ runId, attempt, attemptSpan: span, launchedBy }: RunDetail['run']): void {
+    if (span === null) return;
+    const endedMs = span.endedAt === null ? null : Date.parse(span.endedAt) || 0;
+    this.statements.saveAttempt.run(runId, attempt, launchedBy ?? '', Date.parse(span.startedAt) || 0, endedMs);
   }
 
   /** Writes the rows beside the run's own. */

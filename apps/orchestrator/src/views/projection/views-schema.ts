@@ -77,6 +77,19 @@ const TABLES: readonly ViewsTable[] = [
     withoutRowid: true,
   },
   {
+    name: 'attempts',
+    columns: [
+      'run_id TEXT NOT NULL',
+      'attempt INTEGER NOT NULL',
+      'caller TEXT NOT NULL',
+      'started_at_ms INTEGER NOT NULL',
+      'ended_at_ms INTEGER', // null while the attempt is under way
+    ],
+    constraints: 'PRIMARY KEY (run_id, attempt)',
+    withoutRowid: true,
+    indexes: ['CREATE INDEX attempts_by_end ON attempts_rows (ended_at_ms)'],
+  },
+  {
     name: 'metrics',
     columns: [
       'run_id TEXT NOT NULL',
@@ -108,7 +121,7 @@ const TABLES: readonly ViewsTable[] = [
 ];
 
 /** Raised by a change of a fold, which stores other values in the same columns. */
-const FOLDS = 1;
+const FOLDS = 2;
 
 /** Follows from the tables, the figures of a step and the folds. Views of another version are made again from the events. */
 export const viewsVersion = (figures: readonly string[]): number =>
