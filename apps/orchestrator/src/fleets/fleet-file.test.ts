@@ -133,7 +133,15 @@ describe('a fleet of Kubernetes', () => {
       cards: { type: null, count: 2 },
       slurm: null,
       kubernetes: {
-        ...{ image: 'espalier:1', namespace: 'lab', context: null, kubeconfig: null, timeLimitMinutes: null, graceSeconds: 60 },
+        ...{
+          image: 'espalier:1',
+          namespace: 'lab',
+          context: null,
+          kubeconfig: null,
+          secret: null,
+          timeLimitMinutes: null,
+          graceSeconds: 60,
+        },
         podTemplate: {},
       },
     });

@@ -23,6 +23,7 @@ const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeco
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
 const PARTITION = /^[A-Za-z0-9][\w.-]{0,63}$/;
 const CARDS = /^(?:([A-Za-z0-9][\w./-]{0,127}):)?([1-9]\d?)$/;
+const SECRET = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** The fields of a pod and of its container that the fleet sets, so that a template must not. */
 const OF_POD_BY_FLEET = ['restartPolicy', 'terminationGracePeriodSeconds', 'activeDeadlineSeconds'];
@@ -60,7 +61,7 @@ const COMMON_KEYS = [
 const CLUSTER_KEYS = ['gpus', 'memory_gb', 'time_limit_minutes'];
 const KEYS_OF: Record<FleetKind, readonly string[]> = {
   slurm: [...CLUSTER_KEYS, 'partitions', 'warning_seconds', 'sbatch'],
-  kubernetes: [...CLUSTER_KEYS, 'image', 'namespace', 'context', 'kubeconfig', 'grace_seconds', 'pod_template'],
+  kubernetes: [...CLUSTER_KEYS, 'image', 'namespace', 'context', 'kubeconfig', 'grace_seconds', 'pod_template', 'secret'],
   local: [],
 };
 /** Reads the values of a file by their keys. Each function also takes or has the value for a key that is left out. */
@@ -142,12 +143,16 @@ class FleetReader extends YamlReader {
     const namespace = text('namespace', 'a name');
     if (namespace !== null && !NAMESPACE.test(namespace))
       throw this.wrong(pairs.get('namespace')!, 'namespace', 'at most 63 small letters, digits and hyphens are allowed');
+    const secret = text('secret', 'a name');
+    if (secret !== null && !SECRET.test(secret))
+      throw this.wrong(pairs.get('secret')!, 'secret', 'the name of a Secret is allowed: small letters, digits, hyphens and dots');
     const template = given.path('pod_template');
     return {
       kubeconfig: given.path('kubeconfig'),
       context: text('context', 'a name'),
       namespace,
       image,
+      secret,
       timeLimitMinutes: given.numberOrNull('time_limit_minutes', TIME_LIMIT_MAX),
       graceSeconds: given.number('grace_seconds', 1, 3_600, USUAL.graceSeconds),
       podTemplate: template === null ? {} : this.podTemplateOf(template, pairs.get('pod_template')!),

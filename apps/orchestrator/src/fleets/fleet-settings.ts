@@ -52,6 +52,10 @@ export interface KubernetesSettings {
   /** Null for the namespace of the context. */
   namespace: string | null;
   image: string;
+  /**
+   * The Secret that is there for the files of the pods, so that the server needs a right to this one alone. Null: the server makes one.
+   */
+  secret: string | null;
   timeLimitMinutes: number | null;
   /** The time that an engine has after it is told to end. */
   graceSeconds: number;

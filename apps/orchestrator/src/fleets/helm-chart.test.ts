@@ -9,6 +9,7 @@ import * as models from '@kubernetes/client-node';
 import { parseAllDocuments } from 'yaml';
 import { readFleetFile } from './fleet-file.js';
 import { unknownField } from './kubernetes-fields.js';
+import { jobManifest } from './kubernetes-pod.js';
 
 const CHART = fileURLToPath(new URL('../../../../../deploy/helm/espalier', import.meta.url));
 const HELM = process.env['ESPALIER_HELM'] ?? 'helm';
@@ -37,6 +38,10 @@ function rendered(values: object = {}, release = 'lab', namespace = 'research'):
   return parseAllDocuments(text, { version: '1.1' }).flatMap((document) => (document.toJS() as Manifest | null) ?? []);
 }
 
+/** The first field that Kubernetes' own types do not have. */
+const unknown = (manifest: object, type: string): string | null =>
+  unknownField(JSON.parse(JSON.stringify(manifest).replaceAll('"from":', '"_from":')), type, models); // the library's name of that field
+
 const named = (manifests: Manifest[]): string[] => manifests.map(({ kind, metadata: { name } }) => `${kind} ${name}`).sort();
 const setIn = (manifests: Manifest[], name: string): models.V1StatefulSetSpec =>
   (manifests.find(({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === name) as models.V1StatefulSet).spec!;
@@ -47,19 +52,33 @@ function fleetIn(manifests: Manifest[], name = 'lab'): ReturnType<typeof readFle
   const file = join(folder, 'fleet.yaml');
   const authority = join(folder, 'ca.crt');
   writeFileSync(authority, '');
+  writeFileSync(join(folder, 'pod.yaml'), map.data!['pod.yaml']!);
   writeFileSync(file, map.data!['fleet.yaml']!.replace('/etc/espalier-tls/ca.crt', authority));
   return readFleetFile(file);
 }
 const optionsOf = (pod: models.V1PodSpec): string[] => pod.containers[0]!.command!.slice(2);
 
-const ALONE = ['ServiceAccount lab', 'Service lab', 'StatefulSet lab'];
+const ALONE = ['NetworkPolicy lab', 'ServiceAccount lab', 'Service lab', 'StatefulSet lab'];
 const FULL = {
   image: { tag: '9', pullSecrets: ['registry'] },
   standby: { enabled: true },
   eventStore: { kurrentdb: { enabled: true, storageClassName: 'fast' } },
   artifacts: { location: 's3://bucket/lab', s3Region: 'eu', s3Cache: '50GB', credentialsSecret: 'aws' },
   persistence: { storageClassName: 'fast' },
-  fleet: { enabled: true, gpus: 2, image: 'espalier-cuda:9' },
+  fleet: {
+    ...{ enabled: true, gpus: 2, image: 'espalier-cuda:9', timeLimitMinutes: 240, idleSeconds: 600, graceSeconds: 90 },
+    cache: { persistentVolumeClaim: { claimName: 'cache' } },
+    pod: {
+      nodeSelector: { gpu: 'a100' },
+      tolerations: [{ key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }],
+      priorityClassName: 'preemptible',
+      volumes: [{ name: 'models', persistentVolumeClaim: { claimName: 'models' } }],
+    },
+    container: { env: [{ name: 'HF_HOME', value: '/data/hf' }], volumeMounts: [{ name: 'models', mountPath: '/models', readOnly: true }] },
+    labels: { team: 'pruning' },
+    annotations: { 'sidecar.istio.io/inject': 'false' },
+  },
+  networkPolicy: { clients: [{ namespaceSelector: { matchLabels: { team: 'pruning' } } }], engineEgress: [{ ports: [{ port: 9000 }] }] },
   oidc: { secretName: 'provider' },
   webhooks: { secretName: 'hooks', key: 'all.yaml' },
   dataRoots: ['/models'],
@@ -82,7 +101,8 @@ withHelm.each<[string, object, string[]]>([
     'with everything',
     FULL,
     [
-      ...['ConfigMap lab-fleet', 'ConfigMap lab-standby-fleet', 'NetworkPolicy lab-kurrentdb', 'PodDisruptionBudget lab'],
+      ...['ConfigMap lab-fleet', 'ConfigMap lab-standby-fleet', 'NetworkPolicy lab-engines', 'NetworkPolicy lab-kurrentdb'],
+      ...['PodDisruptionBudget lab', 'Secret lab-fleet', 'Secret lab-standby-fleet'],
       ...['Role lab-fleet', 'RoleBinding lab-fleet', 'Service lab-kurrentdb', 'Service lab-standby', 'StatefulSet lab-kurrentdb'],
       ...['StatefulSet lab-standby', ...ALONE],
     ],
@@ -92,8 +112,7 @@ withHelm.each<[string, object, string[]]>([
   expect(named(manifests)).toEqual(expected.sort());
   for (const manifest of manifests) {
     expect(models).toHaveProperty(`V1${manifest.kind}`);
-    const inItsWords: unknown = JSON.parse(JSON.stringify(manifest).replaceAll('"from":', '"_from":')); // the library's name of that field
-    expect([manifest.kind, unknownField(inItsWords, `V1${manifest.kind}`, models)]).toEqual([manifest.kind, null]);
+    expect([manifest.kind, unknown(manifest, `V1${manifest.kind}`)]).toEqual([manifest.kind, null]);
   }
 });
 
@@ -180,6 +199,77 @@ withHelm('a fleet asks for the image and the cards that the values say', () => {
   });
 });
 
+/** The job for an engine, as the server makes it of its fleet's file. */
+function engineIn(manifests: Manifest[], name = 'lab'): models.V1Job {
+  const { kubernetes: settings, cpus, cards, memoryGb } = fleetIn(manifests, name)!;
+  const jobs = {
+    fleetId: 'id',
+    specId: 'spec',
+    settings: settings!,
+    wishes: { cpus, cards, memoryGb },
+    commandOf: () => ['espalier', 'engine'],
+  };
+  return jobManifest(jobs, `${name}-1`);
+}
+
+withHelm('an engine gets the node, the time, the Secret and the folders that the values say, in the fields of Kubernetes', () => {
+  const job = engineIn(rendered(FULL), 'lab-standby');
+  expect(unknown(job, 'V1Job')).toBeNull();
+  const { spec, metadata } = job.spec!.template;
+  expect(job.spec).toMatchObject({ activeDeadlineSeconds: 240 * 60 });
+  expect(metadata).toMatchObject({ labels: { team: 'pruning' }, annotations: { 'sidecar.istio.io/inject': 'false' } });
+  expect(spec).toMatchObject({
+    ...{ nodeSelector: { gpu: 'a100' }, priorityClassName: 'preemptible', terminationGracePeriodSeconds: 90 },
+    imagePullSecrets: [{ name: 'registry' }],
+    tolerations: [{ key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }],
+  });
+  expect(spec!.volumes!.map(({ name }) => name)).toEqual(['espalier-cache', 'espalier-tmp', 'models', 'espalier-token']);
+  expect(spec!.volumes![0]).toEqual({ name: 'espalier-cache', persistentVolumeClaim: { claimName: 'cache' } });
+  expect(spec!.volumes!.at(-1)).toMatchObject({ secret: { secretName: 'lab-standby-fleet' } });
+  const [container] = spec!.containers;
+  expect(container!.env!.map(({ name }) => name)).toEqual(['HOME', 'HF_HOME']);
+  expect(container!.volumeMounts!.map(({ mountPath }) => mountPath)).toEqual(['/data', '/tmp', '/models', '/etc/espalier']);
+  expect(fleetIn(rendered(FULL))).toMatchObject({ idleSeconds: 600 });
+  expect(engineIn(rendered({ fleet: { enabled: true } })).spec!.activeDeadlineSeconds).toBeUndefined();
+});
+
+withHelm("each pod satisfies the level restricted of Kubernetes' Pod Security Standards", () => {
+  const manifests = rendered(FULL);
+  const sets = manifests.filter(({ kind }) => kind === 'StatefulSet') as models.V1StatefulSet[];
+  const pods = [...sets.map(({ spec }) => spec!.template.spec!), engineIn(manifests).spec!.template.spec!];
+  expect(pods).toHaveLength(4);
+  for (const { securityContext, containers, volumes = [], hostNetwork, hostPID, hostIPC } of pods) {
+    expect(securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+    expect([hostNetwork, hostPID, hostIPC]).toEqual([undefined, undefined, undefined]);
+    expect(volumes.filter((volume) => 'hostPath' in volume)).toEqual([]);
+    for (const { securityContext: own, resources } of containers) {
+      expect(own).toMatchObject({ allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } });
+      expect([resources!.requests!['memory'], resources!.limits!['memory']]).toEqual([expect.any(String), expect.any(String)]);
+    }
+  }
+});
+
+withHelm('the server may change the Secrets of its fleets, and no other', () => {
+  const { rules } = rendered(FULL).find(({ kind }) => kind === 'Role') as models.V1Role;
+  const ofSecrets = rules!.filter(({ resources }) => resources!.includes('secrets'));
+  expect(ofSecrets).toEqual([
+    { apiGroups: [''], resources: ['secrets'], resourceNames: ['lab-fleet', 'lab-standby-fleet'], verbs: ['patch'] },
+  ]);
+});
+
+withHelm('the policies name the pods that there are, and without clients all may reach the servers', () => {
+  const manifests = rendered(FULL);
+  const policy = (name: string, all = manifests): models.V1NetworkPolicySpec =>
+    (all.find(({ kind, metadata }) => kind === 'NetworkPolicy' && metadata.name === name) as models.V1NetworkPolicy).spec!;
+  const labels = engineIn(manifests).spec!.template.metadata!.labels!;
+  expect(labels).toMatchObject(policy('lab-engines').podSelector!.matchLabels!);
+  expect(policy('lab-engines').egress!.map(({ ports }) => ports!.map(({ port }) => port))).toEqual([[53, 53], ['grpc'], [443], [9000]]);
+  expect(policy('lab').ingress).toHaveLength(2);
+  const [open, ...others] = policy('lab', rendered({ fleet: { enabled: true } })).ingress as { from?: unknown }[];
+  expect([open!.from, others]).toEqual([undefined, []]);
+  expect(named(rendered({ networkPolicy: { enabled: false }, fleet: { enabled: true } })).join()).not.toContain('NetworkPolicy');
+});
+
 withHelm('an image may be named by its digest, with a tag or without', () => {
   const digest = `sha256:${'0a'.repeat(32)}`;
   const imageWith = (image: object) => serverIn(rendered({ image: { repository: 'lab/espalier', ...image } })).containers[0]!.image;
@@ -231,6 +321,10 @@ withHelm.each([
   [{ fleet: null }, 'fleet is required'],
   [{ oidc: { secretName: 'provider', key: '../x' } }, 'oidc.key'],
   [{ nodeSelector: { gpu: true } }, 'nodeSelector.gpu'],
+  [{ fleet: { timeLimitMinutes: -1 } }, 'fleet.timeLimitMinutes'],
+  [{ fleet: { graceSeconds: 0 } }, 'fleet.graceSeconds'],
+  [{ fleet: { pod: [] } }, 'fleet.pod'],
+  [{ extraArgs: ['--tls-client-ca=/x'] }, 'extraArgs has --tls-client-ca'],
   [{ eventStore: { kurrentdb: { podSecurityContext: { fsGroup: 'kurrent' } } } }, 'podSecurityContext.fsGroup'],
   [{ image: { digest: 'sha256:abc' } }, 'image.digest'],
   [{ image: { tag: 'sha256:abc' } }, 'A digest is image.digest'],

@@ -13,7 +13,7 @@ const JOBS: KubernetesJobs = {
   ...{ fleetId: 'abc', specId: 'def' },
   wishes: { cpus: 8, cards: { type: null, count: 2 }, memoryGb: 64 },
   settings: {
-    ...{ kubeconfig: null, context: null, namespace: null, image: 'espalier:1', timeLimitMinutes: 60, graceSeconds: 90 },
+    ...{ kubeconfig: null, context: null, namespace: null, image: 'espalier:1', secret: null, timeLimitMinutes: 60, graceSeconds: 90 },
     podTemplate: {
       metadata: { labels: { team: 'lab' } },
       spec: {
@@ -57,9 +57,17 @@ describe('the manifest of a job', () => {
     expect(pod.spec!.containers[0]!.volumeMounts!.map(({ mountPath }) => mountPath)).toEqual(['/models', '/etc/espalier']);
   });
 
+  it('reads the token from the Secret that the file of the fleet names, or from one of its own', () => {
+    const ofPod = (secret: string | null): unknown => {
+      const { volumes } = jobManifest({ ...JOBS, settings: { ...JOBS.settings, secret } }, 'k-1').spec!.template.spec!;
+      return volumes!.find(({ name }) => name === 'espalier-token')!.secret!.secretName;
+    };
+    expect([ofPod('lab-fleet'), ofPod(null)]).toEqual(['lab-fleet', 'espalier-fleet-abc']);
+  });
+
   it("has the fields of Kubernetes' own types and no others", () => {
     expect(unknownField(job, 'V1Job', models)).toBeNull();
-    expect(unknownField(secretManifest('abc', { token: 'x' }), 'V1Secret', models)).toBeNull();
+    expect(unknownField(secretManifest(JOBS, { token: 'x' }), 'V1Secret', models)).toBeNull();
   });
 
   it.each([
@@ -72,7 +80,7 @@ describe('the manifest of a job', () => {
 });
 
 const DEPLOY = fileURLToPath(new URL('../../../../../deploy/kubernetes/', import.meta.url));
-it.each(['access.yaml', 'server.yaml'])("deploy/kubernetes/%s has the fields of Kubernetes' own types", (file) => {
+it.each(['access.yaml', 'network.yaml', 'server.yaml'])("deploy/kubernetes/%s has the fields of Kubernetes' own types", (file) => {
   const manifests = parseAllDocuments(readFileSync(DEPLOY + file, 'utf8')).map((document) => document.toJS() as { kind: string });
   expect(manifests.length).toBeGreaterThan(1);
   for (const manifest of manifests) {

@@ -98,14 +98,28 @@ export class KubernetesHost implements JobHost {
     const files = { token, ...(certificates === null ? {} : { 'authority.pem': certificates }) };
     const text = JSON.stringify(files);
     if (text === this.secretText) return;
-    const body = secretManifest(this.jobs.fleetId, files);
+    const { secret } = this.jobs.settings;
+    if (secret !== null) await this.fillSecret(core, { namespace, name: secret }, files);
+    else await this.makeSecret(core, namespace, files);
+    this.secretText = text;
+  }
+
+  /** Changes the files of a Secret that others have made. Their labels stay, and a file that is no longer needed goes. */
+  private async fillSecret(core: CoreV1Api, which: { namespace: string; name: string }, files: Record<string, string>): Promise<void> {
+    const encoded = Object.entries(files).map(([name, content]) => [name, Buffer.from(content).toString('base64')] as const);
+    const data: Record<string, string | null> = { 'authority.pem': null, ...Object.fromEntries(encoded) };
+    const { PatchStrategy, setHeaderOptions } = await import('@kubernetes/client-node');
+    await core.patchNamespacedSecret({ ...which, body: { data } }, setHeaderOptions('Content-Type', PatchStrategy.MergePatch));
+  }
+
+  private async makeSecret(core: CoreV1Api, namespace: string, files: Record<string, string>): Promise<void> {
+    const body = secretManifest(this.jobs, files);
     try {
       await core.createNamespacedSecret({ namespace, body });
     } catch (error) {
       if (statusOf(error) !== 409) throw error;
-      await core.replaceNamespacedSecret({ namespace, name: secretName(this.jobs.fleetId), body });
+      await core.replaceNamespacedSecret({ namespace, name: secretName(this.jobs), body });
     }
-    this.secretText = text;
   }
 
   /** @param code the code of the error for a request that the cluster refuses */

@@ -28,7 +28,8 @@ interface Resources {
 }
 
 export const jobName = (engine: string): string => `espalier-${engine}`;
-export const secretName = (fleetId: string): string => `espalier-fleet-${fleetId}`;
+export const secretName = ({ fleetId, settings }: Pick<KubernetesJobs, 'fleetId' | 'settings'>): string =>
+  settings.secret ?? `espalier-fleet-${fleetId}`;
 
 export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
   const { fleetId, specId, settings } = jobs;
@@ -50,16 +51,13 @@ export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
   };
 }
 
-export function secretManifest(fleetId: string, files: Record<string, string>): V1Secret {
-  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: fleetId };
-  return { apiVersion: 'v1', kind: 'Secret', metadata: { name: secretName(fleetId), labels }, type: 'Opaque', stringData: files };
+export function secretManifest(jobs: KubernetesJobs, files: Record<string, string>): V1Secret {
+  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: jobs.fleetId };
+  return { apiVersion: 'v1', kind: 'Secret', metadata: { name: secretName(jobs), labels }, type: 'Opaque', stringData: files };
 }
 
-function podOf(
-  { fleetId, settings, wishes, commandOf }: KubernetesJobs,
-  engine: string,
-  labels: Record<string, string>,
-): V1PodTemplateSpec {
+function podOf(jobs: KubernetesJobs, engine: string, labels: Record<string, string>): V1PodTemplateSpec {
+  const { settings, wishes, commandOf } = jobs;
   const { metadata = {}, spec = {} }: PodTemplate = settings.podTemplate;
   const [container = {}] = spec.containers ?? [];
   const mounts = (container['volumeMounts'] as object[] | undefined) ?? [];
@@ -69,7 +67,7 @@ function podOf(
     ...spec,
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: settings.graceSeconds,
-    volumes: [...(spec.volumes ?? []), { name: SECRET_VOLUME, secret: { secretName: secretName(fleetId), defaultMode: 0o440 } }],
+    volumes: [...(spec.volumes ?? []), { name: SECRET_VOLUME, secret: { secretName: secretName(jobs), defaultMode: 0o440 } }],
     containers: [
       {
         ...container,

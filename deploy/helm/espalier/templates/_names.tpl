@@ -3,6 +3,12 @@ app.kubernetes.io/name: espalier
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- /* The labels of the pods of the fleet's engines. */}}
+{{- define "espalier.engineLabels" -}}
+app.kubernetes.io/name: espalier-engine
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{- define "espalier.image" -}}
 {{- with .Values.image }}
 {{- $tag := .tag | default (ternary $.Chart.AppVersion "" (empty .digest)) }}
@@ -76,4 +82,78 @@ httpGet:
   port: web
   scheme: HTTPS
 timeoutSeconds: 10
+{{- end }}
+
+{{- /* Which nodes take the pods of the servers and the store, and from where their images come. */}}
+{{- define "espalier.placement" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The template of an engine's pod. It writes to its cache and to /tmp only. */}}
+{{- define "espalier.enginePod" -}}
+{{- $fleet := .Values.fleet }}
+{{- $pod := omit $fleet.pod "volumes" "containers" }}
+{{- $container := omit $fleet.container "env" "volumeMounts" }}
+metadata:
+  labels:
+    app.kubernetes.io/instance: {{ .Release.Name | quote }}
+    {{- with $fleet.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $fleet.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with $pod }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- if not (hasKey $pod "imagePullSecrets") }}
+  {{- with .Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . | quote }}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+  volumes:
+    - name: espalier-cache
+      {{- toYaml ($fleet.cache | default (dict "emptyDir" dict)) | nindent 6 }}
+    - name: espalier-tmp
+      emptyDir: {}
+    {{- with $fleet.pod.volumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  containers:
+    - name: engine
+      {{- with $container }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+      env:
+        - name: HOME
+          value: /data
+        {{- with $fleet.container.env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      volumeMounts:
+        - name: espalier-cache
+          mountPath: /data
+        - name: espalier-tmp
+          mountPath: /tmp
+        {{- with $fleet.container.volumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
 {{- end }}
