@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { programFile } from '#files';
 import type { v1 } from '#protocol';
-import { S3_CREDENTIALS, startS3Server } from '../../../libs/artifact-store/src/testing/s3-server.js';
-import { describeBucket } from './harness/bucket.js';
+import { S3_CREDENTIALS, startS3Server, type S3TestServer } from '../../../libs/artifact-store/src/testing/s3-server.js';
+import { bucketEnvironment, describeBucket } from './harness/bucket.js';
 import { CLOSELY_MS, collect, TestServer } from './harness/server.js';
 
 const CLI = programFile(new URL('../../cli/src/main.js', import.meta.url));
@@ -34,8 +34,8 @@ const espalier = (args: string[], env: Record<string, string> = {}): Promise<Ans
     );
   });
 /** Starts a server on a restored folder, and returns the run at its end, with what a check of all records finds. */
-async function restored(dataFolder: string, runId: string): Promise<{ run: v1.Run; problems: string[] }> {
-  const other = new TestServer(dataFolder);
+async function restored(dataFolder: string, runId: string, env = {}): Promise<{ run: v1.Run; problems: string[] }> {
+  const other = new TestServer(dataFolder, env);
   await other.start();
   const run = await other.completed(runId);
   const { problems } = (await collect(other.history.verifyAll({}))).at(-1)!.summary!;
@@ -123,20 +123,40 @@ it('places that are not for backups are refused', async () => {
 });
 
 describeBucket(() => {
+  let bucket: S3TestServer;
+  let env: Record<string, string>;
+  beforeAll(async () => {
+    bucket = await startS3Server();
+    env = { ...S3_CREDENTIALS, ESPALIER_S3_ENDPOINT: bucket.endpoint };
+  });
+  afterAll(() => bucket.stop());
+
   it('take backups, which are checked and restored from there', async () => {
-    const bucket = await startS3Server();
-    try {
-      const env = { ...S3_CREDENTIALS, ESPALIER_S3_ENDPOINT: bucket.endpoint };
-      const address = `s3://${bucket.bucket}/backups`;
-      const made = await backUp(address, env);
-      expect(made).toMatchObject({ exitCode: 0, told: { removed_meanwhile: 0 } });
-      expect(await espalier(['backups', address, '--check'], env)).toMatchObject({ exitCode: 0, told: { problems: [] } });
-      const elsewhere = join(folder, 'from-bucket');
-      expect((await espalier(['--data-folder', elsewhere, 'restore', address], env)).exitCode).toBe(0);
-      const { run, problems } = await restored(elsewhere, undisturbed.runId);
-      expect([run.stateDigest, problems]).toEqual([undisturbed.stateDigest, []]);
-    } finally {
-      await bucket.stop();
-    }
+    const address = `s3://${bucket.bucket}/backups`;
+    const made = await backUp(address, env);
+    expect(made).toMatchObject({ exitCode: 0, told: { removed_meanwhile: 0 } });
+    expect(await espalier(['backups', address, '--check'], env)).toMatchObject({ exitCode: 0, told: { problems: [] } });
+    const elsewhere = join(folder, 'from-bucket');
+    expect((await espalier(['--data-folder', elsewhere, 'restore', address], env)).exitCode).toBe(0);
+    const { run, problems } = await restored(elsewhere, undisturbed.runId);
+    expect([run.stateDigest, problems]).toEqual([undisturbed.stateDigest, []]);
+    expect(await backUp('s3://nowhere/backups', env)).toMatchObject({ exitCode: 5, told: { code: 'ARTIFACT_STORE_NOT_FOUND' } });
+  });
+
+  it('are backed up to a folder, and restored from there into another bucket', async () => {
+    const own = bucketEnvironment(bucket, 'own');
+    const source = TestServer.inNewFolder(own);
+    await source.start();
+    const { runId, stateDigest } = await source.completed((await source.launch({})).runId);
+    const to = join(folder, 'of-bucket');
+    const backup = ['--data-folder', source.dataFolder, 'backup', to];
+    expect(await espalier(backup)).toMatchObject({ exitCode: 3, told: { code: 'FILE_UNUSABLE' } }); // they lie elsewhere
+    expect(await espalier(backup, own)).toMatchObject({ exitCode: 0 });
+    await source.dispose();
+    const elsewhere = bucketEnvironment(bucket, 'elsewhere');
+    const dataFolder = join(folder, 'into-bucket');
+    expect((await espalier(['--data-folder', dataFolder, 'restore', to], elsewhere)).exitCode).toBe(0);
+    const { run, problems } = await restored(dataFolder, runId, elsewhere);
+    expect([run.stateDigest, problems]).toEqual([stateDigest, []]);
   });
 });

@@ -108,19 +108,21 @@ function registerList(program: Command): void {
         }
         const backups: Backup[] = [];
         for (const name of await backupNames(place)) backups.push(await readBackup(place, name));
-        output.result({ backups }, () =>
-          output.table(
-            ['BACKUP', 'EVENTS', 'ARTIFACTS', 'SIZE', 'RELEASE'],
-            backups.map(({ name, events, artifacts, release }) => [
-              name,
-              count(events.count),
-              count(artifacts.count),
-              bytes(events.bytes + artifacts.bytes),
-              release,
-            ]),
-            [1, 2, 3],
-          ),
-        );
+        output.result({ backups }, () => {
+          if (backups.length === 0) output.line(`${place.words} holds no finished backup`);
+          else
+            output.table(
+              ['BACKUP', 'EVENTS', 'ARTIFACTS', 'SIZE', 'RELEASE'],
+              backups.map(({ name, events, artifacts, release }) => [
+                name,
+                count(events.count),
+                count(artifacts.count),
+                bytes(events.bytes + artifacts.bytes),
+                release,
+              ]),
+              [1, 2, 3],
+            );
+        });
         return ExitCode.ok;
       }),
     { ...WITH_OPTIONS, isVerdict: true },
