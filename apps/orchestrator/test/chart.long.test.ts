@@ -1,7 +1,7 @@
 // Applies the chart of deploy/helm and the manifests of deploy/kubernetes to a real API server of Kubernetes, updates them, and works with
 // the rights that they give. Skipped without such a server (HACKING.md says how to get one).
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import {
   CoreV1Api,
   KubernetesObjectApi,
   PatchStrategy,
+  setHeaderOptions,
   type KubeConfig,
   type KubernetesObject,
   type V1ConfigMap,
@@ -179,5 +180,32 @@ const cluster = new ApiServer();
         PatchStrategy.MergePatch,
       );
     await apply(larger);
+  });
+
+  it('helm itself installs the chart, updates it, refuses what can not be updated, and removes it', async () => {
+    const chart = join(folder, 'espalier');
+    cpSync(`${DEPLOY}helm/espalier`, chart, { recursive: true });
+    // The API server is older than the chart asks for.
+    writeFileSync(join(chart, 'Chart.yaml'), readFileSync(join(chart, 'Chart.yaml'), 'utf8').replace(/^kubeVersion:.*\n/m, ''));
+    const kubeconfig = join(folder, 'administrator');
+    writeFileSync(kubeconfig, cluster.administrator.exportConfig(), { mode: 0o600 });
+    const helm = (...words: string[]): string =>
+      execFileSync(HELM, [...words, '--kubeconfig', kubeconfig, '--namespace', 'espalier'], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+    const upgrade = (...values: string[]): string => helm('upgrade', '--install', 'own', chart, ...values.flatMap((one) => ['--set', one]));
+    const core = cluster.administrator.makeApiClient(CoreV1Api);
+    const fleetSecret = { namespace: 'espalier', name: 'own-fleet' };
+    upgrade('fleet.enabled=true', 'eventStore.kurrentdb.enabled=true');
+    const content = { data: { token: Buffer.from('a token').toString('base64') } };
+    await core.patchNamespacedSecret({ ...fleetSecret, body: content }, setHeaderOptions('Content-Type', PatchStrategy.MergePatch));
+    upgrade('fleet.enabled=true', 'eventStore.kurrentdb.enabled=true', 'fleet.cpus=16', 'image.tag=v9');
+    expect((await core.readNamespacedSecret(fleetSecret)).data).toEqual(content.data);
+    expect(() => upgrade('fleet.enabled=true', 'persistence.storage=400Gi')).toThrow(/StatefulSet.apps "own" is invalid/);
+    expect(JSON.parse(helm('history', 'own', '--output', 'json'))).toMatchObject([{}, { status: 'deployed' }, { status: 'failed' }]);
+    upgrade('fleet.enabled=false');
+    await expect(core.readNamespacedSecret(fleetSecret)).rejects.toMatchObject({ code: 404 });
+    helm('uninstall', 'own');
   });
 });
