@@ -73,7 +73,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   const auto trained_bytes = static_cast<uint64_t>(trained.floats) * 4, mask_bytes = static_cast<uint64_t>(trained.masks) * 4;
   // Own weights learn only from the intact model, as all runs without numerous teachers do.
   const uint64_t teacher_bytes = trained.own_weights || options.teachers == 0 ? 0 : trained_bytes;
-  const uint64_t refit_bytes = trained.own_weights ? 0 : Refit::bytes(config, lora, options);
+  const uint64_t refit_bytes = Refit::bytes(config, trained.floats, trained.own_weights ? 0 : lora.rank, options);
   const ScratchShape scratch{shape.batch, options.sequence_length, trained.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;

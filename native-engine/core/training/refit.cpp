@@ -5,6 +5,7 @@
 
 #include "espalier/base/error.h"
 #include "files/number_formats.h"
+#include "model/tensor_names.h"
 #include "step/layer_buffers.h"
 #include "step/step.h"
 #include "training/trainer_impl.h"
@@ -30,23 +31,24 @@ double squares(const Matrix& m) {
 
 void check_refit(const ModelConfig& c, const StateLayout& layout, const TrainerOptions& options) {
   if (options.recover_refit_batches < 0) throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "must be at least 0");
-  if (options.recover_refit_batches > 0 && !layout.has_own_weights() && !(layout.lora().targets[kO] && layout.lora().targets[kDown]))
+  if (options.recover_refit_batches == 0) return;
+  if (options.recover_weights == RecoverWeights::kLora && !(layout.lora().targets[kO] && layout.lora().targets[kDown]))
     throw Error(ErrorCode::kInvalidArgument, "recover_refit_batches", "needs o_proj and down_proj among the projections with LoRA");
-  if (options.recover_refit_batches > 0 && !layout.has_own_weights() && c.post_norms)
+  if (c.post_norms)
     throw Error(ErrorCode::kNotSupported, "recover_refit_batches",
                 "is above 0, but " + c.architecture + " has norms behind attention and MLP, through which nothing is fitted: it must be 0");
 }
 
-Refit::Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads)
+Refit::Refit(PassContext& context, DeviceState& state, const Role& student, int threads)
     : context_(context),
       state_(state),
       threads_(threads),
       before_(download<float>(*context.backend, DevicePtr<const float>(state.params()), state.layout().lora_size())),
-      lora_(before_),
+      learnt_(before_),
       teacher_block_(*context.backend),
       student_block_(*context.backend),
       teacher_(compile_role(make_intact_role(context.model->weights()), {}, teacher_block_)),
-      student_(compile_role(make_role(context.model->weights(), masks, exact_sparse), state.lora(), student_block_)) {}
+      student_(compile_role(student, state.lora(), student_block_)) {}
 
 void Refit::embed(const std::vector<TokenRows>& text) {
   UploadBlock block(*context_.backend);
@@ -122,9 +124,9 @@ Factors Refit::factors(int64_t layer, Projection p, const Open& open) const {
   const double scale = state_.layout().lora().scale();
   Factors out{Matrix(static_cast<int64_t>(open.outputs.size()), rank), Matrix(rank, static_cast<int64_t>(open.inputs.size()))};
   for (int64_t i = 0; i < out.out.rows; i++)
-    for (int64_t k = 0; k < rank; k++) out.out.row(i)[k] = scale * open.masks[i] * lora_[b.offset + open.outputs[i] * rank + k];
+    for (int64_t k = 0; k < rank; k++) out.out.row(i)[k] = scale * open.masks[i] * learnt_[b.offset + open.outputs[i] * rank + k];
   for (int64_t k = 0; k < rank; k++)
-    for (int64_t j = 0; j < out.in.cols; j++) out.in.row(k)[j] = lora_[a.offset + k * a.shape[1] + open.inputs[j]];
+    for (int64_t j = 0; j < out.in.cols; j++) out.in.row(k)[j] = learnt_[a.offset + k * a.shape[1] + open.inputs[j]];
   return out;
 }
 
@@ -134,7 +136,7 @@ void Refit::place(int64_t layer, Projection p, const Open& open, const Factors& 
   const StateLayout::Entry &a = *state_.layout().lora_a(layer, p), &b = *state_.layout().lora_b(layer, p);
   const int64_t rank = a.shape[0];
   const double scale = state_.layout().lora().scale();
-  std::fill_n(lora_.begin() + b.offset, b.size, 0.0f);
+  std::fill_n(learnt_.begin() + b.offset, b.size, 0.0f);
   for (int64_t k = 0; k < rank; k++) {
     double in = 0, out = 0;
     std::vector<double> column(open.outputs.size());
@@ -145,13 +147,23 @@ void Refit::place(int64_t layer, Projection p, const Open& open, const Factors& 
     for (int64_t j = 0; j < found.in.cols; j++) in += found.in.row(k)[j] * found.in.row(k)[j];
     if (!(in > 0 && out > 0)) continue;
     const double balance = std::pow(out / in, 0.25);
-    for (size_t i = 0; i < column.size(); i++) lora_[b.offset + open.outputs[i] * rank + k] = static_cast<float>(column[i] / balance);
-    std::fill_n(lora_.begin() + a.offset + k * a.shape[1], a.shape[1], 0.0f);
+    for (size_t i = 0; i < column.size(); i++) learnt_[b.offset + open.outputs[i] * rank + k] = static_cast<float>(column[i] / balance);
+    std::fill_n(learnt_.begin() + a.offset + k * a.shape[1], a.shape[1], 0.0f);
     for (int64_t j = 0; j < found.in.cols; j++)
-      lora_[a.offset + k * a.shape[1] + open.inputs[j]] = static_cast<float>(found.in.row(k)[j] * balance);
+      learnt_[a.offset + k * a.shape[1] + open.inputs[j]] = static_cast<float>(found.in.row(k)[j] * balance);
   }
-  upload_now<float>(*context_.backend, state_.params() + a.offset, std::span(lora_).subspan(a.offset, a.size));
-  upload_now<float>(*context_.backend, state_.params() + b.offset, std::span(lora_).subspan(b.offset, b.size));
+  upload_now<float>(*context_.backend, state_.params() + a.offset, std::span(learnt_).subspan(a.offset, a.size));
+  upload_now<float>(*context_.backend, state_.params() + b.offset, std::span(learnt_).subspan(b.offset, b.size));
+}
+
+// Adds a change of the projection to the student's own weight. `change` is as it adds to the residual stream.
+void Refit::add_to_own(int64_t layer, Projection p, const Open& open, const Matrix& change) {
+  const StateLayout::Entry& e = *state_.layout().find(projection_name(layer, p));
+  const int64_t width = e.shape[1];
+  for (int64_t i = 0; i < change.rows; i++)
+    for (int64_t j = 0; j < change.cols; j++)
+      learnt_[e.offset + open.places[i] * width + open.columns[j]] += static_cast<float>(change.row(i)[j] / open.masks[i]);
+  upload_now<float>(*context_.backend, state_.params() + e.offset, std::span(learnt_).subspan(e.offset, e.size));
 }
 
 void Refit::refit(int64_t layer, Half half) {
@@ -170,7 +182,11 @@ void Refit::refit(int64_t layer, Half half) {
     done.error_before += squares(error);
     fit.add(inputs_of(layer, half, open), error);
   }
-  if (const Factors found = fit.solve(factors(layer, p, open), kRidge); found.in.rows > 0) place(layer, p, open, found);
+  if (state_.layout().has_own_weights()) {
+    if (const Matrix change = fit.solve_whole(kRidge); change.rows > 0) add_to_own(layer, p, open, change);
+  } else if (const Factors found = fit.solve(factors(layer, p, open), kRidge); found.in.rows > 0) {
+    place(layer, p, open, found);
+  }
   for (Piece& piece : pieces_) {
     piece.student = advance(student_, layer, half, piece.student);
     done.error_after += squares(errors(open, piece.teacher, piece.student));
@@ -179,15 +195,15 @@ void Refit::refit(int64_t layer, Half half) {
 
 void Refit::undo() { upload_now<float>(*context_.backend, state_.params(), before_); }
 
-uint64_t Refit::bytes(const ModelConfig& c, const LoraSpec& lora, const TrainerOptions& options) {
+uint64_t Refit::bytes(const ModelConfig& c, int64_t learnt, int64_t rank, const TrainerOptions& options) {
   if (options.recover_refit_batches == 0) return 0;
   const int64_t rows = options.batch_size * options.sequence_length, piece = rows / options.micro_shards;
   int64_t widest = 0;
   for (const LayerShape& l : c.layers) widest = std::max({widest, l.heads * c.head_dim, l.intermediate});
   const int64_t streams = options.recover_refit_batches * rows * 2 * padded_width(c.hidden_size),
                 pass = piece * (padded_width(widest) + 3 * padded_width(c.hidden_size)), examples = piece * 2 * (widest + c.hidden_size);
-  return static_cast<uint64_t>(streams + pass + 2 * lora_parameter_count(c, lora)) * sizeof(float) +
-         static_cast<uint64_t>(examples) * sizeof(double) + LowRankFit::bytes(c.hidden_size, widest, lora.rank);
+  return static_cast<uint64_t>(streams + pass + 2 * learnt) * sizeof(float) +
+         static_cast<uint64_t>(examples) * sizeof(double) + LowRankFit::bytes(c.hidden_size, widest, rank);
 }
 
 bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(double share)>& on_progress, const std::atomic<bool>& cancel) {
@@ -205,7 +221,7 @@ bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(dou
   return true;
 }
 
-// Each projection comes nearer to the intact model, yet LoRA that was trained as a whole may be better as a whole. So the fit is kept only
+// Each projection comes nearer to the intact model, yet weights that were trained as a whole may be better as a whole. So the fit is kept only
 // if it lowers the losses of the phase on the same text.
 bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const Masks z = deterministic_masks(model_.config(), log_alphas());
@@ -222,7 +238,10 @@ bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel
   for (int64_t first = begin; first < end; first += context_.batch)
     text.push_back(token_rows(data_, plan.seed, first, context_.batch, options_.sequence_length));
   const int threads = options_.backend.threads > 0 ? options_.backend.threads : describe_device(options_.backend).threads;
-  Refit refit(context_, state_, z, options_.exact_sparse, threads);
+  const bool own = layout().has_own_weights();
+  Role student = make_role(model_.weights(), z, options_.exact_sparse || own);
+  if (own) take_own_vectors(model_.config(), layout(), state_.own_vectors(), student);
+  Refit refit(context_, state_, student, threads);
   bool done = refit.run(text, plan.on_calibrated, cancel);
   const double after = done ? loss() : before;
   done = done && !cancel.load();

@@ -1,5 +1,5 @@
 // The refit at the beginning of recovery: o_proj and down_proj of the pruned model are fitted in closed form to the outputs of the intact
-// model on the same text. It changes LoRA's factors of these projections.
+// model on the same text. It changes LoRA's factors of these projections, or the student's own weights where these learn.
 #pragma once
 #include <atomic>
 #include <functional>
@@ -18,18 +18,19 @@ void check_refit(const ModelConfig& config, const StateLayout& layout, const Tra
 
 class Refit {
  public:
-  // The context's batch must be that of each piece of the text. `masks`: the masks of the student, whose LoRA is in the state.
-  Refit(PassContext& context, DeviceState& state, const Masks& masks, bool exact_sparse, int threads);
+  // The context's batch must be that of each piece of the text. `student`: the student's role, whose LoRA or own weights are in the state.
+  Refit(PassContext& context, DeviceState& state, const Role& student, int threads);
 
   // Fits layer by layer, attention before the MLP, so that each fit sees the results of the fits before it. Returns false where it was
   // cancelled.
   bool run(const std::vector<TokenRows>& text, const std::function<void(double share)>& on_progress, const std::atomic<bool>& cancel);
 
-  void undo();  // puts LoRA back as it was
+  void undo();  // puts LoRA or the own weights back as they were
   const std::vector<RefittedProjection>& projections() const { return refitted_; }
 
   // Returns the most memory that the refit takes on the host: the streams of all batches, one projection's sums and their factors.
-  static uint64_t bytes(const ModelConfig& config, const LoraSpec& lora, const TrainerOptions& options);
+  // `learnt`: the floats of LoRA, whose rank is `rank`, or of own weights, whose rank is 0.
+  static uint64_t bytes(const ModelConfig& config, int64_t learnt, int64_t rank, const TrainerOptions& options);
 
  private:
   // The residual streams of a part of the text, [rows, width], between two halves of a layer.
@@ -51,12 +52,13 @@ class Refit {
   Matrix errors(const Open& open, const std::vector<float>& teacher, const std::vector<float>& student) const;
   Factors factors(int64_t layer, Projection p, const Open& open) const;
   void place(int64_t layer, Projection p, const Open& open, const Factors& found);
+  void add_to_own(int64_t layer, Projection p, const Open& open, const Matrix& change);
 
   PassContext& context_;
   DeviceState& state_;
   int threads_;
-  std::vector<float> before_;  // LoRA before the refit
-  std::vector<float> lora_;    // LoRA as it is on the device
+  std::vector<float> before_;  // LoRA or own weights before the refit
+  std::vector<float> learnt_;  // the same as they are on the device
   UploadBlock teacher_block_, student_block_;
   DeviceRole teacher_, student_;
   std::vector<Piece> pieces_;

@@ -258,8 +258,7 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
   if (layout().has_own_weights() && plan.train_masks)
     throw Error(ErrorCode::kInvalidArgument, "train_masks",
                 "must be false: a student whose own weights were trained has its masks for good");
-  const bool refits = options_.recover_refit_batches > 0 && !layout().has_own_weights();
-  if (refits && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
+  if (options_.recover_refit_batches > 0 && steps > 0 && !plan.train_masks && step() == plan.moments_from_step) {
     if (cancel.load() || !refit(plan, cancel)) return 0;
     begun = true;  // The refit belongs to the step: a state at this step is as it was before the refit, and a state after it has both.
   }

@@ -159,16 +159,32 @@ void LowRankFit::add(const Matrix& x, const Matrix& error) {
   add_products(error, outputs, x, inputs, false, cross_, threads_);
 }
 
+bool LowRankFit::add_ridge(double ridge) {
+  const int64_t inputs = squares_.rows;
+  double mean = 0;
+  for (int64_t i = 0; i < inputs; i++) mean += squares_.row(i)[i] / static_cast<double>(inputs);
+  if (!(mean > 0) || !all_finite(squares_) || !all_finite(cross_)) return false;
+  for (int64_t i = 0; i < inputs; i++) squares_.row(i)[i] += ridge * mean;
+  return true;
+}
+
+// With C = L L^T as below, the change is cross C^-1 = (cross L^-T) L^-1.
+Matrix LowRankFit::solve_whole(double ridge) {
+  if (!add_ridge(ridge)) return {};
+  Matrix l = std::move(squares_), change = std::move(cross_);
+  factorise(l, threads_);
+  divide_by_transposed(change, l, threads_);
+  divide(change, l, threads_);
+  return all_finite(change) ? std::move(change) : Matrix{};
+}
+
 // With C = sum x x^T + ridge m I = L L^T and the map D = out in, the sum equals |D* L - D' L|^2 plus a constant, where D* = D + cross C^-1
 // is the best map of any rank. So D' L must be the best approximation of its rank to M = D L + cross L^-T, which is the part of M along its
 // leading singular vectors.
 Factors LowRankFit::solve(const Factors& now, double ridge) {
-  const int64_t inputs = squares_.rows, rank = now.in.rows;
-  double mean = 0;
-  for (int64_t i = 0; i < inputs; i++) mean += squares_.row(i)[i] / static_cast<double>(inputs);
-  if (!(mean > 0) || !all_finite(squares_) || !all_finite(cross_)) return {};
+  if (!add_ridge(ridge)) return {};
+  const int64_t rank = now.in.rows;
   Matrix l = std::move(squares_), m = std::move(cross_);
-  for (int64_t i = 0; i < inputs; i++) l.row(i)[i] += ridge * mean;
   factorise(l, threads_);
   divide_by_transposed(m, l, threads_);
   add_narrow(now, l, m, threads_);

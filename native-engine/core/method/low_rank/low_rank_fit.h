@@ -37,10 +37,16 @@ class LowRankFit {
   // in' are 0. Where the examples are all 0 or not finite, there is no fit, and both factors are empty. The call uses up the gathered sums.
   Factors solve(const Factors& now, double ridge);
 
+  // Returns the change of any rank that minimises sum |e - change x|^2 + ridge * m * |change|^2, with m as above. It has no rows where the
+  // examples are all 0 or not finite. The call uses up the gathered sums.
+  Matrix solve_whole(double ridge);
+
   // Returns the most bytes that such a fit takes.
   static uint64_t bytes(int64_t outputs, int64_t inputs, int64_t rank);
 
  private:
+  bool add_ridge(double ridge);  // false where the examples are all 0 or not finite
+
   int threads_;
   Matrix squares_;  // the lower half of the sum of x x^T
   Matrix cross_;    // the sum of e x^T

@@ -307,13 +307,14 @@ function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): Fi
 /** The highest rank that a state's file holds. */
 const LORA_RANK_MAX = 1024;
 
-/** Refuses a refit without recovery, or without LoRA to hold its result. */
-function refitViolations({ recoverRefitBatches, recoverSteps, loraTargets }: RunSettings): FieldViolation[] {
+/** Refuses a refit without recovery, or without LoRA or own weights to hold its result. */
+function refitViolations({ recoverRefitBatches, recoverSteps, recoverWeights, loraTargets }: RunSettings): FieldViolation[] {
   const refused = (why: string): FieldViolation[] => [
     { field: 'settings.recover_refit_batches', description: `is ${recoverRefitBatches}, but ${why}`, code: 'FIELD_OUT_OF_RANGE' },
   ];
   if (recoverRefitBatches === 0) return [];
   if (recoverSteps === 0) return refused('recover_steps is 0: no recovery begins');
+  if (recoverWeights !== 'lora') return [];
   const lacking = ['o_proj', 'down_proj'].filter((target) => !loraTargets.includes(target));
   return lacking.length > 0 ? refused(`lora_targets lacks ${lacking.join(' and ')}: both must have LoRA`) : [];
 }
@@ -326,14 +327,13 @@ function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
     description,
     code: 'FIELD_OUT_OF_RANGE',
   });
-  const { recoverSteps, recoverLoraRank, recoverLoraDropout, recoverRefitBatches } = settings;
+  const { recoverSteps, recoverLoraRank, recoverLoraDropout } = settings;
   if (recoverSteps === 0) return [refused('recover_weights', `is ${settings.recoverWeights}, but recover_steps is 0: no recovery begins`)];
   const mustBeZero = (field: string, value: number): FieldViolation[] =>
     value === 0 ? [] : [refused(field, `must be 0 with recover_weights ${settings.recoverWeights}, which trains no LoRA, is ${value}`)];
   return [
     ...mustBeZero('recover_lora_rank', recoverLoraRank),
     ...mustBeZero('recover_lora_dropout', recoverLoraDropout),
-    ...mustBeZero('recover_refit_batches', recoverRefitBatches),
   ];
 }
 
