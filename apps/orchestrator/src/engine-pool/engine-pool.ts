@@ -35,6 +35,22 @@ interface Appraisal {
   memory: engineV1.PlanMemoryResponse | null;
 }
 
+const UNASKED: ReadonlyMap<string, Fit> = new Map();
+
+const fitsIn = (appraisals: ReadonlyMap<string, Appraisal>): Map<string, Fit> =>
+  new Map([...appraisals].map(([name, { fit }]) => [name, fit]));
+
+/** The key of a run's session without its threads, which differ by slot. Its settings and model keep their objects from event to event. */
+const keys = new WeakMap<RunToFit['settings'], { model: RunToFit['model']; key: string }>();
+function keyOf(run: RunToFit): string {
+  const { settings, model } = run;
+  const known = keys.get(settings);
+  if (known !== undefined && known.model === model) return known.key;
+  const key = sessionKey(sessionOptions(run, 0));
+  keys.set(settings, { model, key });
+  return key;
+}
+
 export class EnginePool {
   private readonly appraisals = new Map<string, { answer: Promise<Appraisal | null>; atMs: number }>();
   private readonly listeners: (() => void)[] = [];
@@ -138,7 +154,16 @@ export class EnginePool {
   ): Promise<Placement> {
     // Engines are asked only where a slot is free.
     const asks = this.slots.some(({ isTaken }) => !isTaken);
-    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks, refusals(run.runId))));
+    this.forgetOldAppraisals();
+    // Many waiting runs are alike, as those of a study. The engines are asked once about all of them.
+    const alike = new Map<string, Promise<ReadonlyMap<string, Fit>>>();
+    const fitsOf = (run: PruningRunState): Promise<ReadonlyMap<string, Fit>> => {
+      const key = keyOf(run);
+      const fits = alike.get(key) ?? this.appraise(run, { force: false }).then(fitsIn);
+      alike.set(key, fits);
+      return fits;
+    };
+    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks ? fitsOf(run) : UNASKED, refusals(run.runId))));
     const placement = place(
       this.slots.map((slot) => slot.view()),
       waiting,
@@ -220,7 +245,7 @@ export class EnginePool {
    */
   async forNewRun(run: RunToFit): Promise<PlaceForRun> {
     const appraised = await this.appraise(run, { force: true });
-    const fits = new Map([...appraised].map(([name, { fit }]) => [name, fit]));
+    const fits = fitsIn(appraised);
     const asked = this.slots.filter(({ name }) => fits.has(name)).map((slot) => slot.view());
     const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits };
     const asIfFree = asked.map((view): SlotView => ({ ...view, state: 'free' }));
@@ -243,7 +268,7 @@ export class EnginePool {
    */
   async placeToGoOn(run: PruningRunState): Promise<{ engine: string; numericsFingerprint: string } | null> {
     if (this.source !== null) return null;
-    const fits = new Map([...(await this.appraise(run, { force: true }))].map(([name, { fit }]) => [name, fit]));
+    const fits = fitsIn(await this.appraise(run, { force: true }));
     const wanted: WaitingRun = {
       runId: run.runId,
       fingerprint: run.numericsFingerprint,
@@ -256,14 +281,18 @@ export class EnginePool {
     return fit === undefined || 'problem' in fit ? null : { engine, numericsFingerprint: fit.fingerprint };
   }
 
-  private async waitingRun(run: PruningRunState, asks: boolean, refusals: ReadonlyMap<string, string>): Promise<WaitingRun> {
-    const fits = asks ? await this.appraise(run, { force: false }) : new Map<string, Appraisal>();
+  private async waitingRun(
+    run: PruningRunState,
+    asked: Promise<ReadonlyMap<string, Fit>> | ReadonlyMap<string, Fit>,
+    refusals: ReadonlyMap<string, string>,
+  ): Promise<WaitingRun> {
+    const fits = await asked;
     const refused = [...refusals].map(([name, problem]) => [name, { problem }] as const);
     return {
       runId: run.runId,
       fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
       lastSlot: run.engine?.engineName ?? null,
-      fits: new Map([...[...fits].map(([name, { fit }]) => [name, fit] as const), ...refused]),
+      fits: refused.length === 0 ? fits : new Map([...fits, ...refused]),
     };
   }
 
@@ -292,14 +321,18 @@ export class EnginePool {
   /** The engine's answer about the run, or null where it can't be asked now, or gives none in time. */
   private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
     if (slot.isSilent || slot.setAsideFor !== null) return Promise.resolve(null);
-    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${sessionKey(sessionOptions(run, slot.threads))}`;
+    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${slot.threads} ${keyOf(run)}`;
     const known = this.appraisals.get(key);
     const now = performance.now();
     if (known !== undefined && now - known.atMs < FIT_VALID_MS) return known.answer;
-    for (const [other, { atMs }] of this.appraisals) if (now - atMs >= FIT_VALID_MS) this.appraisals.delete(other);
     const answer = this.askNow(slot, run);
     this.appraisals.set(key, { answer, atMs: now });
     return answer;
+  }
+
+  private forgetOldAppraisals(): void {
+    const now = performance.now();
+    for (const [key, { atMs }] of this.appraisals) if (now - atMs >= FIT_VALID_MS) this.appraisals.delete(key);
   }
 
   private async askNow(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {

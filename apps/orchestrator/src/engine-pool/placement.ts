@@ -131,9 +131,9 @@ function choose(
 ): SlotView | string {
   if (slots.length === 0) return NO_ENGINE;
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
-  const able = slots.some((slot) => !unable(slot)) ? slots.filter((slot) => !unable(slot)) : slots;
+  const able = slots.every((slot) => !unable(slot)) || slots.every(unable) ? slots : slots.filter((slot) => !unable(slot));
   const suited = withItsNumerics(run, able);
-  const candidates = suited.filter(({ name }) => free.has(name));
+  const candidates = free.size === 0 ? [] : suited.filter(({ name }) => free.has(name));
   if (candidates.length === 0) {
     if (suited.some(({ state }) => state !== 'down')) return '';
     return suited.map(({ name, problem }) => `engine ${name} ${problem}`).join('; ');

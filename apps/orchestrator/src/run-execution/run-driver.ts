@@ -37,6 +37,16 @@ const LONGEST_RETRY_MS = 10_000;
 /** How often in milliseconds the driver looks whether a waiting run now suits a free engine (its memory, its numerics). */
 const LOOK_AGAIN_MS = 5_000;
 
+/**
+ * After a round the driver rests for this many times as long as the round took. Each event of each run wakes it, so that with a thousand
+ * engines it would do nothing else.
+ */
+const RESTS_FOR_ROUNDS = 4;
+/** A round may be long because an engine answered late, so there is a longest rest. */
+const LONGEST_REST_MS = 500;
+/** A round that took less is followed at once by the next. */
+const SHORT_ROUND_MS = 5;
+
 /** The longest time to wait for the feed where it is behind the record of a run. */
 const FEED_BEHIND_MS = 1_000;
 
@@ -147,6 +157,7 @@ export class RunDriver {
       await this.pool.letGoAll();
       return woken;
     }
+    const beganMs = performance.now();
     const ready = this.feed.unfinished().filter((run) => this.isReady(run));
     const usedUp = this.hours.usedUp(ready);
     const waiting = this.hours.inTurn(
@@ -167,9 +178,13 @@ export class RunDriver {
     waits.push(...held);
     this.tellWaits(waits);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
+    const endedMs = performance.now();
     const timer = lookAgainMs === Infinity ? undefined : this.clock.wakeAfter(lookAgainMs, () => this.wake());
     await woken;
     clearTimeout(timer);
+    const tookMs = endedMs - beganMs;
+    if (tookMs <= SHORT_ROUND_MS) return;
+    await delay(endedMs + Math.min(RESTS_FOR_ROUNDS * tookMs, LONGEST_REST_MS) - performance.now(), this.shutdown.signal);
   }
 
   /** The number of runs of each caller that have an engine. */

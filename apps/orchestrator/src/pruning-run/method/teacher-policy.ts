@@ -183,10 +183,10 @@ export function snapshotsDue(input: PolicyInput, { step, expectedSparsity }: Pic
 /** The marks that a state of this expected sparsity reaches. One step may reach several. */
 export function marksReached(input: PolicyInput, expectedSparsity: number): SparsityMark[] {
   const reached: SparsityMark[] = [];
-  const teachers = [...input.teachers];
-  for (let next = nextMark(input); next !== null && next.threshold <= expectedSparsity; next = nextMark({ ...input, teachers })) {
+  let next = nextMark(input);
+  while (next !== null && next.threshold <= expectedSparsity) {
     reached.push(next);
-    teachers.push({ ...next, state: { step: 0, stateDigest: '', expectedSparsity } });
+    next = nextMark({ ...input, teachers: [{ ...next, state: { step: 0, stateDigest: '', expectedSparsity } }] }); // the last one counts
   }
   return reached;
 }
