@@ -273,7 +273,7 @@ withPyTorch.each(['padded', 'compacted', 'masked'] as const)(
 );
 
 /** Whether llama.cpp's architecture for it has one width for all layers. */
-const ALIKE = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
+const ALIKE = ['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'GemmaForCausalLM', 'Gemma2ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'];
 const alike = (kind: SmallKind): boolean => ALIKE.includes(smallKinds[kind].architectures[0]);
 const small = Object.keys(smallKinds) as SmallKind[];
 
@@ -295,7 +295,7 @@ withLlamaCpp.each(small)('llama.cpp computes from a %s what the masked student c
     (alike(kind) ? (['padded'] as const) : (['compacted', 'padded'] as const)).map((form) => ({ container: 'gguf', form })),
   );
   // llama.cpp looks GELU up in a table of F16.
-  const bound = kind === 'gemma3' ? 1e-3 : 1e-5;
+  const bound = kind.startsWith('gemma') ? 1e-3 : 1e-5;
   for (const outFolder of folders) {
     const answer = await askLlamaCpp(join(outFolder, 'model.gguf'), { window: WINDOW, ids: [...ids] });
     expect(Math.abs((answer['negativeLogLikelihood'] as number) - expected)).toBeLessThan(bound);

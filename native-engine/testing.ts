@@ -50,6 +50,17 @@ export const smallKinds = {
     logits_scaling: 1.7,
   },
   phi3: { architectures: ['Phi3ForCausalLM'], model_type: 'phi3', sliding_window: 300 },
+  gemma: { architectures: ['GemmaForCausalLM'], model_type: 'gemma', hidden_act: 'gelu' },
+  gemma2: {
+    architectures: ['Gemma2ForCausalLM'],
+    model_type: 'gemma2',
+    hidden_activation: 'gelu_pytorch_tanh',
+    sliding_window: 9,
+    query_pre_attn_scalar: 9,
+    // Caps that change scores and logits of this size.
+    attn_logit_softcapping: 3.5,
+    final_logit_softcapping: 5.5,
+  },
   gemma3: {
     architectures: ['Gemma3ForCausalLM'],
     model_type: 'gemma3_text',
@@ -117,14 +128,15 @@ function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float
   matrix('model.embed_tokens', c.vocab_size, c.hidden_size, 1);
   norm('model.norm', c.hidden_size);
   const kind = c.architectures[0]!.replace('ForCausalLM', '');
-  const [gemma, olmo] = [kind === 'Gemma3', kind === 'Olmo2'];
+  const [gemma, olmo] = [kind.startsWith('Gemma'), kind === 'Olmo2'];
+  const behind = olmo || kind === 'Gemma2' || kind === 'Gemma3';
   if (!(c.tie_word_embeddings ?? (gemma || kind === 'SmolLM3'))) matrix('lm_head', c.vocab_size, c.hidden_size);
   for (let layer = 0; layer < c.num_hidden_layers; layer++) {
     const prefix = `model.layers.${layer}`;
     if (!olmo) norm(`${prefix}.input_layernorm`, c.hidden_size);
     norm(`${prefix}.post_attention_layernorm`, c.hidden_size);
-    if (gemma) norm(`${prefix}.pre_feedforward_layernorm`, c.hidden_size);
-    if (gemma || olmo) norm(`${prefix}.post_feedforward_layernorm`, c.hidden_size);
+    if (behind && !olmo) norm(`${prefix}.pre_feedforward_layernorm`, c.hidden_size);
+    if (behind) norm(`${prefix}.post_feedforward_layernorm`, c.hidden_size);
     if (kind === 'Phi3') {
       matrix(`${prefix}.self_attn.qkv_proj`, queries + 2 * keys, c.hidden_size);
       matrix(`${prefix}.mlp.gate_up_proj`, 2 * c.intermediate_size, c.hidden_size);
@@ -145,7 +157,7 @@ function tensorsOf(c: SmallConfig): Map<string, { shape: number[]; values: Float
     }
     matrix(`${prefix}.self_attn.o_proj`, c.hidden_size, queries);
     matrix(`${prefix}.mlp.down_proj`, c.hidden_size, c.intermediate_size);
-    if (!gemma && !olmo && kind !== 'Qwen3') continue;
+    if (kind !== 'Gemma3' && !olmo && kind !== 'Qwen3') continue;
     norm(`${prefix}.self_attn.q_norm`, olmo ? queries : c.head_dim);
     norm(`${prefix}.self_attn.k_norm`, olmo ? keys : c.head_dim);
   }

@@ -121,6 +121,8 @@ class Transformers {
     ['Mistral', 'nemo'],
     ['Qwen2', 'qwen2'],
     ['Qwen3', 'qwen3'],
+    ['Gemma', 'gemma'],
+    ['Gemma 2', 'gemma2'],
     ['Gemma 3', 'gemma3'],
     ['Phi-3', 'phi3'],
     ['Granite', 'granite'],

@@ -38,6 +38,9 @@ USUAL = {
     "gelu": False,
     "scaled_embeddings": False,
     "score_divisor": False,
+    "caps": False,  # of scores and logits
+    "local_rope": False,  # layers with a window turn by rope_local_base_freq
+    "pattern": None,  # all layers but every N-th have the window, where config.json does not list them
     "rotary_by_layer": False,
     "multipliers": False,
     "window": None,  # "number", "switched" (use_sliding_window) or "listed" (layer_types)
@@ -51,9 +54,14 @@ ARCHITECTURES = {
     "SmolLM3ForCausalLM": {"theta": 2000000.0, "tied": True, "rotary_by_layer": True},
     "GraniteForCausalLM": {"multipliers": True},
     "Phi3ForCausalLM": {"window": "number", "fused": True},
+    "GemmaForCausalLM": {"head_dim": 256, "tied": True, "norm_offset": 1, "gelu": True, "scaled_embeddings": True},
+    "Gemma2ForCausalLM": {
+        "window": "listed", "absent_window": 4096, "pattern": 2, "head_dim": 256, "tied": True, "post_norms": True, "norm_offset": 1,
+        "gelu": True, "scaled_embeddings": True, "score_divisor": True, "caps": True,
+    },
     "Gemma3ForCausalLM": {
-        "window": "listed", "head_dim": 256, "theta": 1000000.0, "tied": True, "head_norms": True, "post_norms": True, "norm_offset": 1,
-        "gelu": True, "scaled_embeddings": True, "score_divisor": True,
+        "window": "listed", "pattern": 6, "local_rope": True, "head_dim": 256, "theta": 1000000.0, "tied": True, "head_norms": True,
+        "post_norms": True, "norm_offset": 1, "gelu": True, "scaled_embeddings": True, "score_divisor": True,
     },
     "Olmo2ForCausalLM": {"head_norms": True, "whole_norms": True, "pre_norms": False, "post_norms": True},
 }
@@ -83,6 +91,10 @@ def read_weights(folder):
     with open(index) as file:
         names = sorted(set(json.load(file)["weight_map"].values()))
     return {key: value for name in names for key, value in read_file(os.path.join(folder, name)).items()}
+
+
+def capped(x, cap):
+    return torch.tanh(x / cap) * cap if cap else x
 
 
 class StockModel:
@@ -151,7 +163,7 @@ class StockModel:
         kinds = self.config.get("layer_types")
         if kinds:
             return kinds[layer] == "sliding_attention"
-        return bool((layer + 1) % self.config.get("sliding_window_pattern", 6))
+        return bool((layer + 1) % self.config.get("sliding_window_pattern", self.facts.pattern))
 
     def local_frequencies(self):
         return 1.0 / self.config.get("rope_local_base_freq", 10000.0) ** (torch.arange(0, self.d, 2).double() / self.d)
@@ -207,7 +219,9 @@ class StockModel:
             return tuple(torch.cat([of] * 2, -1).mul(factor).float() for of in (angles.cos(), angles.sin()))
 
         usual = table(self.frequencies(), self.attention_factor())
-        local = table(self.local_frequencies(), 1.0) if facts.window == "listed" else usual
+        local = table(self.local_frequencies(), 1.0) if facts.local_rope else usual
+        score_cap = self.config.get("attn_logit_softcapping", 50.0) if facts.caps else None
+        logits_cap = self.config.get("final_logit_softcapping", 30.0) if facts.caps else None
 
         def split(y, heads):
             return y.view(tokens, heads, self.d).transpose(0, 1)
@@ -218,7 +232,7 @@ class StockModel:
             if not self.turns(layer):
                 return y
             half = self.d // 2
-            cos, sin = local if facts.window == "listed" and self.slides(layer) else usual
+            cos, sin = local if facts.local_rope and self.slides(layer) else usual
             return y * cos + torch.cat((-y[..., half:], y[..., :half]), -1) * sin
 
         for layer in range(self.config["num_hidden_layers"]):
@@ -235,7 +249,7 @@ class StockModel:
             q = position(split(q, self.heads), layer, "q_norm")
             k = position(split(k, self.kv), layer, "k_norm").repeat_interleave(self.heads // self.kv, 0)
             v = split(v, self.kv).repeat_interleave(self.heads // self.kv, 0)
-            scores = (q @ k.transpose(-1, -2) * score_scale).masked_fill(~mask, float("-inf"))
+            scores = capped(q @ k.transpose(-1, -2) * score_scale, score_cap).masked_fill(~mask, float("-inf"))
             h = (scores.softmax(-1) @ v).transpose(0, 1).reshape(tokens, -1)
             h = self.linear(h, prefix + "self_attn.o_proj")
             if facts.post_norms:
@@ -255,7 +269,8 @@ class StockModel:
                 x = x + h * by["residual_multiplier"]
         x = self.norm(x, "model.norm.weight")
         tied = self.config.get("tie_word_embeddings", facts.tied)
-        return F.linear(x, self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"]) / by["logits_scaling"]
+        logits = F.linear(x, self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"]) / by["logits_scaling"]
+        return capped(logits, logits_cap)
 
 
 class OwnModel:
@@ -269,9 +284,11 @@ class OwnModel:
         body = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
         self.decoder.load_state_dict(body)
         self.head = body["embed_tokens.weight"] if config.get("tie_word_embeddings") else weights["lm_head.weight"]
+        caps = config["espalier"]["computation"].get("caps")
+        self.cap = config.get("final_logit_softcapping", 30.0) if caps else None
 
     def __call__(self, ids):
-        return F.linear(self.decoder(ids[None])[0], self.head)
+        return capped(F.linear(self.decoder(ids[None])[0], self.head), self.cap)
 
 
 def exit_with_stdin():

@@ -19,6 +19,8 @@ const ARCHITECTURES: Record<string, ArchitectureFacts> = {
   SmolLM3ForCausalLM: { words: 'SmolLM3', alikeInGguf: true },
   GraniteForCausalLM: { words: 'Granite' },
   Phi3ForCausalLM: { words: 'Phi3' },
+  GemmaForCausalLM: { words: 'Gemma', alikeInGguf: true, geluInF16: true },
+  Gemma2ForCausalLM: { words: 'Gemma 2', alikeInGguf: true, geluInF16: true },
   Gemma3ForCausalLM: { words: 'Gemma 3', alikeInGguf: true, geluInF16: true },
   Olmo2ForCausalLM: { words: 'OLMo 2', alikeInGguf: true, filledUpInGguf: true },
 };

@@ -139,8 +139,8 @@ test.each([
   ['of a type', (one: WrittenGguf) => (one.tensors[5]!.type = 11), 'attn_v.weight" has the type Q3_K; allowed are F32, F16, Q4_0, Q4_1'],
   [
     'of an architecture',
-    (one: WrittenGguf) => (one.metadata['general.architecture'] = 'gemma2'),
-    '"gemma2"; allowed are llama, deci, qwen2',
+    (one: WrittenGguf) => (one.metadata['general.architecture'] = 'gpt2'),
+    '"gpt2"; allowed are llama, deci, qwen2',
   ],
   [
     'with a key that may change the computation',

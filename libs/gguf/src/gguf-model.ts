@@ -33,6 +33,8 @@ interface Facts {
   headNorms?: true;
   noPreNorms?: true;
   postNorms?: true;
+  /** A Gemma: GELU, and norms that multiply by 1 + w, of which the file has 1 + w. */
+  gemma?: true;
 }
 
 /** By general.architecture. `deci` is a llama whose layers differ in width. */
@@ -44,7 +46,9 @@ const ARCHITECTURES: ReadonlyMap<string, Facts> = new Map([
   ['smollm3', { name: 'SmolLM3ForCausalLM', type: 'smollm3', paired: true }],
   ['granite', { name: 'GraniteForCausalLM', type: 'granite', paired: true }],
   ['phi3', { name: 'Phi3ForCausalLM', type: 'phi3', paired: false, fused: true }],
-  ['gemma3', { name: 'Gemma3ForCausalLM', type: 'gemma3_text', paired: false, headNorms: true, postNorms: true }],
+  ['gemma', { name: 'GemmaForCausalLM', type: 'gemma', paired: false, gemma: true }],
+  ['gemma2', { name: 'Gemma2ForCausalLM', type: 'gemma2', paired: false, postNorms: true, gemma: true }],
+  ['gemma3', { name: 'Gemma3ForCausalLM', type: 'gemma3_text', paired: false, headNorms: true, postNorms: true, gemma: true }],
   ['olmo2', { name: 'Olmo2ForCausalLM', type: 'olmo2', paired: false, headNorms: true, noPreNorms: true, postNorms: true }],
 ]);
 
@@ -52,10 +56,16 @@ const ROPE_FACTORS = 'rope_freqs.weight';
 const LAYERS_MAX = 4096;
 /** llama.cpp rotates queries and keys of a SmolLM3 in all layers but every fourth. */
 const SMOLLM3_INTERVAL = 4;
-/** A Gemma 3 has a sliding window in all layers but every sixth. */
+/** A Gemma 2 has a sliding window in every second layer, a Gemma 3 in all layers but every sixth. */
+const GEMMA2_PATTERN = 2;
 const GEMMA3_PATTERN = 6;
-/** llama.cpp recognises the largest Gemma 3 by its layers: the scale of its scores follows from another width. */
+/** llama.cpp recognises the largest Gemma 2 and 3 by their layers: the scale of their scores follows from another width. */
+const GEMMA2_LARGEST_LAYERS = 46;
 const GEMMA3_LARGEST_LAYERS = 62;
+/** llama.cpp's Gemma 2, where the file does not say them. */
+const GEMMA2_WINDOW = 4096;
+const GEMMA2_SCORE_CAP = 50;
+const GEMMA2_LOGITS_CAP = 30;
 
 /** Ends of keys that the functions below read, and of those that change nothing. */
 const KNOWN_KEYS = [
@@ -67,6 +77,7 @@ const KNOWN_KEYS = [
 ];
 const OWN_KEYS: Readonly<Record<string, string[]>> = {
   granite: ['attention.scale', 'embedding_scale', 'residual_scale', 'logit_scale'],
+  gemma2: ['attention.sliding_window', 'attn_logit_softcapping', 'final_logit_softcapping'],
   gemma3: ['attention.sliding_window', 'attention.sliding_window_pattern', 'rope.freq_base_swa'],
   phi3: ['attention.sliding_window'],
 };
@@ -88,7 +99,9 @@ export function modelOfGguf({ metadata: values, tensors }: Gguf): ModelOfGguf {
   const config = {
     architectures: [facts.name],
     model_type: facts.type,
-    ...(facts.type === 'gemma3_text' ? { hidden_activation: 'gelu_pytorch_tanh' } : { hidden_act: 'silu' }),
+    ...(facts.gemma === true
+      ? { hidden_act: 'gelu_pytorch_tanh', hidden_activation: 'gelu_pytorch_tanh' }
+      : { hidden_act: 'silu' }),
     hidden_size: shape.hidden,
     num_hidden_layers: shape.layers,
     num_attention_heads: Math.max(...shape.heads),
@@ -169,6 +182,9 @@ function shapeOf(metadata: Metadata, architecture: string, tensors: Gguf['tensor
 const alike = (numbers: readonly number[]): boolean => numbers.every((one) => one === numbers[0]);
 const isEven = ({ heads, keyHeads, units }: Shape): boolean => [heads, keyHeads, units].every(alike);
 
+const windowsButEvery = (pattern: number, layers: readonly number[]): string[] =>
+  layers.map((layer) => (layer % pattern === 0 ? 'full_attention' : 'sliding_attention'));
+
 /** The fields by which architectures differ. */
 function particulars(metadata: Metadata, architecture: string, { type }: Facts, shape: Shape): Record<string, unknown> {
   const number = (end: string): number | undefined => {
@@ -186,12 +202,20 @@ function particulars(metadata: Metadata, architecture: string, { type }: Facts, 
       };
     case 'smollm3':
       return { no_rope_layers: layers.map((layer) => (layer % SMOLLM3_INTERVAL === 0 ? 0 : 1)) };
+    case 'gemma2':
+      return {
+        layer_types: windowsButEvery(GEMMA2_PATTERN, layers),
+        sliding_window: number('attention.sliding_window') ?? GEMMA2_WINDOW,
+        query_pre_attn_scalar: shape.layers === GEMMA2_LARGEST_LAYERS ? shape.hidden / shape.heads[0]! : shape.headWidth,
+        attn_logit_softcapping: number('attn_logit_softcapping') ?? GEMMA2_SCORE_CAP,
+        final_logit_softcapping: number('final_logit_softcapping') ?? GEMMA2_LOGITS_CAP,
+      };
     case 'gemma3_text': {
       const pattern = metadata.values.get(`${architecture}.attention.sliding_window_pattern`) ?? GEMMA3_PATTERN;
       if (pattern !== GEMMA3_PATTERN)
         throw unsupported(`${architecture}.attention.sliding_window_pattern is allowed as ${GEMMA3_PATTERN} alone`);
       return {
-        layer_types: layers.map((layer) => (layer % GEMMA3_PATTERN === 0 ? 'full_attention' : 'sliding_attention')),
+        layer_types: windowsButEvery(GEMMA3_PATTERN, layers),
         sliding_window: number('attention.sliding_window') || null,
         rope_local_base_freq: number('rope.freq_base_swa') ?? 10_000,
         query_pre_attn_scalar: shape.layers === GEMMA3_LARGEST_LAYERS ? shape.hidden / shape.heads[0]! : shape.headWidth,
@@ -259,7 +283,7 @@ function ropeScaling(metadata: Metadata, architecture: string, shape: Shape): Re
 }
 
 function modelTensors(facts: Facts, shape: Shape, tensors: Gguf['tensors']): ModelTensor[] {
-  const offset = facts.type === 'gemma3_text' ? -1 : 0; // Gemma's norms multiply by 1 + w, and the file has 1 + w
+  const offset = facts.gemma === true ? -1 : 0;
   const out: ModelTensor[] = [];
   const left = new Set(tensors.keys());
   left.delete(ROPE_FACTORS);

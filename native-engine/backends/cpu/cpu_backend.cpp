@@ -206,6 +206,10 @@ void CpuBackend::launch(const LayerLoss& op) {
   for (int part = 0; part < threads_; part++) total += sums[part * kLine];
 }
 
+void CpuBackend::launch(const SoftCap& op) {
+  parallel_parts(threads_, op.x.rows, 1, [&](int, Range r) { k_.soft_cap(op, r.begin, r.end); });
+}
+
 void CpuBackend::launch(const TokenLoss& op) {
   parallel_parts(threads_, op.student.rows, 1, [&](int, Range r) {
     for (int64_t n = r.begin; n < r.end; n++) k_.token_loss(op, n);

@@ -21,6 +21,7 @@ KERNEL(void, cached_attention, (const CachedAttention&, int64_t row, int64_t kv_
 KERNEL(void, swiglu, (const Swiglu&, int64_t begin, int64_t end));
 KERNEL(void, swiglu_backward, (const SwigluBackward&, int64_t begin, int64_t end, float* unit_dot_part));
 KERNEL(void, layer_loss, (const LayerLoss&, int64_t begin, int64_t end, double* sum, float* mask_dot_part));
+KERNEL(void, soft_cap, (const SoftCap&, int64_t begin, int64_t end));
 KERNEL(void, token_loss, (const TokenLoss&, int64_t row));
 KERNEL(void, lora_dropout, (const LoraDropout&, int64_t begin, int64_t end));
 KERNEL(void, transpose, (const Transpose&, int64_t begin, int64_t end));           // [begin, end): rows of `to`

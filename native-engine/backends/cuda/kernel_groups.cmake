@@ -1,9 +1,9 @@
 # nvcc reads the headers five times for each file that it compiles, which takes longer than most kernels. So the sources of kernels are
 # compiled in groups, each as one file that includes them. Files of one group name their own constants and functions differently. A file
 # that no group names is compiled by itself.
-set(CUDA_GROUP_rows rows/add_loss_gradient rows/copy rows/embed rows/layer_loss rows/rmsnorm rows/row_parts rows/swiglu rows/token_loss
-    attention/cached_attention attention/head_norm parameters/lora_dropout parameters/lora_gradient parameters/lora_narrow
-    parameters/optimizer products/pack)
+set(CUDA_GROUP_rows rows/add_loss_gradient rows/copy rows/embed rows/layer_loss rows/rmsnorm rows/row_parts rows/soft_cap rows/swiglu
+    rows/token_loss attention/cached_attention attention/head_norm parameters/lora_dropout parameters/lora_gradient
+    parameters/lora_narrow parameters/optimizer products/pack)
 set(CUDA_GROUP_attention attention/attention attention/attention_backward attention/attention_operands attention/path_attention
     parameters/weight_gradient products/product products/product_f32)
 set(CUDA_GROUP_tensor_cores products/product_bf16 products/product_library)

@@ -14,6 +14,7 @@ struct AttentionShape {
   DevicePtr<const float> rope_sin;
   DevicePtr<const float> bias;  // [query_width + 2 kv_width], added to qkv; nullptr where there is none
   float score_scale = 0;        // factor of a query's product with a key; 0 stands for 1 / sqrt(head_dim)
+  float score_cap = 0;          // scores become score_cap * tanh(score / score_cap); 0 stands for no cap
 
   int64_t width() const { return query_width + 2 * kv_width; }
 };

@@ -214,6 +214,11 @@ void check(const LayerLoss& op) {
   apart(name, op.diff, {&op.student, &op.teacher});
 }
 
+void check(const SoftCap& op) {
+  require(op.x && op.x.dtype == DType::kF32 && op.x.stride >= op.x.cols, "soft_cap", "x must be f32");
+  require(op.cap > 0, "soft_cap", "no cap");
+}
+
 void check(const TokenLoss& op) {
   constexpr const char* name = "token_loss";
   require(op.student && op.student.dtype == DType::kF32 && op.student.stride >= op.student.cols, name, "logits must be f32");

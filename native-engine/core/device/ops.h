@@ -97,6 +97,12 @@ struct LayerLoss {
   bool relative = false;
 };
 
+// x = cap * tanh(x / cap), in place
+struct SoftCap {
+  Tensor x;  // f32
+  float cap = 0;
+};
+
 // Computes the losses of a chunk of tokens from its logits, and their gradient.
 struct TokenLoss {
   Tensor student;                    // f32 [C, V] logits
@@ -108,6 +114,7 @@ struct TokenLoss {
   DevicePtr<double> kl_rows;  // [C] KL(teacher || student) at the temperature
   DevicePtr<double> lm_rows;  // [C] negative log-likelihood
   DevicePtr<int32_t> best;    // [C] the column of the largest logit, the first of equal ones; nullptr where it is not wanted
+  float logits_cap = 0;       // the cap of a SoftCap that made the logits; dlogits are the gradient by the values before it; 0: no cap
 };
 
 // The columns of a projection in LoRA's narrow products: an even number, so that pairs of bf16 are whole.
@@ -233,6 +240,7 @@ struct AdamW {
   X(Swiglu)             \
   X(SwigluBackward)     \
   X(LayerLoss)          \
+  X(SoftCap)            \
   X(TokenLoss)          \
   X(LoraNarrow)         \
   X(LoraGradient)       \

@@ -32,7 +32,7 @@ void add_windows_loss(PassContext& c, const DeviceRole& role, const std::vector<
     op.lm_rows = ws.sums.lm_rows + first;
     const Tensor h = ws.h.reshaped(ws.h.rows, role.hidden_width).row_range(0, count);
     norm_forward(c, role, x.row_range(first, count), h, nullptr, role.lists.final_norm);
-    multiply_by_head(c, role, op.student, h, true);
+    make_logits(c, role, op.student, h);
     c.backend->run(op);
   }
   const StepResults results(*c.backend, ws);

@@ -203,7 +203,7 @@ class ScorerImpl final : public Scorer {
       op.targets = targets + first;
       op.lm_rows = ws_.sums.lm_rows + first;
       op.best = best_.data().as<int32_t>() + first;
-      multiply_by_head(c, role_, op.student, h, true);
+      make_logits(c, role_, op.student, h);
       backend_->run(op);
     }
   }

@@ -35,16 +35,22 @@ void check_gguf(const ModelConfig& source, ExportForm form) {
     refuse("format", "llama.cpp's smollm3 has no rotary embedding in every fourth layer; layer " + std::to_string(l) +
                          " of the model differs: choose hf-remote, hf or masked");
   }
-  if (a.window == Window::kListed) {
-    for (size_t l = 0; l < source.layers.size(); ++l) {
-      if (source.layers[l].sliding == ((static_cast<int64_t>(l) + 1) % kGemma3Pattern != 0)) continue;
-      refuse("format", "llama.cpp's gemma3 has a sliding window in all layers but every sixth; layer " + std::to_string(l) +
-                           " of the model differs: choose hf-remote, hf or masked");
-    }
-    if (source.local_rope_theta != kGemma3LocalBase || (rope.type != RopeType::kDefault && rope.type != RopeType::kLinear)) {
-      refuse("format",
-             "llama.cpp's gemma3 knows rope_local_base_freq 10000, and default or linear rope scaling: choose hf-remote, hf or masked");
-    }
+  for (size_t l = 0; a.window == Window::kListed && l < source.layers.size(); ++l) {
+    if (source.layers[l].sliding == ((static_cast<int64_t>(l) + 1) % a.window_pattern != 0)) continue;
+    refuse("format", "llama.cpp's " + name + " has a sliding window in all layers but every " + std::to_string(a.window_pattern) +
+                         "th; layer " + std::to_string(l) + " of the model differs: choose hf-remote, hf or masked");
+  }
+  if (a.local_rope &&
+      (source.local_rope_theta != kGemma3LocalBase || (rope.type != RopeType::kDefault && rope.type != RopeType::kLinear))) {
+    refuse("format",
+           "llama.cpp's gemma3 knows rope_local_base_freq 10000, and default or linear rope scaling: choose hf-remote, hf or masked");
+  }
+  if (a.scaled_embeddings && !a.local_rope && !source.tied_embeddings) {
+    refuse("format", "llama.cpp's " + name + " has no lm_head beside its embeddings: choose hf-remote, hf or masked");
+  }
+  if (a.caps && (source.score_cap == 0 || source.logits_cap == 0 || source.sliding_window == 0)) {
+    refuse("format", "llama.cpp's " + name +
+                         " always caps scores and logits and has a sliding window; the model lacks one of these: choose hf-remote, hf or masked");
   }
   if (rope.type == RopeType::kYarn && (rope.beta_fast != usual.beta_fast || rope.beta_slow != usual.beta_slow || !rope.truncate)) {
     refuse("format", "llama.cpp knows yarn with beta_fast 32, beta_slow 1 and truncate: choose hf-remote, hf or masked");
@@ -54,6 +60,9 @@ void check_gguf(const ModelConfig& source, ExportForm form) {
 void check_blocks(const ModelConfig& source) {
   const RopeScaling& rope = source.rope_scaling;
   const char* choose = ": choose hf-remote, hf, gguf or masked";
+  if (source.activation != Activation::kSilu && !source.post_norms) {
+    refuse("format", std::string("vLLM's DeciLM has no GELU") + choose);
+  }
   if (source.post_norms) refuse("format", std::string("vLLM's DeciLM has no norms behind attention and MLP") + choose);
   if (source.head_norms) refuse("format", std::string("vLLM's DeciLM has no norms of query and key heads") + choose);
   if (!source.rotary_everywhere()) refuse("format", std::string("vLLM's DeciLM has no layers without rotary embedding") + choose);

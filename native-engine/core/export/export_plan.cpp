@@ -241,8 +241,9 @@ static void fold_multipliers(ExportPlan& plan) {
     if (c.tied_embeddings) plan.folded.final_norm = own / c.embedding_multiplier;
     c.embedding_multiplier = own;
     if (!gguf) return;
-    const double usual = gemma3_score_scale(c);
-    plan.folded.normed_query = (c.score_scale > 0 ? c.score_scale : 1 / std::sqrt(static_cast<double>(c.head_dim))) / usual;
+    const double usual = gemma_score_scale(c);
+    const double ratio = (c.score_scale > 0 ? c.score_scale : 1 / std::sqrt(static_cast<double>(c.head_dim))) / usual;
+    (c.head_norms ? plan.folded.normed_query : plan.folded.query) = ratio;
     c.score_scale = usual;
   }
   if (!a.multipliers || !(gguf ? gguf_architecture(plan) == "deci" : plan.form == ExportForm::kBlocks)) return;

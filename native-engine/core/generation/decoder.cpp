@@ -85,7 +85,7 @@ std::vector<float> Decoder::logits(PassContext& c, Tensor x, int64_t first, int6
   const Tensor h = ws_.h.reshaped(ws_.h.rows, role_.hidden_width).row_range(0, count);
   const Tensor out = ws_.logits.columns(0, vocabulary).row_range(0, count);
   norm_forward(c, role_, x.row_range(first, count), h, nullptr, role_.lists.final_norm);
-  multiply_by_head(c, role_, out, h, true);
+  make_logits(c, role_, out, h);
   std::vector<float> rows = download(backend_, out.data.as<const float>(), count * out.stride);
   for (int64_t n = 1; n < count; n++) std::copy_n(rows.begin() + n * out.stride, vocabulary, rows.begin() + n * vocabulary);
   rows.resize(static_cast<size_t>(count * vocabulary));

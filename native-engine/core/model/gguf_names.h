@@ -23,15 +23,18 @@ inline constexpr const char* kGgufLogitScale = "logit_scale";
 
 // llama.cpp's smollm3 rotates queries and keys in all layers but every fourth.
 inline constexpr int64_t kSmolLm3Interval = 4;
-// llama.cpp's gemma3 has a sliding window in all layers but every sixth, and rotates the layers with a window by a base of 10,000.
-inline constexpr int64_t kGemma3Pattern = 6;
+// llama.cpp's gemma3 rotates the layers with a sliding window by a base of 10,000.
 inline constexpr double kGemma3LocalBase = 10000;
-// Returns the factor by which llama.cpp's gemma3 multiplies a query's product with a key. It recognises the larger of its two kinds by the
-// number of layers.
-inline double gemma3_score_scale(const ModelConfig& c) {
-  const int64_t size = c.layer_count == 62 ? c.hidden_size / c.layers.front().heads : c.head_dim;
+// Returns the factor by which llama.cpp's gemma, gemma2 and gemma3 multiply a query's product with a key. The last two recognise their
+// largest model by the number of layers.
+inline double gemma_score_scale(const ModelConfig& c) {
+  const Architecture& a = architecture_of(c);
+  const int64_t largest = a.local_rope ? 62 : a.caps ? 46 : 0;
+  const int64_t size = c.layer_count == largest ? c.hidden_size / c.layers.front().heads : c.head_dim;
   return 1 / std::sqrt(static_cast<double>(size));
 }
+inline constexpr const char* kGgufScoreCap = "attn_logit_softcapping";
+inline constexpr const char* kGgufLogitsCap = "final_logit_softcapping";
 inline constexpr const char* kGgufWindow = "attention.sliding_window";
 // Returns the Hugging Face architecture that this name in a file stands for; nullptr where no architecture is stored under it. "deci" is a
 // llama whose layers have different widths. A llama with biases is a Qwen2, which read_config recognises.

@@ -69,8 +69,12 @@ ModelConfig read_config(const GgufFile& file) {
   c.tied_embeddings = !file.tensors.contains("output.weight");
   if (known->window == Window::kListed) {
     c.sliding_window = static_cast<int64_t>(file.number_or(prefix + kGgufWindow, 0));
-    c.local_rope_theta = kGemma3LocalBase;
-    c.embedding_multiplier = std::sqrt(static_cast<double>(c.hidden_size));
+    if (known->local_rope) c.local_rope_theta = kGemma3LocalBase;
+  }
+  if (known->scaled_embeddings) c.embedding_multiplier = std::sqrt(static_cast<double>(c.hidden_size));
+  if (known->caps) {
+    c.score_cap = file.number(prefix + kGgufScoreCap);
+    c.logits_cap = file.number(prefix + kGgufLogitsCap);
   }
   if (known->multipliers) {
     c.score_scale = file.number(prefix + kGgufScoreScale);
@@ -92,11 +96,11 @@ ModelConfig read_config(const GgufFile& file) {
     c.head_count = std::max(c.head_count, shape.heads);
     c.kv_head_count = std::max(c.kv_head_count, shape.kv_heads);
     c.intermediate_size = std::max(c.intermediate_size, shape.intermediate);
-    shape.sliding = known->window != Window::kListed || (l + 1) % kGemma3Pattern != 0;
+    shape.sliding = known->window != Window::kListed || (l + 1) % known->window_pattern != 0;
     shape.rotary = !known->rotary_by_layer || (l + 1) % kSmolLm3Interval != 0;
     c.layers.push_back(std::move(shape));
   }
-  if (known->score_divisor) c.score_scale = gemma3_score_scale(c);
+  if (known->score_divisor) c.score_scale = gemma_score_scale(c);
   return c;
 }
 

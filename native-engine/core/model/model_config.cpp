@@ -26,6 +26,13 @@ std::string supported_architectures() {
   return names;
 }
 
+std::string architectures_with(bool Architecture::*fact) {
+  std::string names;
+  for (const Architecture& a : kArchitectures)
+    if (a.*fact) names += std::string(names.empty() ? "" : ", ") + a.name;
+  return names;
+}
+
 // Reads the class name from `architectures`; a bare checkpoint without it is recognised by `model_type`. A compacted export that no stock
 // loader can run hides its base architecture in the `espalier` object, so that stock loaders refuse it by name.
 std::string read_architecture(const JsonObject& config) {
@@ -53,15 +60,18 @@ std::string read_architecture(const JsonObject& config) {
 
 // Refuses fields by which related architectures compute something else. Such a field may occur with the value that changes nothing.
 void refuse_changed_computation(const JsonObject& config, const Architecture& a) {
-  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping", "clip_qkv", "attention_chunk_size",
-                          "num_kv_shared_layers", "kv_lora_rank"}) {
+  for (const char* key : {"logit_softcapping", "clip_qkv", "attention_chunk_size", "num_kv_shared_layers", "kv_lora_rank"}) {
     if (config.find(key) != nullptr) unsupported("config." + std::string(key), "is set: the supported architectures have no such thing");
   }
-  for (const char* key : {"query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern", "_sliding_window_pattern"}) {
-    if (a.window != Window::kListed && config.find(key) != nullptr) {
-      unsupported("config." + std::string(key), "is set: supported for Gemma3ForCausalLM, not for " + std::string(a.name));
+  const auto refuse_unless = [&](bool Architecture::*fact, std::initializer_list<const char*> keys) {
+    for (const char* key : keys) {
+      if (a.*fact || config.find(key) == nullptr) continue;
+      unsupported("config." + std::string(key), "is set: supported for " + architectures_with(fact) + ", not for " + a.name);
     }
-  }
+  };
+  refuse_unless(&Architecture::caps, {"attn_logit_softcapping", "final_logit_softcapping"});
+  refuse_unless(&Architecture::score_divisor, {"query_pre_attn_scalar"});
+  refuse_unless(&Architecture::local_rope, {"rope_local_base_freq", "sliding_window_pattern", "_sliding_window_pattern"});
   for (const char* key : {"logit_scale", "scale_emb", "rope_ratio"}) {
     if (config.find(key) != nullptr && config.number_or(key, -1e30, 1e30, 1.0) != 1.0) {
       unsupported("config." + std::string(key), "is not 1: activations that are multiplied by constants are not supported");
@@ -74,10 +84,19 @@ void refuse_changed_computation(const JsonObject& config, const Architecture& a)
   }
 }
 
-// Reads the constants by which Granite and Gemma scale activations and scores.
+// Reads a cap, which null turns off.
+double read_cap(const JsonObject& config, const char* key, double absent) {
+  return config.contains(key) && config.find(key) == nullptr ? 0 : config.number_or(key, kPositive, kMultiplierMax, absent);
+}
+
+// Reads the constants by which Granite and Gemma scale and cap activations and scores.
 void read_multipliers(const JsonObject& config, ModelConfig& out) {
   const auto read = [&](const char* key) { return config.number_or(key, kPositive, kMultiplierMax, 1.0); };
   const Architecture& a = architecture_of(out);
+  if (a.caps) {
+    out.score_cap = read_cap(config, "attn_logit_softcapping", kAbsentScoreCap);
+    out.logits_cap = read_cap(config, "final_logit_softcapping", kAbsentLogitsCap);
+  }
   if (a.multipliers) {
     out.embedding_multiplier = read("embedding_multiplier");
     out.residual_multiplier = read("residual_multiplier");
@@ -101,9 +120,13 @@ void refuse_unsupported_features(const JsonObject& config, const Architecture& a
     unsupported("config.quantization_config", "is set: quantized weights are not supported; use F32, F16 or BF16 weights");
   }
   const bool silu = a.activation == Activation::kSilu;
-  const std::string key_of_act = silu ? "hidden_act" : "hidden_activation", known = silu ? "silu" : "gelu_pytorch_tanh";
-  const std::string act = config.string(key_of_act.c_str()).value_or(known);
-  if (act != known) unsupported("config." + key_of_act, "is \"" + act + "\": supported is " + known);
+  const std::string known = silu ? "silu" : "gelu_pytorch_tanh";
+  for (const char* key : {"hidden_act", "hidden_activation"}) {
+    const std::string act = config.string(key).value_or(known);
+    // The first files of Gemma say "gelu" and mean its tanh approximation.
+    if (act == known || (!silu && key == std::string("hidden_act") && act == "gelu")) continue;
+    unsupported("config." + std::string(key), "is \"" + act + "\": supported is " + known);
+  }
   for (const char* key : {"attention_bias", "mlp_bias"}) {
     if (config.boolean_or(key, false)) {
       unsupported("config." + std::string(key),
@@ -301,7 +324,7 @@ bool layers_slide(const JsonObject& config, const ModelConfig& model) {
 
 int64_t read_sliding_window(const JsonObject& config, const ModelConfig& model) {
   const Architecture& a = architecture_of(model);
-  const std::string only = ": it is supported for Mistral, Qwen2, Qwen3, Phi3 and Gemma3, not for " + model.architecture;
+  const std::string only = ": it is supported for Mistral, Qwen2, Qwen3, Phi3, Gemma2 and Gemma3, not for " + model.architecture;
   if (a.window == Window::kNone && a.rotary_by_layer) {
     if (config.boolean_or("use_sliding_window", false) && config.find("sliding_window") != nullptr) {
       unsupported("config.use_sliding_window", "is true: a sliding window in only a part of the layers is not supported");
@@ -329,7 +352,7 @@ void read_sliding(const JsonObject& config, ModelConfig& model) {
   const Json* types = config.find("layer_types");
   if (types == nullptr) {
     const char* key = config.find("sliding_window_pattern") != nullptr ? "sliding_window_pattern" : "_sliding_window_pattern";
-    const int64_t pattern = config.integer_or(key, 1, INT32_MAX, 6);
+    const int64_t pattern = config.integer_or(key, 1, INT32_MAX, architecture_of(model).window_pattern);
     for (int64_t l = 0; l < model.layer_count; ++l) model.layers[static_cast<size_t>(l)].sliding = (l + 1) % pattern != 0;
     return;
   }

@@ -95,7 +95,7 @@ static void read_rope_of_kinds(const JsonObject& config, ModelConfig& out) {
 
 // Older files have rope_theta and rope_scaling side by side, newer ones a single rope_parameters object with both.
 void read_rope(const JsonObject& config, ModelConfig& out) {
-  if (architecture_of(out).window == Window::kListed) return read_rope_of_kinds(config, out);
+  if (architecture_of(out).local_rope) return read_rope_of_kinds(config, out);
   const auto scaling = config.object("rope_scaling");
   const auto parameters = config.object("rope_parameters");
   out.rope_theta = config.number_or("rope_theta", kPositive, 1e15, architecture_of(out).absent_rope_theta);

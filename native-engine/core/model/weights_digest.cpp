@@ -31,9 +31,10 @@ std::string canonical_config(const ModelConfig& c) {
   if (c.head_norms) all.push_back("head norms");
   if (c.embedding_multiplier != 1 || c.residual_multiplier != 1 || c.logits_divisor != 1 || c.score_scale != 0)
     all.push_back({"multipliers", c.embedding_multiplier, c.residual_multiplier, c.logits_divisor, c.score_scale});
+  if (c.score_cap != 0 || c.logits_cap != 0) all.push_back({"caps", c.score_cap, c.logits_cap});
   if (c.whole_norms || c.post_norms || !c.pre_norms) all.push_back({"norms", c.whole_norms, c.pre_norms, c.post_norms, c.norm_offset});
   if (c.activation != Activation::kSilu) all.push_back("gelu");
-  if (c.local_rope_theta != 0) {
+  if (c.local_rope_theta != 0 || std::any_of(c.layers.begin(), c.layers.end(), [](const LayerShape& l) { return !l.sliding; })) {
     Json slides = Json::array();
     for (const LayerShape& l : c.layers) slides.push_back(l.sliding);
     all.push_back({"sliding layers", slides, c.local_rope_theta});

@@ -73,6 +73,7 @@ AttentionShape attention_shape(const PassContext& c, const DeviceRole& role, int
   }
   s.bias = lists.qkv_bias;
   s.score_scale = static_cast<float>(c.config().score_scale);
+  s.score_cap = static_cast<float>(c.config().score_cap);
   return s;
 }
 

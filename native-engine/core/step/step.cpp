@@ -270,4 +270,9 @@ void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor
   c.backend->run(op);
 }
 
+void make_logits(PassContext& c, const DeviceRole& role, Tensor logits, Tensor h) {
+  multiply_by_head(c, role, logits, h, true);
+  if (const double cap = c.config().logits_cap; cap > 0) c.backend->run(SoftCap{logits, static_cast<float>(cap)});
+}
+
 }  // namespace espalier

@@ -60,5 +60,7 @@ double loss_of(PassContext& c, const StepInput& in);
 void embed_tokens(PassContext& c, const DeviceRole& role, DevicePtr<const int32_t> ids, Tensor x);
 // out = in W^T for the role's open columns of lm_head where `transposed`, and in W otherwise.
 void multiply_by_head(PassContext& c, const DeviceRole& role, Tensor out, Tensor in, bool transposed);
+// Makes the logits of normed rows h, with the model's cap.
+void make_logits(PassContext& c, const DeviceRole& role, Tensor logits, Tensor h);
 
 }  // namespace espalier

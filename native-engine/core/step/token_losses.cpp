@@ -24,13 +24,13 @@ void chunk_logits(PassContext& c, const StepInput& in, bool kl, int64_t first, i
   const Tensor logits = ws.logits.columns(0, c.config().vocab_size);
   if (kl && !in.hidden_match && !in.student->lora.own_weight(head_name(c.config()))) {
     normed(*in.teacher, ws.teacher_x, count, nullptr);
-    return multiply_by_head(c, *in.student, logits.row_range(0, 2 * count),
-                            ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count), true);
+    return make_logits(c, *in.student, logits.row_range(0, 2 * count),
+                       ws.h.reshaped(ws.h.rows, in.student->hidden_width).row_range(0, 2 * count));
   }
-  multiply_by_head(c, *in.student, logits.row_range(0, count), student_h, true);
+  make_logits(c, *in.student, logits.row_range(0, count), student_h);
   // The teacher's normed rows lie behind the student's, since the gradient of the student's own lm_head still needs those. The intact
   // teacher's rows are at least as wide.
-  if (kl) multiply_by_head(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, ws.chunk, nullptr), true);
+  if (kl) make_logits(c, *in.teacher, logits.row_range(count, count), normed(*in.teacher, ws.teacher_x, ws.chunk, nullptr));
 }
 
 }  // namespace
@@ -48,6 +48,7 @@ void token_losses(PassContext& c, const StepInput& in, bool gradients) {
     op.student = ws.logits.row_range(0, count).columns(0, vocab);
     op.dlogits = ws.dlogits.row_range(0, count).columns(0, vocab);
     op.temperature = static_cast<float>(in.weights.temperature);
+    op.logits_cap = static_cast<float>(c.config().logits_cap);
     op.kl_rows = ws.sums.kl_rows + first;
     op.lm_rows = ws.sums.lm_rows + first;
     if (kl) {

@@ -14,6 +14,7 @@ struct OperandSize {
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
   float greatest = 0.8f;  // the greatest magnitude of the operands
+  float cap = 0;          // of the scores
 
   auto operator<=>(const OperandSize&) const = default;
 };
@@ -41,8 +42,9 @@ class AttentionRun {
         dout_values_(values_of(dout, rows_, heads_ * z.dim)),
         cosine_values_(turns(false)),
         sine_values_(turns(true)) {
-    const AttentionShape shape{z.batch,   z.tokens, heads_,         z.kv_heads,     z.dim,        query_width_,
-                               kv_width_, z.window, kv_list.data(), cosines.data(), sines.data(), nullptr};
+    AttentionShape shape{z.batch,   z.tokens, heads_,         z.kv_heads,     z.dim,        query_width_,
+                         kv_width_, z.window, kv_list.data(), cosines.data(), sines.data(), nullptr};
+    shape.score_cap = z.cap;
     device.run(Attention{shape, operands.tensor(), out.tensor(), lse.data(), scale.data()});
     device.run(AttentionBackward{shape, operands.tensor(), dout.tensor(), lse.data(), dqkv.tensor(), head_dot.data(), scale.data()});
     over_ = std::make_unique<Buffer>(operands);
@@ -128,14 +130,16 @@ class AttentionRun {
   double compute_query(int64_t h, int64_t row, Expected& e) const {
     const int64_t dim = z_.dim, q = h * dim, k = query_width_ + z_.kv_of_head[h] * dim, v = k + kv_width_;
     const int64_t begin = row / z_.tokens * z_.tokens, oldest = z_.window > 0 ? std::max(begin, row - z_.window + 1) : begin;
-    std::vector<double> p, dp, o(dim, 0.0);
+    std::vector<double> p, dp, slopes, o(dim, 0.0);
+    const double cap = z_.cap / std::log(2.0);  // of scores as base-2 logarithms
     const double *query = operand(row, q), *dy = dout_values_.data() + row * heads_ * dim + h * dim, factor = scale[h * dim];
     double mass = 0, delta = 0;
     for (int64_t j = oldest; j <= row; j++) {
       const double* key = operand(j, k);
       double s = 0;
       for (int64_t c = 0; c < dim; c++) s += query[c] * key[c];
-      p.push_back(std::exp2(s));
+      p.push_back(std::exp2(capped(s, cap)));
+      slopes.push_back(cap > 0 ? 1 / std::pow(std::cosh(s / cap), 2) : 1);
       mass += p.back();
     }
     for (int64_t j = oldest; j <= row; j++) {
@@ -153,7 +157,7 @@ class AttentionRun {
     e.lse[h * rows_ + row] = std::log2(mass);
     for (int64_t c = 0; c < dim; c++) e.out[row * heads_ * dim + h * dim + c] = o[c] * factor;
     for (int64_t j = oldest; j <= row; j++) {
-      const double ds = p[j - oldest] * (dp[j - oldest] - delta);
+      const double ds = p[j - oldest] * (dp[j - oldest] - delta) * slopes[j - oldest];
       turn_back(e, row, q, j, k, ds / std::sqrt(static_cast<double>(dim)));
       turn_back(e, j, k, row, q, ds * std::log(2.0));
     }

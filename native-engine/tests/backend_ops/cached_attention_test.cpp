@@ -13,6 +13,7 @@ struct CacheSize {
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
   float greatest = 0.8f;  // the greatest magnitude of tokens and caches
+  float cap = 0;          // of the scores
 };
 
 class CachedRun {
@@ -32,8 +33,9 @@ class CachedRun {
         kv_list(device, z.kv_of_head),
         sequences(device, backwards()),
         positions(device, z.positions) {
-    const AttentionShape shape{1,         rows_,    heads_,         z.kv_heads,    z.dim,         query_width_,
-                               kv_width_, z.window, kv_list.data(), angles.data(), angles.data(), nullptr};
+    AttentionShape shape{1,         rows_,    heads_,         z.kv_heads,    z.dim,         query_width_,
+                         kv_width_, z.window, kv_list.data(), angles.data(), angles.data(), nullptr};
+    shape.score_cap = z.cap;
     device.run(CachedAttention{shape, operands.tensor(), cache.tensor(), sequences.data(), positions.data(), z.capacity, out.tensor(),
                                scale.data()});
   }
@@ -91,6 +93,7 @@ class CachedRun {
       const int64_t key = row_of(n, z_.kv_of_head[h], 0, j), value = row_of(n, z_.kv_of_head[h], 1, j);
       double score = 0;
       for (int64_t c = 0; c < z_.dim; c++) score += operands.get(n, h * z_.dim + c) * cache.get(key, c);
+      score = capped(score, z_.cap / std::log(2.0));
       mass += std::exp2(score);
       for (int64_t c = 0; c < z_.dim; c++) sums[c] += std::exp2(score) * cache.get(value, c);
     }
@@ -115,6 +118,9 @@ TEST_P(CachedAttentionOps, HeadsOfAGroupNeedNotLieTogether) {
   CachedRun(device, type(), {{30, 9}, 24, 20, 31, {1, 0, 2, 0, 1}, 3}).check(tolerance());
 }
 TEST_P(CachedAttentionOps, GreatScores) { CachedRun(device, type(), {{0, 69, 17, 40}, 64, 0, 70, {0}, 1, 6.0f}).check(4 * tolerance()); }
+TEST_P(CachedAttentionOps, CappedScores) {
+  for (const float cap : {1.5f, 50.0f}) CachedRun(device, type(), {{0, 69, 17, 40}, 64, 0, 70, {0}, 1, 1.5f, cap}).check(2 * tolerance());
+}
 TEST_P(CachedAttentionOps, HeadsThatFillNoVector) { CachedRun(device, type(), {{11, 0, 4}, 6, 0, 12, {0, 0, 1}, 2}).check(tolerance()); }
 
 }  // namespace espalier::test

@@ -246,7 +246,8 @@ TEST_P(ElementwiseOps, LayerLossOfEachTokenOverTheTeachersSquares) {
     check_layer_loss(kSmall, student, teacher, true);
 }
 
-void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance) {
+// cap: of the logits; 0: none. It changes the gradient, and nothing else.
+void check_token_losses(Device& device, DType type, int64_t vocab, double tolerance, float cap = 0) {
   Buffer student(device, DType::kF32, 5, vocab, vocab, Random(11, 6.0f)), teacher(device, DType::kF32, 5, vocab, vocab, Random(12, 6.0f));
   Buffer dlogits(device, type, 5, vocab);
   const List<int32_t> targets(device, std::vector<int32_t>{3, static_cast<int32_t>(vocab) - 1, -1, 0, 512});
@@ -264,7 +265,9 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
   op.dlogits.stride = student.tensor().stride;
   op.kl_rows = kl.data();
   op.lm_rows = lm.data();
+  op.logits_cap = cap;
   device.run(op);
+  const auto slope = [&](int64_t n, int64_t j) { return cap > 0 ? 1 - std::pow(student.get(n, j) / cap, 2) : 1; };
   const auto softmax = [&](const Buffer& b, int64_t n, double temperature) {
     std::vector<double> p(vocab);
     double sum = 0;
@@ -279,7 +282,7 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
     for (int64_t j = 0; j < vocab; j++) {
       expected += p[j] * std::log(p[j] / q[j]);
       const double lm_part = targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n]));
-      gradient.add(dlogits.get(n, j), 0.3f * (q[j] - p[j]) + lm_part);
+      gradient.add(dlogits.get(n, j), slope(n, j) * (0.3f * (q[j] - p[j]) + lm_part));
     }
     for (int64_t j = vocab; j < op.dlogits.stride; j++) EXPECT_EQ(dlogits.get(n, j), 0.0) << "behind the vocabulary";
     EXPECT_NEAR(kl[n], expected, 2e-6 * expected);
@@ -299,7 +302,8 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
     for (int64_t n = 0; n < 5; n++) {
       const auto p = softmax(teacher, n, op.temperature), q = softmax(student, n, op.temperature), q1 = softmax(student, n, 1.0);
       for (int64_t j = 0; j < vocab; j++)
-        apart.add(dlogits.get(n, j), distills ? 0.3f * (q[j] - p[j]) : targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n])));
+        apart.add(dlogits.get(n, j),
+                  slope(n, j) * (distills ? 0.3f * (q[j] - p[j]) : targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n]))));
       if (!distills) {
         EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
       }
@@ -310,6 +314,26 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
 
 TEST_P(ElementwiseOps, TokenLossesAtOddVocabularies) {
   for (const int64_t vocab : {1037, 5003}) check_token_losses(device, type(), vocab, tolerance());
+}
+
+TEST_P(ElementwiseOps, TokenLossesOfCappedLogits) { check_token_losses(device, type(), 1037, tolerance(), 7.0f); }
+
+// Small values keep their digits, and values beyond the cap come near it.
+TEST_P(ElementwiseOps, SoftCaps) {
+  constexpr int64_t kRows = 5, kCols = 1037;
+  for (const float cap : {30.0f, 0.7f}) {
+    const auto value = [](int64_t n, int64_t j) {
+      return std::pow(10.0f, static_cast<float>(2 * n) - 5.0f) * static_cast<float>(j - 500) / 100.0f;
+    };
+    const Buffer x(device, DType::kF32, kRows, kCols, kCols, value);
+    device.run(SoftCap{x.tensor(), cap});
+    for (int64_t n = 0; n < kRows; n++)
+      for (int64_t j = 0; j < kCols; j++) {
+        const double expected = capped(value(n, j), cap);
+        ASSERT_NEAR(x.get(n, j), expected, 1e-6 * std::abs(expected)) << "row " << n << ", column " << j << ", cap " << cap;
+      }
+    x.expect_untouched_outside();
+  }
 }
 
 // Only differences between logits count, however large all of them are.

@@ -24,6 +24,9 @@ namespace espalier::test {
 // Tests read single values in their innermost loops. They are compiled at -O1, at which GCC calls a function for each of these reads unless
 // it must inline them.
 
+// Returns cap * tanh(x / cap); 0 stands for no cap.
+inline double capped(double x, double cap) { return cap > 0 ? cap * std::tanh(x / cap) : x; }
+
 // A backend, and how many ops ran on it. Values that were read before the last op are stale.
 class Device {
  public:

@@ -14,6 +14,7 @@ struct PathCase {
   std::vector<int32_t> kv_of_head;
   int64_t kv_heads;
   std::vector<Piece> pieces;
+  float cap = 0;  // of the scores
 };
 
 class PathAttentionOps : public OpTest {
@@ -37,8 +38,9 @@ class PathAttentionOps : public OpTest {
     for (int64_t j = 0; j < heads * z.dim; j++) scales[j] = 0.5f + 0.25f * static_cast<float>(j / z.dim);
     const List<float> scale(device, scales), turns(device, rows * z.dim / 2, 1.0f);
     const List<int32_t> kv_list(device, z.kv_of_head), bound_list(device, bounds), path_list(device, path);
-    const AttentionShape shape{1,        rows,     heads,          z.kv_heads,   z.dim,        query_width,
-                               kv_width, z.window, kv_list.data(), turns.data(), turns.data(), nullptr};
+    AttentionShape shape{1,        rows,     heads,          z.kv_heads,   z.dim,        query_width,
+                         kv_width, z.window, kv_list.data(), turns.data(), turns.data(), nullptr};
+    shape.score_cap = z.cap;
     device.run(PathAttention{shape, operands.tensor(), out.tensor(), scale.data(), static_cast<int64_t>(z.pieces.size()), longest,
                              bound_list.data(), path_list.data(), static_cast<int64_t>(path.size())});
     ErrorSum error;
@@ -64,7 +66,7 @@ class PathAttentionOps : public OpTest {
     for (const int32_t key : seen) {
       double s = 0;
       for (int64_t c = 0; c < z.dim; c++) s += operands.get(row, h * z.dim + c) * operands.get(key, k + c);
-      const double weight = std::exp2(s);
+      const double weight = std::exp2(capped(s, z.cap / std::log(2.0)));
       mass += weight;
       for (int64_t c = 0; c < z.dim; c++) sums[c] += weight * operands.get(key, v + c);
     }
@@ -90,6 +92,9 @@ TEST_P(PathAttentionOps, GoesOnFromRowsOfOthers) {
   check({16, 0, {0, 1}, 2, a_tree()});
   check({96, 0, {0}, 1, a_tree()});
   check({24, 0, {1, 0, 2, 0, 1}, 3, a_tree()});
+}
+TEST_P(PathAttentionOps, CappedScores) {
+  for (const float cap : {0.5f, 50.0f}) check({24, 20, {1, 0, 1}, 2, a_tree(), cap});
 }
 TEST_P(PathAttentionOps, WindowsCountAlongThePath) {
   for (const int64_t window : {1, 4, 40, 74, 200}) check({8, window, {0}, 1, a_tree()});

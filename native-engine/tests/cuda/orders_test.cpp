@@ -116,14 +116,15 @@ TEST(CudaOrders, TokenLosses) {
     const List<int32_t> targets(device, std::vector<int32_t>{5, -1, 5002});
     const List<double> kl(device, kRows), lm(device, kRows);
     device.run(TokenLoss{student.tensor(), teacher.tensor(), targets.data(), 1.5f, 0.3f, 0.9f, dlogits.tensor(), kl.data(), lm.data()});
-    return std::vector<std::vector<char>>{dlogits.bytes(), kl.bytes(), lm.bytes()};
+    device.run(SoftCap{student.tensor(), 5.0f});
+    return std::vector<std::vector<char>>{dlogits.bytes(), kl.bytes(), lm.bytes(), student.bytes()};
   });
 }
 
 TEST(CudaOrders, AttentionAndItsGradients) {
   for (const DType type : {DType::kF32, DType::kBF16})
     for (const OperandSize& size :
-         {OperandSize{1, 150, 24, 70, {0, 0}, 1}, OperandSize{1, 70, 200, 0, {0}, 1}, OperandSize{1, 100, 128, 0, {0, 0}, 1}})
+         {OperandSize{1, 150, 24, 70, {0, 0}, 1}, OperandSize{1, 70, 200, 0, {0}, 1}, OperandSize{1, 100, 128, 0, {0, 0}, 1}, OperandSize{1, 70, 24, 0, {0}, 1, 0.8f, 2.0f}})
       expect_equal_bits([&](const BackendSpec& spec) {
         Device device(spec);
         return AttentionRun(device, type, size).results();

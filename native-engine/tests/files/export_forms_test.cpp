@@ -125,6 +125,19 @@ TEST(ExportForms, EveryKindOfModelInEveryFormThatHoldsIt) {
   }
 }
 
+TEST(ExportForms, AGemma2WhoseLayersAreClosedInGguf) {
+  const auto model = small_model({{"architectures", {"Gemma2ForCausalLM"}},
+                                  {"num_key_value_heads", 3},
+                                  {"sliding_window", 5},
+                                  {"query_pre_attn_scalar", 9},
+                                  {"attn_logit_softcapping", 2.0},
+                                  {"final_logit_softcapping", 3.0}});
+  Student student(model, 62);
+  close_layer(student, 2, true, true);  // the layer stays in its place, since later layers are found by their numbers
+  EXPECT_EQ(expect_same_likelihood(student, gguf(ExportForm::kPadded), "").config.layers.size(), 4u);
+  EXPECT_EQ(expect_same_likelihood(student, safetensors(ExportForm::kPadded), "").config.layers.size(), 3u);
+}
+
 // This kind has its window in other layers than llama.cpp expects.
 TEST(ExportForms, AGemmaInGguf) {
   const json config = {
@@ -160,6 +173,14 @@ TEST(ExportForms, WhatAnArchitectureOfAnotherProgramLacksIsRefused) {
   json other = gemma;
   other["sliding_window_pattern"] = 2;
   refused(other, gguf_padded, "format", "layer 1 of the model differs");
+  json first = {{"architectures", {"GemmaForCausalLM"}}};
+  refused(first, blocks, "format", "no GELU");
+  first["tie_word_embeddings"] = false;
+  refused(first, gguf_padded, "format", "no lm_head beside its embeddings");
+  json capless = {{"architectures", {"Gemma2ForCausalLM"}}, {"attn_logit_softcapping", nullptr}};
+  refused(capless, gguf_padded, "format", "always caps scores and logits");
+  capless["layer_types"] = {"sliding_attention", "sliding_attention", "sliding_attention", "full_attention"};
+  refused(capless, gguf_padded, "format", "layer 1 of the model differs");
   other = gemma;
   other["rope_local_base_freq"] = 500.0;
   refused(other, gguf_padded, "format", "rope_local_base_freq 10000");

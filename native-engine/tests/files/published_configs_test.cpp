@@ -111,6 +111,19 @@ const Published kPublished[] = {
       "num_hidden_layers":40,"num_key_value_heads":10,"original_max_position_embeddings":16384,"rms_norm_eps":1e-05,"rope_scaling":null,
       "rope_theta":250000,"sliding_window":null,"tie_word_embeddings":false,"vocab_size":100352})",
      "Phi3ForCausalLM", 5120, 40, 40, 10, 128, 17920, 0, 250000, 1e-5, RopeType::kDefault, false, false},
+    {"gemma_2b", R"({"architectures":["GemmaForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"bos_token_id":2,"eos_token_id":1,
+      "head_dim":256,"hidden_act":"gelu","hidden_activation":null,"hidden_size":2048,"initializer_range":0.02,"intermediate_size":16384,
+      "max_position_embeddings":8192,"model_type":"gemma","num_attention_heads":8,"num_hidden_layers":18,"num_key_value_heads":1,
+      "pad_token_id":0,"rms_norm_eps":1e-06,"rope_scaling":null,"rope_theta":10000.0,"torch_dtype":"bfloat16","use_cache":true,
+      "vocab_size":256000})",
+     "GemmaForCausalLM", 2048, 18, 8, 1, 256, 16384, 0, 10000, 1e-6, RopeType::kDefault, true, false},
+    {"gemma_2_2b", R"({"architectures":["Gemma2ForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"attn_logit_softcapping":50.0,
+      "bos_token_id":2,"cache_implementation":"hybrid","eos_token_id":1,"final_logit_softcapping":30.0,"head_dim":256,
+      "hidden_act":"gelu_pytorch_tanh","hidden_activation":"gelu_pytorch_tanh","hidden_size":2304,"initializer_range":0.02,
+      "intermediate_size":9216,"max_position_embeddings":8192,"model_type":"gemma2","num_attention_heads":8,"num_hidden_layers":26,
+      "num_key_value_heads":4,"pad_token_id":0,"query_pre_attn_scalar":256,"rms_norm_eps":1e-06,"rope_theta":10000.0,
+      "sliding_window":4096,"torch_dtype":"float32","transformers_version":"4.42.4","use_cache":true,"vocab_size":256000})",
+     "Gemma2ForCausalLM", 2304, 26, 8, 4, 256, 9216, 4096, 10000, 1e-6, RopeType::kDefault, true, false},
     {"gemma_3_1b", R"({"architectures":["Gemma3ForCausalLM"],"attention_bias":false,"attention_dropout":0.0,"attn_logit_softcapping":null,
       "bos_token_id":2,"cache_implementation":"hybrid","eos_token_id":[1,106],"final_logit_softcapping":null,"head_dim":256,
       "hidden_activation":"gelu_pytorch_tanh","hidden_size":1152,"intermediate_size":6912,"max_position_embeddings":32768,
@@ -142,11 +155,11 @@ TEST(PublishedConfigs, AreReadAsTheyAre) {
     EXPECT_EQ(c.rope_scaling.type, p.rope);
     EXPECT_EQ(c.tied_embeddings, p.tied);
     EXPECT_EQ(c.qkv_bias, p.bias);
-    const bool gemma = c.architecture == "Gemma3ForCausalLM", olmo = c.architecture == "Olmo2ForCausalLM";
-    EXPECT_EQ(c.head_norms, c.architecture == "Qwen3ForCausalLM" || gemma || olmo);
+    const bool gemma = c.architecture.starts_with("Gemma"), olmo = c.architecture == "Olmo2ForCausalLM";
+    EXPECT_EQ(c.head_norms, c.architecture == "Qwen3ForCausalLM" || c.architecture == "Gemma3ForCausalLM" || olmo);
     EXPECT_EQ(c.whole_norms, olmo);
     EXPECT_EQ(c.pre_norms, !olmo);
-    EXPECT_EQ(c.post_norms, gemma || olmo);
+    EXPECT_EQ(c.post_norms, (gemma && c.architecture != "GemmaForCausalLM") || olmo);
     EXPECT_EQ(c.norm_offset, gemma ? 1 : 0);
     EXPECT_EQ(c.activation, gemma ? Activation::kGeluTanh : Activation::kSilu);
     for (size_t l = 0; l < c.layers.size(); ++l) EXPECT_EQ(c.layers[l].rotary, c.architecture != "SmolLM3ForCausalLM" || l % 4 != 3);
@@ -183,6 +196,27 @@ TEST(PublishedConfigs, GemmasLayersSlideAndTurnByTheirKind) {
   test::expect_error(ErrorCode::kModelCorrupt, "config.layer_types", "26 layers", [&] { parse_model_config(config.dump()); });
 }
 
+TEST(PublishedConfigs, Gemma2CapsItsScoresAndLogitsAndEverySecondLayerSlides) {
+  nlohmann::json config = published("gemma_2_2b");
+  const auto check = [](const ModelConfig& c, double score_cap, double logits_cap) {
+    EXPECT_EQ(c.score_cap, score_cap);
+    EXPECT_EQ(c.logits_cap, logits_cap);
+    EXPECT_EQ(c.score_scale, 1.0 / 16);
+    EXPECT_EQ(c.local_rope_theta, 0);
+    for (size_t l = 0; l < c.layers.size(); ++l) EXPECT_EQ(c.window_of(c.layers[l]), l % 2 == 0 ? 4096 : 0);
+  };
+  check(parse_model_config(config.dump()), 50, 30);
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "head_dim", "sliding_window",
+                          "num_key_value_heads"})
+    config.erase(key);
+  check(parse_model_config(config.dump()), 50, 30);
+  config["attn_logit_softcapping"] = nullptr;
+  config["final_logit_softcapping"] = 7.5;
+  check(parse_model_config(config.dump()), 0, 7.5);
+  config["final_logit_softcapping"] = -1;
+  test::expect_error(ErrorCode::kModelCorrupt, "config.final_logit_softcapping", "number", [&] { parse_model_config(config.dump()); });
+}
+
 TEST(PublishedConfigs, GranitesMultipliersAreRead) {
   const ModelConfig c = parse_model_config(published("granite_3_1_2b").dump());
   EXPECT_EQ(c.embedding_multiplier, 12);
@@ -202,14 +236,18 @@ TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
       {{{"architectures", {"MixtralForCausalLM"}}}, "config.architectures", "MixtralForCausalLM"},
       {{{"architectures", {"Qwen2MoeForCausalLM"}}}, "config.architectures", "Qwen2MoeForCausalLM"},
       {{{"architectures", {"Qwen2VLForConditionalGeneration"}}}, "config.architectures", "supported are LlamaForCausalLM"},
-      {{{"architectures", {"Gemma2ForCausalLM"}}}, "config.architectures", "Gemma2ForCausalLM"},
+      {{{"architectures", {"Gemma2ForCausalLM"}}, {"sliding_window_pattern", 2}},
+       "config.sliding_window_pattern",
+       "Gemma3ForCausalLM, not for Gemma2ForCausalLM"},
+      {{{"architectures", {"Gemma2ForCausalLM"}}, {"logit_softcapping", 30.0}}, "config.logit_softcapping", "is set"},
       {{{"architectures", {"PhimoeForCausalLM"}}}, "config.architectures", "PhimoeForCausalLM"},
       {{{"architectures", {"Gemma3ForConditionalGeneration"}}}, "config.architectures", "Gemma3ForConditionalGeneration"},
       {{{"architectures", {"Phi3ForCausalLM"}}, {"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0}}}}},
        "config.rope_scaling.type",
        "longrope"},
       {{{"architectures", {"Phi3ForCausalLM"}}, {"partial_rotary_factor", 0.75}}, "config.partial_rotary_factor", "part of a head"},
-      {{{"architectures", {"Gemma3ForCausalLM"}}, {"hidden_activation", "gelu"}}, "config.hidden_activation", "gelu_pytorch_tanh"},
+      {{{"architectures", {"GemmaForCausalLM"}}, {"hidden_act", "silu"}}, "config.hidden_act", "gelu_pytorch_tanh"},
+      {{{"architectures", {"Gemma3ForCausalLM"}}, {"hidden_act", "gelu"}, {"hidden_activation", "gelu"}}, "config.hidden_activation", "gelu_pytorch_tanh"},
       {{{"architectures", {"Gemma3ForCausalLM"}}, {"use_bidirectional_attention", true}}, "config.use_bidirectional_attention", "is true"},
       {{{"architectures", {"Gemma3ForCausalLM"}}, {"final_logit_softcapping", 30.0}}, "config.final_logit_softcapping", "is set"},
       {{{"architectures", {"Qwen3MoeForCausalLM"}}}, "config.architectures", "Qwen3MoeForCausalLM"},
@@ -258,6 +296,7 @@ TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
   };
   for (const Refusal& r : refusals) {
     json config = json::parse(kPublished[2].json);
+    config.erase("hidden_act");  // the absent field means each architecture's own
     for (const auto& [key, value] : r.changes.items()) config[key] = value;
     SCOPED_TRACE(r.changes.dump());
     test::expect_error(ErrorCode::kModelUnsupported, r.field, r.message, [&] { parse_model_config(config.dump()); });

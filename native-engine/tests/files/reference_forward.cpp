@@ -7,6 +7,9 @@
 
 namespace espalier::test {
 
+// Returns cap * tanh(x / cap); 0 stands for no cap.
+static double capped(double x, double cap) { return cap > 0 ? cap * std::tanh(x / cap) : x; }
+
 Rows ReferenceForward::logits(std::span<const uint32_t> ids) const {
   std::vector<Rows> unused;
   return logits(ids, unused);
@@ -24,7 +27,7 @@ Rows ReferenceForward::logits(std::span<const uint32_t> ids, std::vector<Rows>& 
   }
   Rows out = product(norm(x, model_.final_norm()), decoded(model_.lm_head()), model_.lm_head().rows);
   for (auto& values : out) {
-    for (double& v : values) v /= config_.logits_divisor;
+    for (double& v : values) v = capped(v / config_.logits_divisor, config_.logits_cap);
   }
   return out;
 }
@@ -243,7 +246,8 @@ Rows ReferenceForward::heads(int64_t l, const Rows& x) const {
       for (size_t s = first; s <= t; ++s) {
         double score = 0;
         for (size_t i = 0; i < d; ++i) score += q[t][qo + i] * k[s][ko + i];
-        total += share[s] = std::exp(score * (config_.score_scale > 0 ? config_.score_scale : 1 / std::sqrt(static_cast<double>(d))));
+        score *= config_.score_scale > 0 ? config_.score_scale : 1 / std::sqrt(static_cast<double>(d));
+        total += share[s] = std::exp(capped(score, config_.score_cap));
       }
       const double z = masks_.head.empty() ? 1.0 : masks_.head[static_cast<size_t>(l * config_.head_count + h)];
       for (size_t s = first; s <= t; ++s) {

@@ -169,6 +169,11 @@ void move_memory(LayerLoss& op, Move&& move) {
 }
 
 template <class Move>
+void move_memory(SoftCap& op, Move&& move) {
+  move_memory(op.x, move);
+}
+
+template <class Move>
 void move_memory(TokenLoss& op, Move&& move) {
   for (Tensor* t : {&op.student, &op.teacher, &op.dlogits}) move_memory(*t, move);
   op.targets = move(op.targets, op.student.rows);

@@ -27,7 +27,10 @@ test('what llama.cpp quantizes the engine writes as the source has it', () => {
   expect(choose({ format: 'gguf', dtype: 'q8_0' }).engine.dtype).toBe('q8_0');
 });
 
-test.each(['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Gemma3ForCausalLM', 'Olmo2ForCausalLM'])(
+test.each([
+  ...['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Olmo2ForCausalLM'],
+  ...['GemmaForCausalLM', 'Gemma2ForCausalLM', 'Gemma3ForCausalLM'],
+])(
   'all layers of a %s are alike in GGUF, unless another form is named',
   (architecture) => {
     expect(choose({ format: 'gguf' }, architecture).form).toBe('padded');

@@ -172,6 +172,22 @@ static inline vf reciprocal(vf x) {
 
 static inline vf sigmoid(vf x) { return reciprocal(1.0f + exp2v(x * -kLog2e)); }
 
+// cap * tanh(x / cap), relative error about 5e-7. With e = exp(2 x / cap) - 1, which is computed without the 1, tanh is e / (e + 2).
+static inline vf soft_cap(vf x, float cap) {
+  const vf low = splat(-40.0f), high = splat(40.0f), magic = splat(12582912.0f);
+  vf y = x * (2 * kLog2e / cap);
+  y = y < low ? low : y;
+  y = y > high ? high : y;
+  const vf t = y + magic, f = y - (t - magic), power = (vf)(((vi)t - 0x4b400000 + 127) << 23);
+  const vf e = (exp2_curvature(f) * f + 6.931472028550421e-1f) * f * power + (power - 1.0f);
+  return e / (e + 2.0f) * cap;
+}
+// The derivative of soft_cap, from its result.
+static inline vf soft_cap_slope(vf capped, float cap) {
+  const vf share = capped * (1 / cap);
+  return 1.0f - share * share;
+}
+
 template <class T>
 static inline T* row_ptr(const Tensor& t, int64_t row) {
   return reinterpret_cast<T*>(t.data.address()) + row * t.stride;

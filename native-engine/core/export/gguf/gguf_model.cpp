@@ -132,6 +132,10 @@ std::string gguf_header(const ExportPlan& plan, const std::vector<ExportTensor>&
   add_shapes(metadata, plan, architecture);
   if (architecture_of(plan.config).window == Window::kListed)
     metadata.add(architecture + "." + kGgufWindow, static_cast<uint32_t>(plan.config.sliding_window));
+  if (architecture_of(plan.config).caps) {
+    metadata.add(architecture + "." + kGgufScoreCap, static_cast<float>(plan.config.score_cap));
+    metadata.add(architecture + "." + kGgufLogitsCap, static_cast<float>(plan.config.logits_cap));
+  }
   if (architecture == "granite") add_multipliers(metadata, plan.config, architecture + ".");
   if (plan.config.rope_scaling.type == RopeType::kLlama3) {
     const RopeScaling& rope = plan.config.rope_scaling;

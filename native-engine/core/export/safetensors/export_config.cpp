@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "model/architecture.h"
 #include "model/layer_shapes.h"
@@ -54,12 +55,27 @@ void set_sliding(OrderedJson& config, const ModelConfig& model) {
   for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) config.erase(key);
 }
 
+// transformers takes no whole number where it expects a fraction, so 50 is written as 50.0.
+void set_caps(OrderedJson& config, const ModelConfig& model) {
+  if (!architecture_of(model).caps) return;
+  const auto number_or_null = [](double value) { return value > 0 ? OrderedJson(value) : OrderedJson(nullptr); };
+  config["attn_logit_softcapping"] = number_or_null(model.score_cap);
+  config["final_logit_softcapping"] = number_or_null(model.logits_cap);
+}
+
+// Returns query_pre_attn_scalar: a whole number, as transformers expects it, unless the model's is none.
+OrderedJson score_divisor(const ModelConfig& c) {
+  if (c.score_scale == 0) return c.head_dim;
+  const double divisor = 1 / (c.score_scale * c.score_scale), whole = std::nearbyint(divisor);
+  if (std::abs(divisor - whole) < 1e-9 * divisor) return static_cast<int64_t>(whole);
+  return divisor;
+}
+
 OrderedJson base_config(const ModelConfig& c) {
   const Architecture& a = architecture_of(c);
   OrderedJson out = {{"architectures", {c.architecture}},
                      {"model_type", a.model_type},
-                     {a.activation == Activation::kSilu ? "hidden_act" : "hidden_activation",
-                      a.activation == Activation::kSilu ? "silu" : "gelu_pytorch_tanh"},
+                     {"hidden_act", a.activation == Activation::kSilu ? "silu" : "gelu_pytorch_tanh"},
                      {"hidden_size", c.hidden_size},
                      {"num_hidden_layers", c.layer_count},
                      {"num_attention_heads", c.head_count},
@@ -72,16 +88,18 @@ OrderedJson base_config(const ModelConfig& c) {
                      {"rope_theta", c.rope_theta},
                      {"rope_scaling", rope_json(c.rope_scaling)},
                      {"tie_word_embeddings", c.tied_embeddings}};
+  if (a.activation == Activation::kGeluTanh) out["hidden_activation"] = out["hidden_act"];  // of these two keys a Gemma reads one
   if (a.window == Window::kNumber) out["sliding_window"] = c.sliding_window > 0 ? OrderedJson(c.sliding_window) : OrderedJson(nullptr);
   if (a.window == Window::kSwitched && c.sliding_window > 0) {
     out["use_sliding_window"] = true;
     out["sliding_window"] = c.sliding_window;
     out["max_window_layers"] = 0;
   }
-  if (a.score_divisor) out["query_pre_attn_scalar"] = c.score_scale > 0 ? 1 / (c.score_scale * c.score_scale) : c.head_dim;
+  if (a.score_divisor) out["query_pre_attn_scalar"] = score_divisor(c);
   if (c.local_rope_theta != 0) out["rope_local_base_freq"] = c.local_rope_theta;
   if (a.window == Window::kListed) out["sliding_window"] = c.sliding_window > 0 ? OrderedJson(c.sliding_window) : OrderedJson(nullptr);
   set_sliding(out, c);
+  set_caps(out, c);
   if (a.multipliers) {
     out["embedding_multiplier"] = c.embedding_multiplier;
     out["attention_multiplier"] = c.score_scale;
@@ -137,6 +155,8 @@ OrderedJson computation(const std::string& architecture) {
           {"gelu", a.activation == Activation::kGeluTanh},
           {"scaled_embeddings", a.scaled_embeddings},
           {"score_divisor", a.score_divisor},
+          {"caps", a.caps},
+          {"local_rope", a.local_rope},
           {"rotary_by_layer", a.rotary_by_layer},
           {"multipliers", a.multipliers},
           {"window", window_word(a.window)},
@@ -168,6 +188,7 @@ void set_common(OrderedJson& config, const ModelConfig& pruned) {
   }
   set_rotary(config, pruned);
   set_sliding(config, pruned);
+  set_caps(config, pruned);
   if (config.contains("pretraining_tp")) config["pretraining_tp"] = 1;  // slices of the projections would not fit the new widths
 }
 

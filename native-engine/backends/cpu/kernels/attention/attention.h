@@ -17,6 +17,18 @@ static inline float score_scale(const AttentionShape& s) {
   return s.score_scale > 0 ? kLog2e * s.score_scale : kLog2e / __builtin_sqrtf(static_cast<float>(s.head_dim));
 }
 
+// The cap of scores as base-2 logarithms.
+static inline float score_cap(const AttentionShape& s) { return kLog2e * s.score_cap; }
+
+// Caps a row of scores, of whole vectors. `slopes` gets the derivatives, unless it is nullptr.
+[[gnu::noinline]] static void cap_scores(float* scores, int64_t keys, float cap, float* slopes) {
+  for (int64_t j = 0; j < keys; j += W) {
+    const vf capped = soft_cap(load(scores + j), cap);
+    store(scores + j, capped);
+    if (slopes) store(slopes + j, soft_cap_slope(capped, cap));
+  }
+}
+
 // The columns at which a head begins in qkv.
 struct HeadColumns {
   const AttentionShape& s;
@@ -201,6 +213,7 @@ static void attention_block(const Attention& op, int64_t head, const QueryBlock&
   float inverse_sums[kBlock];
   for (int64_t i = 0; i < count; i++) {
     float* row = w.scores + i * keys;
+    if (s.score_cap > 0) cap_scores(row, keys, score_cap(s), nullptr);
     hide_keys(row, s, block.token + i, range);
     vf top = load(row);
     for (int64_t j = W; j < keys; j += W) top = vmax(load(row + j), top);

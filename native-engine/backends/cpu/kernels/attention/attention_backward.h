@@ -25,6 +25,17 @@ static void pack_block_pairs(float* rows, int64_t count, AttentionScratch<Words>
     pack_rows<Words>(rows + i * w.padded_dim, rows + (i + 1) * w.padded_dim, w.padded_dim, pairs + i / Words::kPair * w.padded_dim);
 }
 
+// Takes the gradients of a query's capped scores back through the cap, and packs them again.
+template <class Words>
+[[gnu::noinline]] static void uncap_gradients(float* dscores, const float* slopes, int64_t keys, uint32_t* words) {
+  for (int64_t j = 0; j < keys; j += 2 * W) {
+    const vf first = load(dscores + j) * load(slopes + j), second = load(dscores + j + W) * load(slopes + j + W);
+    store(dscores + j, first);
+    store(dscores + j + W, second);
+    Words::store_two(words + j / Words::kPair, first, second);
+  }
+}
+
 // Overwrites the scores with probabilities, and dprob with the gradients of the scores; rows beyond `count` become zero. Returns the sum
 // over the queries of dout . out, computed as sum_j p_j dprob_j: with the rounded output, the gradients of a query's scores would not add
 // up to 0.
@@ -33,6 +44,8 @@ static double score_gradients(const AttentionBackward& op, int64_t batch_row, in
                               AttentionScratch<Words>& w) {
   const int64_t keys = range.end - range.begin;
   const float* lse = host(op.lse) + head * op.operands.rows + batch_row * op.shape.tokens + first;
+  // One row; the memory is free until the block is transposed.
+  float* slopes = op.shape.score_cap > 0 ? reinterpret_cast<float*>(w.pairs) : nullptr;
   double total = 0;
   for (int64_t i = 0; i < kBlock; i++) {
     float* scores = w.scores + i * keys;
@@ -42,6 +55,7 @@ static double score_gradients(const AttentionBackward& op, int64_t batch_row, in
       std::memset(dprob, 0, keys * 4);
       continue;
     }
+    if (slopes) cap_scores(scores, keys, score_cap(op.shape), slopes);
     hide_keys(scores, op.shape, first + i, range);
     vf dots = {}, masses = {};
     for (int64_t j = 0; j < keys; j += W) {
@@ -61,6 +75,7 @@ static double score_gradients(const AttentionBackward& op, int64_t batch_row, in
       const vf first_part = gradient(j), second_part = gradient(j + W);
       Words::store_two(w.prob_words + (i * keys + j) / Words::kPair, first_part, second_part);
     }
+    if (slopes) uncap_gradients<Words>(dprob, slopes, keys, w.prob_words + i * keys / Words::kPair);
   }
   return total;
 }

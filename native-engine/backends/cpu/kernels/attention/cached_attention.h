@@ -46,8 +46,10 @@ static void attend_cached(const CachedAttention& op, int64_t n, int64_t head, co
   const int64_t dim = op.shape.head_dim, count = seen.count, stride = op.cache.stride;
   const T* query = row_ptr<T>(op.operands, n) + HeadColumns{op.shape}.query(head);
   float max = -__builtin_inff();
+  const float cap = score_cap(op.shape);
   seen.for_each([&](int64_t i, int64_t place) {
     scores[i] = dot(query, keys + place * stride, dim);
+    if (cap > 0) scores[i] = soft_cap(splat(scores[i]), cap)[0];
     max = scores[i] > max ? scores[i] : max;
   });
   vf sums = {};

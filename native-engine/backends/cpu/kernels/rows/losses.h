@@ -57,6 +57,15 @@ static void layer_loss(const LayerLoss& op, int64_t begin, int64_t end, double* 
   });
 }
 
+static void soft_cap(const SoftCap& op, int64_t begin, int64_t end) {
+  for (int64_t n = begin; n < end; n++) {
+    float* row = row_ptr<float>(op.x, n);
+    int64_t j = 0;
+    for (; j + W <= op.x.cols; j += W) store(row + j, soft_cap(load(row + j), op.cap));
+    if (j < op.x.cols) store_part(row + j, soft_cap(load_part(row + j, op.x.cols - j), op.cap), op.x.cols - j);
+  }
+}
+
 // The sum of 2^(x * scale - shift), where shift is the largest x * scale. A probability is 2^(x * scale - shift) / sum, with the same
 // rounding as in the sum. So probabilities add up to 1 even where student and teacher nearly agree and their difference matters.
 struct Softmax {
@@ -86,8 +95,9 @@ static Softmax softmax_of(const float* x, int64_t count, float scale) {
 // q), where p = softmax(teacher / temperature) and q = softmax(student / temperature); gradient_scale * (q - p) goes to dlogits. With v =
 // log2(q / p) the divergence is the sum of p (2^v - 1 - v ln 2), since p and q both add up to 1. No term is negative, so a small sum is
 // neither the rest of large terms that cancel nor the rounding error of the logarithms' difference.
-template <class T>
-static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale, T* dlogits) {
+template <bool caps, class T>
+static double distill_row(const float* student, const float* teacher, int64_t count, float temperature, float gradient_scale, float cap,
+                          T* dlogits) {
   const float scale = kLog2e / temperature;
   const Softmax ps = softmax_of(teacher, count, scale), qs = softmax_of(student, count, scale);
   const float p_share = 1.0f / ps.sum, q_share = 1.0f / qs.sum;
@@ -108,7 +118,8 @@ static double distill_row(const float* student, const float* teacher, int64_t co
     totals += v * v <= splat(0.25f) ? near : far;
     masses += p;
     if (dlogits) {
-      const vf g = (q - p) * gradient_scale;
+      vf g = (q - p) * gradient_scale;
+      if (caps) g *= soft_cap_slope(s, cap);
       n == W ? store(dlogits + j, g) : store_part(dlogits + j, g, n);
     }
     if ((j / W & 63) == 63 || j + W >= count) {
@@ -120,8 +131,9 @@ static double distill_row(const float* student, const float* teacher, int64_t co
   return total / mass;
 }
 
-template <class T>
-static double language_model_row(const float* logits, int64_t count, int32_t target, float gradient_scale, bool add, T* dlogits) {
+template <bool caps, class T>
+static double language_model_row(const float* logits, int64_t count, int32_t target, float gradient_scale, float cap, bool add,
+                                 T* dlogits) {
   if (target < 0) {
     if (dlogits && !add) std::memset(dlogits, 0, count * sizeof(T));
     return 0;
@@ -130,9 +142,11 @@ static double language_model_row(const float* logits, int64_t count, int32_t tar
   const float share = 1.0f / qs.sum;
   for (int64_t j = 0; dlogits && j < count; j += W) {
     const int64_t n = count - j < W ? count - j : W;
-    vf q = exp2v((n == W ? load(logits + j) : load_part(logits + j, n)) * kLog2e - qs.shift) * share;
+    const vf x = n == W ? load(logits + j) : load_part(logits + j, n);
+    vf q = exp2v(x * kLog2e - qs.shift) * share;
     if (target >= j && target < j + n) q[target - j] -= 1.0f;
     q *= gradient_scale;
+    if (caps) q *= soft_cap_slope(x, cap);
     if (add) q += n == W ? load(dlogits + j) : load_part(dlogits + j, n);
     n == W ? store(dlogits + j, q) : store_part(dlogits + j, q, n);
   }
@@ -145,21 +159,24 @@ static int32_t largest_of(const float* x, int64_t count) {
   return static_cast<int32_t>(best);
 }
 
+template <bool caps, class T>
+static void token_loss_of(const TokenLoss& op, int64_t row) {
+  T* dlogits = op.dlogits ? row_ptr<T>(op.dlogits, row) : nullptr;
+  const float *student = row_ptr<float>(op.student, row), *teacher = op.teacher ? row_ptr<float>(op.teacher, row) : nullptr;
+  const int64_t count = op.student.cols;
+  if (teacher)
+    host(op.kl_rows)[row] = distill_row<caps>(student, teacher, count, op.temperature, op.kl_gradient_scale, op.logits_cap, dlogits);
+  if (op.targets)
+    host(op.lm_rows)[row] = language_model_row<caps>(student, count, host(op.targets)[row], op.lm_gradient_scale, op.logits_cap,
+                                                     teacher != nullptr, dlogits);
+  if (op.best) host(op.best)[row] = largest_of(student, count);
+  if (dlogits)
+    for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
+}
+
 static void token_loss(const TokenLoss& op, int64_t row) {
   with_compute_type(op.dlogits.dtype, [&](auto type) {
-    using T = decltype(type);
-    T* dlogits = op.dlogits ? row_ptr<T>(op.dlogits, row) : nullptr;
-    const float* student = row_ptr<float>(op.student, row);
-    const int64_t count = op.student.cols;
-    if (op.teacher)
-      host(op.kl_rows)[row] =
-          distill_row<T>(student, row_ptr<float>(op.teacher, row), count, op.temperature, op.kl_gradient_scale, dlogits);
-    if (op.targets)
-      host(op.lm_rows)[row] =
-          language_model_row<T>(student, count, host(op.targets)[row], op.lm_gradient_scale, static_cast<bool>(op.teacher), dlogits);
-    if (op.best) host(op.best)[row] = largest_of(student, count);
-    if (dlogits)
-      for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
+    with_constant(op.logits_cap > 0, [&](auto caps) { token_loss_of<caps.value, decltype(type)>(op, row); });
   });
 }
 

@@ -18,9 +18,10 @@ struct AttentionArguments {
   Matrix<T> operands, out;
   float* lse;                 // nullptr where it is not wanted
   const float* column_scale;  // nullptr stands for ones
+  SoftCapBy cap;
 };
 
-template <class Tile, class T>
+template <class Tile, bool Caps, class T>
 __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionArguments<T> a) {
   constexpr int kCols = Tile::kForwardCols;
   const AttentionPlan& p = a.plan;
@@ -46,6 +47,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_kernel(AttentionA
     __syncthreads();
     float scores[kCols / 8][4];
     multiply_rows<Tile, kCols>(scores, queries + at.row * Tile::kStride, keys, at);
+    if constexpr (Caps) cap_scores<kCols>(scores, a.cap);
     __syncthreads();  // all threads have read the keys
     if (key + kCols < end) fetch_rows<Tile, kCols>(keys, key_rows, key + kCols, p.tokens, p.head_dim);
     copy_async_commit();
@@ -117,11 +119,18 @@ void CudaBackend::launch(const Attention& op) {
     using T = decltype(t);
     with_head_size<T>(s, {&op.operands}, [&](auto tile) {
       using Tile = decltype(tile);
-      const AttentionArguments<T> a{plan_of(s), matrix<T>(op.operands), matrix<T>(op.out), list(op.lse, s.heads * op.operands.rows),
-                                    list(op.column_scale, s.query_width)};
+      const AttentionArguments<T> a{plan_of(s),
+                                    matrix<T>(op.operands),
+                                    matrix<T>(op.out),
+                                    list(op.lse, s.heads * op.operands.rows),
+                                    list(op.column_scale, s.query_width),
+                                    SoftCapBy(kLog2e * s.score_cap)};
       const auto blocks = static_cast<unsigned>((s.tokens + Tile::kRows - 1) / Tile::kRows);
-      launch_kernel("attention", attention_kernel<Tile, T>, dim3(blocks, static_cast<unsigned>(s.heads), static_cast<unsigned>(s.batch)),
-                    dim3(Tile::kThreads), Tile::kForwardBytes, stream_.handle(), a);
+      with_cap(s.score_cap, [&](auto caps) {
+        launch_kernel("attention", attention_kernel<Tile, caps.value, T>,
+                      dim3(blocks, static_cast<unsigned>(s.heads), static_cast<unsigned>(s.batch)), dim3(Tile::kThreads),
+                      Tile::kForwardBytes, stream_.handle(), a);
+      });
     });
   });
 }

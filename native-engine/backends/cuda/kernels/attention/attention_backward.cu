@@ -34,6 +34,7 @@ struct AttentionBackwardArguments {
   double* head_sums;  // [heads, batch, blocks of queries]
   float query_scale;
   const float* dout_scale;  // nullptr stands for ones
+  SoftCapBy cap;
 
   __device__ __forceinline__ float scale(int head) const { return dout_scale ? load(dout_scale + head * plan.head_dim) : 1.0f; }
 };
@@ -65,7 +66,7 @@ __device__ __forceinline__ void write_rows(const float* rows, Matrix<T> to, int 
   }
 }
 
-template <class Tile, class T>
+template <class Tile, bool Caps, class T>
 __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_kernel(AttentionBackwardArguments<T> a) {
   constexpr int kCols = Tile::kBackwardCols;
   const AttentionPlan& p = a.plan;
@@ -111,9 +112,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_queries_
       for (int e = 0; e < 4; e++) {
         const int half = e / 2;
         const bool sees = all || p.sees(query + 8 * half, key + 8 * n + at.t + e % 2);
-        prob[n][e] = sees ? fast_exp2(prob[n][e] - lse[half]) : 0.0f;
+        if constexpr (Caps) prob[n][e] = a.cap.capped(prob[n][e]);
+        const float score = prob[n][e];
+        prob[n][e] = sees ? fast_exp2(score - lse[half]) : 0.0f;
         dots[half] = fmaf(prob[n][e], dprob[n][e], dots[half]);
         masses[half] += prob[n][e];
+        // Both sums of this kernel take the gradient back through the cap.
+        if constexpr (Caps) prob[n][e] *= a.cap.slope(score);
       }
     }
     if (ballot(!guessed[0] || !guessed[1]) != 0) {
@@ -174,7 +179,7 @@ struct QueryTiles {
   }
 };
 
-template <class Tile, class T>
+template <class Tile, bool Caps, class T>
 __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_kernel(AttentionBackwardArguments<T> a) {
   constexpr int kCols = Tile::kBackwardCols;
   const AttentionPlan& p = a.plan;
@@ -229,8 +234,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attention_backward_keys_ker
       SIMT_UNROLL
       for (int e = 0; e < 4; e++) {
         const bool sees = all || p.sees(query + 8 * n + at.t + e % 2, warp_first + at.g + 8 * (e / 2));
-        prob[n][e] = sees ? fast_exp2(prob[n][e] - lse[n][e % 2]) * scale : 0.0f;
+        if constexpr (Caps) prob[n][e] = a.cap.capped(prob[n][e]);
+        const float score = prob[n][e];
+        prob[n][e] = sees ? fast_exp2(score - lse[n][e % 2]) * scale : 0.0f;
         dscore[n][e] = prob[n][e] * (dscore[n][e] - delta[n][e % 2]);
+        if constexpr (Caps) dscore[n][e] *= a.cap.slope(score);
       }
     }
     add_weighted<Tile, kCols>(dout, at, Weighted<Tile, kCols>{dvalues, prob});
@@ -288,14 +296,17 @@ void CudaBackend::launch(const AttentionBackward& op) {
                                             scratch<float>(kDelta, s.heads * rows),
                                             scratch<double>(kSums, s.heads * s.batch * blocks),
                                             score_scale(s, 1.0f),
-                                            list(op.dout_scale, s.query_width)};
+                                            list(op.dout_scale, s.query_width),
+                                            SoftCapBy(kLog2e * s.score_cap)};
       const auto grid = [&](int64_t heads) {
         return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(heads), static_cast<unsigned>(s.batch));
       };
-      launch_kernel("attention_backward_queries", attention_backward_queries_kernel<Tile, T>, grid(s.heads), dim3(Tile::kThreads),
-                    Tile::kBackwardBytes, stream_.handle(), a);
-      launch_kernel("attention_backward_keys", attention_backward_keys_kernel<Tile, T>, grid(s.kv_heads), dim3(Tile::kThreads),
-                    Tile::kBackwardBytes, stream_.handle(), a);
+      with_cap(s.score_cap, [&](auto caps) {
+        launch_kernel("attention_backward_queries", attention_backward_queries_kernel<Tile, caps.value, T>, grid(s.heads),
+                      dim3(Tile::kThreads), Tile::kBackwardBytes, stream_.handle(), a);
+        launch_kernel("attention_backward_keys", attention_backward_keys_kernel<Tile, caps.value, T>, grid(s.kv_heads),
+                      dim3(Tile::kThreads), Tile::kBackwardBytes, stream_.handle(), a);
+      });
       launch_kernel("add_head_sums", add_head_sums_kernel, dim3(static_cast<unsigned>(s.heads)), dim3(128), 0, stream_.handle(),
                     a.head_sums, s.batch * blocks, list(op.head_dot, s.heads));
     });

@@ -106,6 +106,15 @@ __device__ __forceinline__ void multiply_rows(float (&scores)[Cols / 8][4], cons
   }
 }
 
+template <int Cols>
+__device__ __forceinline__ void cap_scores(float (&scores)[Cols / 8][4], const SoftCapBy& cap) {
+  SIMT_UNROLL
+  for (auto& c : scores) {
+    SIMT_UNROLL
+    for (int e = 0; e < 4; e++) c[e] = cap.capped(c[e]);
+  }
+}
+
 // The sums of a warp's 16 rows, and the weights with which rows in shared memory are added to them.
 template <class Tile, int Cols>
 struct Weighted {

@@ -21,9 +21,10 @@ struct CachedAttentionArguments {
   const float* column_scale;
   int64_t query_width, kv_width, capacity, window;
   int heads, dim;
+  SoftCapBy cap;
 };
 
-template <class T>
+template <class T, bool Caps>
 __global__ void __launch_bounds__(kCacheThreads) cached_attention_kernel(CachedAttentionArguments<T> a) {
   SIMT_SHARED(float, tops, kCacheWarps);
   SIMT_SHARED(float, masses, kCacheWarps);
@@ -59,6 +60,7 @@ __global__ void __launch_bounds__(kCacheThreads) cached_attention_kernel(CachedA
         if (j < a.dim) score = fmaf(query[c], load1(key + j), score);
       }
       score = warp_sum(score);
+      if constexpr (Caps) score = a.cap.capped(score);
       const float next = score > top ? score : top, keep = exact_exp2(top - next), weight = exact_exp2(score - next);
       top = next;
       mass = fmaf(mass, keep, weight);
@@ -117,9 +119,12 @@ void CudaBackend::launch(const CachedAttention& op) {
                                         op.capacity,
                                         s.window,
                                         static_cast<int>(s.heads),
-                                        static_cast<int>(s.head_dim)};
-    launch_kernel("cached_attention", cached_attention_kernel<T>, dim3(static_cast<unsigned>(rows), static_cast<unsigned>(s.kv_heads)),
-                  dim3(kCacheThreads), 0, stream_.handle(), a);
+                                        static_cast<int>(s.head_dim),
+                                        SoftCapBy(kLog2e * s.score_cap)};
+    with_cap(s.score_cap, [&](auto caps) {
+      launch_kernel("cached_attention", cached_attention_kernel<T, caps.value>,
+                    dim3(static_cast<unsigned>(rows), static_cast<unsigned>(s.kv_heads)), dim3(kCacheThreads), 0, stream_.handle(), a);
+    });
   });
 }
 

@@ -20,6 +20,7 @@ struct PathArguments {
   int64_t rows, pieces, window;
   int64_t query_width, kv_width;
   int heads, head_dim;
+  SoftCapBy cap;
 };
 
 // Returns the piece that has the row. Pieces lie in the order of their rows.
@@ -35,7 +36,7 @@ __device__ __forceinline__ const int32_t* piece_of(const int32_t* bounds, int64_
   return bounds + 4 * low;
 }
 
-template <class T>
+template <class T, bool Caps>
 __global__ void __launch_bounds__(kPathWarps* kWarpSize) path_attention_kernel(PathArguments<T> a) {
   const int64_t row = int64_t{blockIdx.x} * kPathWarps + threadIdx.x / kWarpSize;
   if (row >= a.rows) return;  // true for all lanes of a warp or for none
@@ -53,6 +54,7 @@ __global__ void __launch_bounds__(kPathWarps* kWarpSize) path_attention_kernel(P
     const T* key = a.operands.row(key_row) + key_column;
     float score = 0;
     for (int j = 0; j < a.head_dim; j++) score = fmaf(load1(query + j), load1(key + j), score);
+    if constexpr (Caps) score = a.cap.capped(score);
     float most = sees ? score : -1e30f;
     for (int distance = 16; distance > 0; distance /= 2) {
       const float other = shuffle_xor(most, distance);
@@ -101,10 +103,13 @@ void CudaBackend::launch(const PathAttention& op) {
                              s.query_width,
                              s.kv_width,
                              static_cast<int>(s.heads),
-                             static_cast<int>(s.head_dim)};
+                             static_cast<int>(s.head_dim),
+                             SoftCapBy(kLog2e * s.score_cap)};
     const auto blocks = static_cast<unsigned>((op.operands.rows + kPathWarps - 1) / kPathWarps);
-    launch_kernel("path_attention", path_attention_kernel<T>, dim3(blocks, static_cast<unsigned>(s.heads)), dim3(kPathWarps * kWarpSize), 0,
-                  stream_.handle(), a);
+    with_cap(s.score_cap, [&](auto caps) {
+      launch_kernel("path_attention", path_attention_kernel<T, caps.value>, dim3(blocks, static_cast<unsigned>(s.heads)),
+                    dim3(kPathWarps * kWarpSize), 0, stream_.handle(), a);
+    });
   });
 }
 

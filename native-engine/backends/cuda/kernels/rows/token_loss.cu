@@ -26,6 +26,7 @@ struct TokenLossArguments {
   int64_t count;
   float scale;  // log2(e) / temperature
   float kl_gradient_scale, lm_gradient_scale;
+  SoftCapBy cap;
 };
 
 // Returns the largest value in the block. `space` is free again after the next barrier.
@@ -108,7 +109,7 @@ __device__ __forceinline__ void softmax_of(const float* x, int64_t count, Softma
   }
 }
 
-template <class T>
+template <class T, bool Caps>
 __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArguments<T> a) {
   SIMT_SHARED(float, floats, kMostWarps);
   SIMT_SHARED(double, doubles, kMostWarps);
@@ -145,6 +146,7 @@ __global__ void __launch_bounds__(kTokenThreads) token_loss_kernel(TokenLossArgu
       gradient = (qj - pj) * a.kl_gradient_scale;
     }
     if (target >= 0) gradient += (plain.probability(s) - (j == target ? 1.0f : 0.0f)) * a.lm_gradient_scale;
+    if constexpr (Caps) gradient *= a.cap.slope(s);
     if (dlogits) store1(dlogits + j, gradient);
   }
   if (dlogits)
@@ -174,8 +176,12 @@ void CudaBackend::launch(const TokenLoss& op) {
                                   count,
                                   kLog2e / op.temperature,
                                   op.kl_gradient_scale,
-                                  op.lm_gradient_scale};
-    launch_kernel("token_loss", token_loss_kernel<T>, dim3(static_cast<unsigned>(rows)), dim3(kTokenThreads), 0, stream_.handle(), a);
+                                  op.lm_gradient_scale,
+                                  SoftCapBy(op.logits_cap)};
+    with_cap(op.logits_cap, [&](auto caps) {
+      launch_kernel("token_loss", token_loss_kernel<T, caps.value>, dim3(static_cast<unsigned>(rows)), dim3(kTokenThreads), 0,
+                    stream_.handle(), a);
+    });
   });
 }
 

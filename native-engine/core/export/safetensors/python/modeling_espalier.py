@@ -91,6 +91,15 @@ def rotate(x, angles, factor):
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+def cap_of(config, key, absent):
+    """The largest magnitude of scores or logits in architectures that cap them; None: no cap."""
+    return getattr(config, key, absent) if fact(config, "caps") else None
+
+
+def capped(x, cap):
+    return torch.tanh(x / cap) * cap if cap else x
+
+
 class Attention(nn.Module):
     def __init__(self, config, widths, cache_index, rotary):
         super().__init__()
@@ -99,6 +108,7 @@ class Attention(nn.Module):
         self.score_scale = multiplier(config, "attention_multiplier", None)
         if fact(config, "score_divisor"):
             self.score_scale = getattr(config, "query_pre_attn_scalar", 256) ** -0.5
+        self.score_cap = cap_of(config, "attn_logit_softcapping", 50.0)
         self.cache_index = cache_index
         self.kv_of_query = list(widths["query_to_kv"])
         queries, kv = widths["num_attention_heads"] * self.head_dim, widths["num_key_value_heads"] * self.head_dim
@@ -128,7 +138,11 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.update(k, v, self.cache_index)
         k, v = k[:, self.kv_of_query], v[:, self.kv_of_query]
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.score_scale)
+        if self.score_cap:
+            scores = capped((q @ k.transpose(-1, -2)) * self.score_scale, self.score_cap).masked_fill(~mask, float("-inf"))
+            h = scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
+        else:
+            h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.score_scale)
         return self.o_proj(h.transpose(1, 2).flatten(-2))
 
 
@@ -194,7 +208,7 @@ class EspalierDecoder(nn.Module):
             positions = here[None]
         places = positions[:, None, :, None].double()
         angles = local = places * rotary_frequencies(self.config).to(x.device)
-        if fact(self.config, "window") == "listed":
+        if fact(self.config, "local_rope"):
             local = places * local_frequencies(self.config).to(x.device)
         there = torch.arange(past + tokens, device=x.device)
         full = there[None] <= here[:, None]
@@ -313,6 +327,7 @@ if PreTrainedModel is not None:
             past = 0 if cache is None else cache.get_seq_length()
             h = self.model(input_ids, inputs_embeds, attention_mask, position_ids, past, cache)
             logits = self.lm_head(h[:, -logits_to_keep:] if logits_to_keep else h)
+            logits = capped(logits, cap_of(self.config, "final_logit_softcapping", 30.0))
             loss = None
             if labels is not None:
                 loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)

@@ -64,6 +64,8 @@ struct ModelConfig {
   double residual_multiplier = 1;   // a factor of what attention and MLP add to it
   double logits_divisor = 1;
   double score_scale = 0;  // a factor of a query's product with a key; 0 stands for 1 / sqrt(head_dim)
+  double score_cap = 0;    // scores become score_cap * tanh(score / score_cap); 0 stands for no cap
+  double logits_cap = 0;   // the same for logits
   int64_t bos_token_id = -1;
   std::vector<LayerShape> layers;  // [L]
 
