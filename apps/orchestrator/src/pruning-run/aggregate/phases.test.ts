@@ -149,6 +149,7 @@ describe('a fork into recovery', () => {
     const recovered = recovering().train(stateAt(30, 0.02), stateAt(35, 0.02)).state;
     for (const [field, changed] of [
       ['recover_lora_rank', { recoverLoraRank: 64 }],
+      ['recover_refit_batches', { recoverRefitBatches: 2 }],
     ] as const)
       expect(() => fork({ kind: 'last' }, { recoverSteps: 16, ...changed }, recovered)).toThrow(
         expect.objectContaining({ field: `settings.${field}`, message: expect.stringContaining('fork from the end of pruning') }),
