@@ -137,11 +137,7 @@ test("the rule of Llama 3.1's rotary embedding is found by its divisors, and oth
 
 test.each([
   ['of a type', (one: WrittenGguf) => (one.tensors[5]!.type = 11), 'attn_v.weight" has the type Q3_K; allowed are F32, F16, Q4_0, Q4_1'],
-  [
-    'of an architecture',
-    (one: WrittenGguf) => (one.metadata['general.architecture'] = 'gpt2'),
-    '"gpt2"; allowed are llama, deci, qwen2',
-  ],
+  ['of an architecture', (one: WrittenGguf) => (one.metadata['general.architecture'] = 'gpt2'), '"gpt2"; allowed are llama, deci, qwen2'],
   [
     'with a key that may change the computation',
     (one: WrittenGguf) => (one.metadata['llama.expert_count'] = 8),

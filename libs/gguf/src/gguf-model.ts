@@ -99,9 +99,7 @@ export function modelOfGguf({ metadata: values, tensors }: Gguf): ModelOfGguf {
   const config = {
     architectures: [facts.name],
     model_type: facts.type,
-    ...(facts.gemma === true
-      ? { hidden_act: 'gelu_pytorch_tanh', hidden_activation: 'gelu_pytorch_tanh' }
-      : { hidden_act: 'silu' }),
+    ...(facts.gemma === true ? { hidden_act: 'gelu_pytorch_tanh', hidden_activation: 'gelu_pytorch_tanh' } : { hidden_act: 'silu' }),
     hidden_size: shape.hidden,
     num_hidden_layers: shape.layers,
     num_attention_heads: Math.max(...shape.heads),

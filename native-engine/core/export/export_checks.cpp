@@ -49,8 +49,9 @@ void check_gguf(const ModelConfig& source, ExportForm form) {
     refuse("format", "llama.cpp's " + name + " has no lm_head beside its embeddings: choose hf-remote, hf or masked");
   }
   if (a.caps && (source.score_cap == 0 || source.logits_cap == 0 || source.sliding_window == 0)) {
-    refuse("format", "llama.cpp's " + name +
-                         " always caps scores and logits and has a sliding window; the model lacks one of these: choose hf-remote, hf or masked");
+    refuse("format",
+           "llama.cpp's " + name +
+               " always caps scores and logits and has a sliding window; the model lacks one of these: choose hf-remote, hf or masked");
   }
   if (rope.type == RopeType::kYarn && (rope.beta_fast != usual.beta_fast || rope.beta_slow != usual.beta_slow || !rope.truncate)) {
     refuse("format", "llama.cpp knows yarn with beta_fast 32, beta_slow 1 and truncate: choose hf-remote, hf or masked");

@@ -26,7 +26,7 @@ std::string supported_architectures() {
   return names;
 }
 
-std::string architectures_with(bool Architecture::*fact) {
+std::string architectures_with(bool Architecture::* fact) {
   std::string names;
   for (const Architecture& a : kArchitectures)
     if (a.*fact) names += std::string(names.empty() ? "" : ", ") + a.name;
@@ -63,7 +63,7 @@ void refuse_changed_computation(const JsonObject& config, const Architecture& a)
   for (const char* key : {"logit_softcapping", "clip_qkv", "attention_chunk_size", "num_kv_shared_layers", "kv_lora_rank"}) {
     if (config.find(key) != nullptr) unsupported("config." + std::string(key), "is set: the supported architectures have no such thing");
   }
-  const auto refuse_unless = [&](bool Architecture::*fact, std::initializer_list<const char*> keys) {
+  const auto refuse_unless = [&](bool Architecture::* fact, std::initializer_list<const char*> keys) {
     for (const char* key : keys) {
       if (a.*fact || config.find(key) == nullptr) continue;
       unsupported("config." + std::string(key), "is set: supported for " + architectures_with(fact) + ", not for " + a.name);

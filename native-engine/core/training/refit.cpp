@@ -202,8 +202,8 @@ uint64_t Refit::bytes(const ModelConfig& c, int64_t learnt, int64_t rank, const 
   for (const LayerShape& l : c.layers) widest = std::max({widest, l.heads * c.head_dim, l.intermediate});
   const int64_t streams = options.recover_refit_batches * rows * 2 * padded_width(c.hidden_size),
                 pass = piece * (padded_width(widest) + 3 * padded_width(c.hidden_size)), examples = piece * 2 * (widest + c.hidden_size);
-  return static_cast<uint64_t>(streams + pass + 2 * learnt) * sizeof(float) +
-         static_cast<uint64_t>(examples) * sizeof(double) + LowRankFit::bytes(c.hidden_size, widest, rank);
+  return static_cast<uint64_t>(streams + pass + 2 * learnt) * sizeof(float) + static_cast<uint64_t>(examples) * sizeof(double) +
+         LowRankFit::bytes(c.hidden_size, widest, rank);
 }
 
 bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(double share)>& on_progress, const std::atomic<bool>& cancel) {
@@ -221,8 +221,8 @@ bool Refit::run(const std::vector<TokenRows>& text, const std::function<void(dou
   return true;
 }
 
-// Each projection comes nearer to the intact model, yet weights that were trained as a whole may be better as a whole. So the fit is kept only
-// if it lowers the losses of the phase on the same text.
+// Each projection comes nearer to the intact model, yet weights that were trained as a whole may be better as a whole. So the fit is kept
+// only if it lowers the losses of the phase on the same text.
 bool TrainerImpl::refit(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const Masks z = deterministic_masks(model_.config(), log_alphas());
   const auto loss = [&] {

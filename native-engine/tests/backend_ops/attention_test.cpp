@@ -33,7 +33,8 @@ TEST_P(AttentionOps, GreatScores) { AttentionRun(device, type(), {1, 150, 64, 0,
 TEST_P(AttentionOps, CappedScores) {
   for (const auto& [cap, greatest] : {std::pair{1.5f, 1.0f}, {5.0f, 1.5f}, {50.0f, 0.8f}}) {
     AttentionRun(device, type(), {2, 70, 24, 40, {1, 0, 1}, 2, greatest, cap}).check(2 * tolerance());
-    for (const int64_t dim : {64, 96, 128, 256}) AttentionRun(device, type(), {1, 70, dim, 0, {0}, 1, greatest, cap}).check(2 * tolerance());
+    for (const int64_t dim : {64, 96, 128, 256})
+      AttentionRun(device, type(), {1, 70, dim, 0, {0}, 1, greatest, cap}).check(2 * tolerance());
   }
 }
 TEST_P(AttentionOps, KeysThatNoHeadReadsHaveNoGradient) { AttentionRun(device, type(), {1, 70, 64, 0, {1}, 3}).check(tolerance()); }

@@ -302,8 +302,9 @@ void check_token_losses(Device& device, DType type, int64_t vocab, double tolera
     for (int64_t n = 0; n < 5; n++) {
       const auto p = softmax(teacher, n, op.temperature), q = softmax(student, n, op.temperature), q1 = softmax(student, n, 1.0);
       for (int64_t j = 0; j < vocab; j++)
-        apart.add(dlogits.get(n, j),
-                  slope(n, j) * (distills ? 0.3f * (q[j] - p[j]) : targets[n] < 0 ? 0.0 : 0.9f * (q1[j] - (j == targets[n]))));
+        apart.add(dlogits.get(n, j), slope(n, j) * (distills         ? 0.3f * (q[j] - p[j])
+                                                    : targets[n] < 0 ? 0.0
+                                                                     : 0.9f * (q1[j] - (j == targets[n]))));
       if (!distills) {
         EXPECT_NEAR(lm[n], targets[n] < 0 ? 0.0 : -std::log(q1[targets[n]]), 1e-5);
       }

@@ -123,8 +123,8 @@ TEST(CudaOrders, TokenLosses) {
 
 TEST(CudaOrders, AttentionAndItsGradients) {
   for (const DType type : {DType::kF32, DType::kBF16})
-    for (const OperandSize& size :
-         {OperandSize{1, 150, 24, 70, {0, 0}, 1}, OperandSize{1, 70, 200, 0, {0}, 1}, OperandSize{1, 100, 128, 0, {0, 0}, 1}, OperandSize{1, 70, 24, 0, {0}, 1, 0.8f, 2.0f}})
+    for (const OperandSize& size : {OperandSize{1, 150, 24, 70, {0, 0}, 1}, OperandSize{1, 70, 200, 0, {0}, 1},
+                                    OperandSize{1, 100, 128, 0, {0, 0}, 1}, OperandSize{1, 70, 24, 0, {0}, 1, 0.8f, 2.0f}})
       expect_equal_bits([&](const BackendSpec& spec) {
         Device device(spec);
         return AttentionRun(device, type, size).results();

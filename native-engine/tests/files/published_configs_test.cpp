@@ -206,8 +206,8 @@ TEST(PublishedConfigs, Gemma2CapsItsScoresAndLogitsAndEverySecondLayerSlides) {
     for (size_t l = 0; l < c.layers.size(); ++l) EXPECT_EQ(c.window_of(c.layers[l]), l % 2 == 0 ? 4096 : 0);
   };
   check(parse_model_config(config.dump()), 50, 30);
-  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "head_dim", "sliding_window",
-                          "num_key_value_heads"})
+  for (const char* key :
+       {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "head_dim", "sliding_window", "num_key_value_heads"})
     config.erase(key);
   check(parse_model_config(config.dump()), 50, 30);
   config["attn_logit_softcapping"] = nullptr;
@@ -247,7 +247,9 @@ TEST(PublishedConfigs, WhatIsNotSupportedIsRefusedByName) {
        "longrope"},
       {{{"architectures", {"Phi3ForCausalLM"}}, {"partial_rotary_factor", 0.75}}, "config.partial_rotary_factor", "part of a head"},
       {{{"architectures", {"GemmaForCausalLM"}}, {"hidden_act", "silu"}}, "config.hidden_act", "gelu_pytorch_tanh"},
-      {{{"architectures", {"Gemma3ForCausalLM"}}, {"hidden_act", "gelu"}, {"hidden_activation", "gelu"}}, "config.hidden_activation", "gelu_pytorch_tanh"},
+      {{{"architectures", {"Gemma3ForCausalLM"}}, {"hidden_act", "gelu"}, {"hidden_activation", "gelu"}},
+       "config.hidden_activation",
+       "gelu_pytorch_tanh"},
       {{{"architectures", {"Gemma3ForCausalLM"}}, {"use_bidirectional_attention", true}}, "config.use_bidirectional_attention", "is true"},
       {{{"architectures", {"Gemma3ForCausalLM"}}, {"final_logit_softcapping", 30.0}}, "config.final_logit_softcapping", "is set"},
       {{{"architectures", {"Qwen3MoeForCausalLM"}}}, "config.architectures", "Qwen3MoeForCausalLM"},

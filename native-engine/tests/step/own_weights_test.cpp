@@ -255,7 +255,8 @@ std::vector<OwnCase> own_cases() {
     const std::string name = kind.name;
     if (name.find("yarn") == std::string::npos) cases.push_back({name, {0.5, 0.3, 0.2, kTemperature}, 1, kind.config});
     // These scale what the embedding gives, or the logits.
-    if (name == "granite" || name == "gemma2" || name == "gemma3") cases.push_back({name + "_layers", {0.5, 0.3, 0.2, kTemperature}, 1, kind.config, false});
+    if (name == "granite" || name == "gemma2" || name == "gemma3")
+      cases.push_back({name + "_layers", {0.5, 0.3, 0.2, kTemperature}, 1, kind.config, false});
   }
   return cases;
 }

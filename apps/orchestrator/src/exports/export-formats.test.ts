@@ -30,14 +30,11 @@ test('what llama.cpp quantizes the engine writes as the source has it', () => {
 test.each([
   ...['Qwen3ForCausalLM', 'SmolLM3ForCausalLM', 'Olmo2ForCausalLM'],
   ...['GemmaForCausalLM', 'Gemma2ForCausalLM', 'Gemma3ForCausalLM'],
-])(
-  'all layers of a %s are alike in GGUF, unless another form is named',
-  (architecture) => {
-    expect(choose({ format: 'gguf' }, architecture).form).toBe('padded');
-    expect(choose({ format: 'gguf', form: 'masked' }, architecture).form).toBe('masked');
-    expect(choose({ format: 'hf-remote' }, architecture).form).toBe('compacted');
-  },
-);
+])('all layers of a %s are alike in GGUF, unless another form is named', (architecture) => {
+  expect(choose({ format: 'gguf' }, architecture).form).toBe('padded');
+  expect(choose({ format: 'gguf', form: 'masked' }, architecture).form).toBe('masked');
+  expect(choose({ format: 'hf-remote' }, architecture).form).toBe('compacted');
+});
 
 test.each([
   [{ format: 'onnx' }, 'format', 'must be "hf-remote", "hf", "gguf", "vllm" or "masked", is "onnx"'],

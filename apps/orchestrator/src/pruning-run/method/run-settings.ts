@@ -331,10 +331,7 @@ function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
   if (recoverSteps === 0) return [refused('recover_weights', `is ${settings.recoverWeights}, but recover_steps is 0: no recovery begins`)];
   const mustBeZero = (field: string, value: number): FieldViolation[] =>
     value === 0 ? [] : [refused(field, `must be 0 with recover_weights ${settings.recoverWeights}, which trains no LoRA, is ${value}`)];
-  return [
-    ...mustBeZero('recover_lora_rank', recoverLoraRank),
-    ...mustBeZero('recover_lora_dropout', recoverLoraDropout),
-  ];
+  return [...mustBeZero('recover_lora_rank', recoverLoraRank), ...mustBeZero('recover_lora_dropout', recoverLoraDropout)];
 }
 
 /** Reports every bad field with what is allowed. `limits` is left out while the model is not known. */

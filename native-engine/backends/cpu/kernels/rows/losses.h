@@ -167,8 +167,8 @@ static void token_loss_of(const TokenLoss& op, int64_t row) {
   if (teacher)
     host(op.kl_rows)[row] = distill_row<caps>(student, teacher, count, op.temperature, op.kl_gradient_scale, op.logits_cap, dlogits);
   if (op.targets)
-    host(op.lm_rows)[row] = language_model_row<caps>(student, count, host(op.targets)[row], op.lm_gradient_scale, op.logits_cap,
-                                                     teacher != nullptr, dlogits);
+    host(op.lm_rows)[row] =
+        language_model_row<caps>(student, count, host(op.targets)[row], op.lm_gradient_scale, op.logits_cap, teacher != nullptr, dlogits);
   if (op.best) host(op.best)[row] = largest_of(student, count);
   if (dlogits)
     for (int64_t j = count; j < op.dlogits.stride; j++) dlogits[j] = T{};
