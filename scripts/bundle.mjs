@@ -37,7 +37,10 @@ const external = [
 ];
 
 /** The packages that the dashboard is bundled with (vite). */
-const OF_THE_DASHBOARD = ['@bufbuild/protobuf', '@connectrpc/connect', '@connectrpc/connect-web', 'dompurify', 'markdown-it', 'preact', 'uplot'];
+const OF_THE_DASHBOARD = [
+  ...['@bufbuild/protobuf', '@connectrpc/connect', '@connectrpc/connect-web'],
+  ...['dompurify', 'markdown-it', 'preact', 'uplot'],
+];
 
 const COMPILED_FOLDER = 'compiledFolder$'; // the name, in a bundle, for the address of dist/
 const OF_PROGRAM = /programFile\(new URL\('([^']+)'/g;
