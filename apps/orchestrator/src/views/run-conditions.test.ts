@@ -192,7 +192,7 @@ test('groups have the mean and the spread of their completed runs', () => {
 });
 
 test('figures of many runs are columns of numbers or texts, of all runs or of named ones', () => {
-  expect(listFigures(['perplexity', 'recipe'], [], SUMMARIES)).toEqual({
+  expect(listFigures(['perplexity', 'recipe'], [], SUMMARIES)).toMatchObject({
     runIds: SUMMARIES.map(({ run }) => run.runId),
     names: SUMMARIES.map(({ run }) => run.name),
     columns: [
