@@ -97,6 +97,17 @@ export class YamlReader {
     throw new EspalierError(first.code, violations.map(({ description }) => description).join('; '), { violations });
   }
 
+  /** @param or words for the error, about a value that is allowed beside numbers */
+  protected numberOf(pair: Pair, key: string, least: number, most: number, or = ''): number {
+    try {
+      const value = wholeNumberOf(this.textOf(pair, key, 'a number'));
+      if (value >= least && value <= most) return value;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+    }
+    throw this.wrong(pair, key, `a whole number from ${least} to ${most}${or} is needed`);
+  }
+
   /** Returns true if the key is one of SOURCE_KEYS, and puts its value in `choice`. Paths are relative to the file's folder. */
   protected takesSource(choice: SourceChoice, key: string, pair: Pair): boolean {
     if (key === 'model') choice.model = this.pathOf(this.textOf(pair, key, 'a path'), 'model', pair, key);

@@ -97,7 +97,7 @@ struct Problem {
     now = {normal(outputs, rank, 4, 0.2), normal(rank, inputs, 5, 0.2)};
   }
 
-  Factors found(int threads = 2) const {
+  LowRankFit examples(int threads = 2) const {
     LowRankFit fit(error.cols, x.cols, threads);
     const int64_t cut = x.rows / 3;  // the examples are added in two parts
     for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, x.rows}}) {
@@ -106,8 +106,9 @@ struct Problem {
       std::copy(error.row(begin), error.row(begin) + some_error.values.size(), some_error.values.begin());
       fit.add(some_x, some_error);
     }
-    return fit.solve(now, ridge);
+    return fit;
   }
+  Factors found(int threads = 2) const { return examples(threads).solve(now, ridge); }
   double penalty() const { return ridge * squares(x) / static_cast<double>(x.cols); }
   Matrix change(const Factors& f) const { return minus(times(f.out, f.in), times(now.out, now.in)); }
   // The sum that the fit minimises.
@@ -140,6 +141,14 @@ TEST_P(LowRankFitShapes, AtFullRankIsTheSolutionOfTheNormalEquations) {
   const Problem p(90, outputs, inputs, std::min(outputs, inputs));
   const Matrix expected = p.best_change(), change = p.change(p.found());
   EXPECT_LT(std::sqrt(squares(minus(change, expected)) / squares(expected)), 1e-7);
+}
+
+TEST_P(LowRankFitShapes, TheChangeOfAnyRankIsTheSolutionOfTheNormalEquations) {
+  const auto [outputs, inputs] = GetParam();
+  const Problem p(90, outputs, inputs, 1);
+  const Matrix expected = p.best_change(), change = p.examples().solve_whole(p.ridge);
+  EXPECT_LT(std::sqrt(squares(minus(change, expected)) / squares(expected)), 1e-9);
+  EXPECT_EQ(p.examples(1).solve_whole(p.ridge).values, change.values);
 }
 
 TEST_P(LowRankFitShapes, AtLowRankIsTheBestThatSingularValuesAllow) {
@@ -205,6 +214,7 @@ TEST(LowRankFit, FindsNothingInExamplesOfZerosOrThatAreNotFinite) {
   Problem p(6, 4, 8, 2);
   p.error.values[3] = std::nan("");
   EXPECT_EQ(p.found().out.rows, 0);
+  EXPECT_EQ(p.examples().solve_whole(p.ridge).rows, 0);
   p.x = Matrix(6, 8);
   p.error = Matrix(6, 4);
   EXPECT_EQ(p.found().out.rows, 0);

@@ -11,6 +11,7 @@
 #include "hidden_memory/hidden_memory_backend.h"
 #include "method/masks/masks.h"
 #include "step/step_helpers.h"
+#include "training/own_weights.h"
 #include "training/trainer_impl.h"
 
 namespace espalier::test {
@@ -49,6 +50,7 @@ class Refitted : public testing::Test {
     return o;
   }();
   LoraSpec lora;
+  bool own_weights = false;  // the student's own weights learn in place of LoRA
 
   // Makes a state at the end of pruning: its LoRA has learned something, and many of its masks are closed and some are in between.
   TrainState pruned() const {
@@ -60,8 +62,9 @@ class Refitted : public testing::Test {
     return state;
   }
   std::unique_ptr<TrainerImpl> session() const {
-    auto trainer = std::make_unique<TrainerImpl>(model, lora, options);
-    trainer->import_state(pruned());
+    const TrainState state = own_weights ? with_own_weights(*model, pruned()) : pruned();
+    auto trainer = std::make_unique<TrainerImpl>(model, state, options);
+    trainer->import_state(state);
     trainer->set_data(text);
     return trainer;
   }
@@ -207,6 +210,48 @@ TEST_F(Refitted, IsTheSameHoweverStepsAreCutAndMemoryIsSaved) {
   EXPECT_EQ(digest_after(recovery(kFirstStep, 3)), whole);
   options.recover_refit_batches = 0;
   EXPECT_NE(digest_after(recovery(kFirstStep, 3)), whole);
+}
+
+TEST_F(Refitted, OwnWeightsAreFittedAtFullRankInTheTwoProjectionsAlone) {
+  const double lora_error = refit()[0].error_after;
+  own_weights = true;
+  const TrainState before = with_own_weights(*model, pruned());
+  const auto trainer = session();
+  run(*trainer, recovery(kFirstStep, 1, 0));
+  const RefitReport& report = *trainer->last_refit();
+  EXPECT_TRUE(report.kept);
+  EXPECT_LT(report.loss_after, report.loss_before);
+  EXPECT_LT(report.projections[0].error_after, lora_error);
+  for (const RefittedProjection& p : report.projections) EXPECT_LT(p.error_after, p.error_before) << p.layer << " " << p.projection;
+  const TrainState after = trainer->export_state();
+  for (const TrainState::Entry& e : before.entries()) {
+    const auto was = before.view(e), is = after.view(e);
+    const bool refitted = e.name.find("o_proj") != std::string::npos || e.name.find("down_proj") != std::string::npos;
+    EXPECT_EQ(refitted, !std::equal(was.begin(), was.end(), is.begin())) << e.name;
+  }
+}
+
+TEST_F(Refitted, OwnWeightsAreTheSameHoweverStepsAreCutAndOnADeviceWithMemoryOfItsOwn) {
+  own_weights = true;
+  const std::string whole = digest_after(recovery(kFirstStep, 3));
+  const auto trainer = session();
+  run(*trainer, recovery(kFirstStep, 1));
+  trainer->import_state(trainer->export_state());
+  run(*trainer, recovery(kFirstStep + 1, 2));
+  EXPECT_EQ(digest_of(*trainer), whole);
+  options.backend.name = kHiddenMemory;
+  EXPECT_EQ(digest_after(recovery(kFirstStep, 3)), whole);
+}
+
+TEST_F(Refitted, OwnWeightsAreAsTheyWereAfterACancel) {
+  own_weights = true;
+  const std::string before = digest_of(*session());
+  const auto trainer = session();
+  std::atomic<bool> cancel{false};
+  SegmentPlan plan = recovery(kFirstStep, 1);
+  plan.on_calibrated = [&](double) { cancel = true; };
+  EXPECT_EQ(trainer->run_segment(plan, nullptr, cancel), 0);
+  EXPECT_EQ(digest_of(*trainer), before);
 }
 
 TEST_F(Refitted, StepsOfPruningHaveNone) {

@@ -2,7 +2,6 @@
 import { dirname, resolve } from 'node:path';
 import { isSeq, parse, type Pair } from 'yaml';
 import { addressProblem, isLoopbackAddress } from '#local-access';
-import { wholeNumberOf } from '#protocol';
 import { textOfOptionFile, YamlReader } from '#run-files';
 import {
   FLEET_KINDS,
@@ -205,16 +204,6 @@ class FleetReader extends YamlReader {
     const pair = pairs.get(key);
     if (pair === undefined) throw this.missing(key, `a whole number from 1 to ${most}`);
     return this.numberOf(pair, key, 1, most);
-  }
-
-  private numberOf(pair: Pair, key: string, least: number, most: number): number {
-    try {
-      const value = wholeNumberOf(this.textOf(pair, key, 'a number'));
-      if (value >= least && value <= most) return value;
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-    }
-    throw this.wrong(pair, key, `a whole number from ${least} to ${most} is needed`);
   }
 
   /**

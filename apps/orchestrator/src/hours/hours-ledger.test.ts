@@ -8,7 +8,7 @@ class Attempts {
   readonly ledger = new HoursLedger(KEPT);
   private count = 0;
 
-  /** An attempt from so many hours ago until so many hours ago; null: it is under way. */
+  /** Returns an attempt that began and ended the given numbers of hours ago; null: it is under way. */
   had(caller: string, fromHours: number, toHours: number | null, runId = `run${(this.count += 1)}`): this {
     const endedMs = toHours === null ? null : NOW - toHours * HOUR;
     this.ledger.note({ caller, runId, attempt: 1, startedMs: NOW - fromHours * HOUR, endedMs });

@@ -3,7 +3,7 @@
 import { statSync } from 'node:fs';
 import type { Pair } from 'yaml';
 import type { Logger } from 'pino';
-import { EspalierError, toEspalierError, wholeNumberOf } from '#protocol';
+import { EspalierError, toEspalierError } from '#protocol';
 import { textOfOptionFile, YamlReader } from '#run-files';
 
 const FIELD = '--engine-hours';
@@ -46,18 +46,7 @@ class QuotaReader extends YamlReader {
 
   private hoursOf(pair: Pair, key: string): number | null {
     if (this.textOf(pair, key, `a number of hours, or ${UNLIMITED}`) === UNLIMITED) return null;
-    return this.numberOf(pair, key, 0, HOURS_MAX);
-  }
-
-  private numberOf(pair: Pair, key: string, least: number, most: number): number {
-    try {
-      const value = wholeNumberOf(this.textOf(pair, key, 'a number'));
-      if (value >= least && value <= most) return value;
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-    }
-    const or = key === 'days' ? '' : `, or ${UNLIMITED},`;
-    throw this.wrong(pair, key, `a whole number from ${least} to ${most}${or} is needed`);
+    return this.numberOf(pair, key, 0, HOURS_MAX, `, or ${UNLIMITED},`);
   }
 }
 

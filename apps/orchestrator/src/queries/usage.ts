@@ -1,19 +1,8 @@
 // Adds up the engine time of attempts by caller, run or study.
+import type { v1 } from '#protocol';
 import type { AttemptRow, RunViews } from '../views/run-views.js';
 
 export type UsageBy = 'caller' | 'run' | 'study';
-
-export interface UsageRow {
-  caller: string;
-  callerName: string;
-  runId: string;
-  runName: string;
-  studyId: string;
-  studyName: string;
-  runs: number;
-  attempts: number;
-  engineSeconds: number;
-}
 
 export interface UsageQuestion {
   /** The time in question. An attempt counts with its part of it. */
@@ -32,7 +21,7 @@ export function usageRows(
   views: Pick<RunViews, 'attempts' | 'peek'>,
   { fromMs, untilMs, by, caller }: UsageQuestion,
   studyOf: StudyOf,
-): UsageRow[] {
+): v1.UsageRow[] {
   const groups = new Map<string, { latest: AttemptRow; runs: Set<string>; attempts: number; ms: number }>();
   for (const attempt of views.attempts(fromMs, untilMs)) {
     if (caller !== '' && attempt.caller !== caller) continue;
@@ -45,7 +34,7 @@ export function usageRows(
     group.attempts += 1;
     group.ms += ms;
   }
-  const rows = [...groups.values()].map(({ latest, runs, attempts, ms }): UsageRow => {
+  const rows = [...groups.values()].map(({ latest, runs, attempts, ms }): v1.UsageRow => {
     const run = views.peek(latest.runId)?.run;
     const study = by === 'study' ? studyOf(latest.runId) : undefined;
     return {
@@ -60,6 +49,6 @@ export function usageRows(
       engineSeconds: ms / 1_000,
     };
   });
-  const name = (row: UsageRow): string => row.caller + row.runId + row.studyId;
+  const name = (row: v1.UsageRow): string => row.caller + row.runId + row.studyId;
   return rows.sort((left, right) => right.engineSeconds - left.engineSeconds || (name(left) < name(right) ? -1 : 1));
 }

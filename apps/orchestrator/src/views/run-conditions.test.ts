@@ -192,9 +192,11 @@ test('groups have the mean and the spread of their completed runs', () => {
 });
 
 test('figures of many runs are columns of numbers or texts, of all runs or of named ones', () => {
-  expect(listFigures(['perplexity', 'recipe'], [], SUMMARIES)).toMatchObject({
+  expect(listFigures(['perplexity', 'recipe'], [], SUMMARIES)).toEqual({
     runIds: SUMMARIES.map(({ run }) => run.runId),
     names: SUMMARIES.map(({ run }) => run.name),
+    revisions: SUMMARIES.map(({ run }) => BigInt(run.revision)),
+    digestChains: SUMMARIES.map(({ run }) => run.chain),
     columns: [
       { name: 'perplexity', numbers: [5.5, 6.5, NaN], texts: [] },
       { name: 'recipe', numbers: [], texts: ['nuteprune', 'nuteprune', 'lm'] },

@@ -1,8 +1,8 @@
 // Measures the scheduler, the lease, the feed and the views with simulated engines in one process, on a folder with many runs
 // (npm run scale). No engine trains: each waits for the time of a step and reports a state, as a script says.
 //   npm run scale-simulate -- FOLDER [--engines 1000] [--waiting 1000] [--callers 30] [--step-seconds 2] [--steps 60] [--seconds 120]
-// The pattern is that of a lab on a Monday: each caller launches runs in bursts, until every engine has one and so many more wait. Then a
-// launch comes for each run that ends. Prints JSON.
+// The pattern is that of a lab on a Monday: each caller launches runs in bursts, until every engine has one and as many as --waiting says
+// wait. Then a launch comes for each run that ends. Prints JSON.
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';

@@ -63,7 +63,7 @@ void set_caps(OrderedJson& config, const ModelConfig& model) {
   config["final_logit_softcapping"] = number_or_null(model.logits_cap);
 }
 
-// Returns query_pre_attn_scalar: a whole number, as transformers expects it, unless the model's is none.
+// Returns query_pre_attn_scalar. transformers expects a whole number, so a fraction is written only where the model has one.
 OrderedJson score_divisor(const ModelConfig& c) {
   if (c.score_scale == 0) return c.head_dim;
   const double divisor = 1 / (c.score_scale * c.score_scale), whole = std::nearbyint(divisor);

@@ -6,7 +6,7 @@ import { engineSecondsAt } from './engine-time.js';
 import { fold, type PruningRunState } from './pruning-run.js';
 
 const START = Date.parse(AT);
-/** Folds facts, of which each happened so many seconds after the launch. */
+/** Folds facts. Each comes with the seconds from the launch until it happened. */
 function folded(facts: readonly NewFact[], seconds: readonly number[]): PruningRunState {
   const timed = facts.map((one, index) => ({ ...one, at: new Date(START + seconds[index]! * 1_000).toISOString() }));
   return fold(encodeFacts(timed, '', () => '').events)!;
