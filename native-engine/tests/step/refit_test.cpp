@@ -63,7 +63,9 @@ class Refitted : public testing::Test {
   }
   std::unique_ptr<TrainerImpl> session() const {
     const TrainState state = own_weights ? with_own_weights(*model, pruned()) : pruned();
-    auto trainer = std::make_unique<TrainerImpl>(model, state, options);
+    TrainerOptions with = options;
+    if (own_weights) with.recover_weights = RecoverWeights::kAll;
+    auto trainer = std::make_unique<TrainerImpl>(model, state, with);
     trainer->import_state(state);
     trainer->set_data(text);
     return trainer;
