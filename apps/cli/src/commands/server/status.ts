@@ -74,9 +74,10 @@ export function registerStatus(program: Command): void {
   );
 }
 
-const PROBE_HELP =
-  '\nWith --probe the exit code is 0 when the server answers, also while it can record nothing: a new start would not help then. It is 4 ' +
-  `when no server\nanswers within ${ANSWER_TIMEOUT_MS / 1_000} seconds.`;
+const PROBE_HELP = `
+With --probe the exit code is 0 when the server answers, also while it can
+record nothing: a new start would not help then. It is 4 when no server
+answers within ${ANSWER_TIMEOUT_MS / 1_000} seconds.`;
 
 async function printProbe({ connection, output }: Context): Promise<number> {
   const serving = await connection.isServing(ANSWER_TIMEOUT_MS);

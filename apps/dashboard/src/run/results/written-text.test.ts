@@ -20,7 +20,7 @@ test('pieces follow each other, and the last one says how the text ended', () =>
   const whole = continued(begun, message({ pieces: [{ text: '.', tokens: 3, end: TextEnd.MODEL }] }));
   const ended = continued(whole, message({ outcome: { decodePasses: 3n, decodeSeconds: 0.5 } }));
   expect(ended.text).toBe('Once upon.');
-  expect(writtenWords({ ...ended, isWriting: false })).toBe('3 tokens, 6.000 tokens/s; the model ended it');
+  expect(writtenWords({ ...ended, isWriting: false })).toBe('3 tokens, 6 tokens/s; the model ended it');
 });
 
 test('a text that was stopped or failed keeps what is there', () => {
