@@ -77,6 +77,7 @@ const bundle = await rolldown({
 const { output } = await bundle.write({
   dir: bundles,
   format: 'cjs', // a code cache can't be used for ES modules
+  dynamicImportInCjs: false, // code from the cache can't import, so it requires packages that are not bundled
   sourcemap: true,
   intro: ({ fileName }) =>
     `const ${COMPILED_FOLDER} = new URL('${'../'.repeat(fileName.split('/').length)}', require('node:url').pathToFileURL(__filename));`,

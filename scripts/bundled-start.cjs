@@ -4,7 +4,7 @@ const { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } = require('
 const { createRequire } = require('node:module');
 const { basename, dirname, join, resolve } = require('node:path');
 const { cachedDataVersionTag, setFlagsFromString } = require('node:v8');
-const { constants, Script } = require('node:vm');
+const { Script } = require('node:vm');
 const { isMainThread } = require('node:worker_threads');
 
 /** After this time a server is ready, and the code that a start needs has been compiled. */
@@ -28,7 +28,7 @@ module.exports = function start(program, entry) {
     const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`;
     const kept = join(folder, basename(file));
     const cachedData = readIfThere(kept);
-    const script = new Script(source, { filename: file, cachedData, importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+    const script = new Script(source, { filename: file, cachedData });
     if (cachedData === undefined || script.cachedDataRejected) fresh.push({ script, kept });
     const fromPackages = createRequire(file);
     const require = Object.assign((id) => (id.startsWith('.') ? load(resolve(dirname(file), id)) : fromPackages(id)), fromPackages);

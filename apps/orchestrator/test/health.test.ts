@@ -80,11 +80,14 @@ it('a server that works answers its health checks, without a token', async () =>
 
 it('a server that was stopped by a signal takes connections, and fails each health check until it goes on', async () => {
   server.signal('orchestrator', 'SIGSTOP');
-  expect(await takesConnections()).toBe(true);
-  expect(await probe('/health/live')).toBe('no answer in time');
-  const { exitCode, said } = await command();
-  expect([exitCode, said]).toEqual([4, expect.stringContaining('DEADLINE_EXCEEDED')]);
-  server.signal('orchestrator', 'SIGCONT');
+  try {
+    expect(await takesConnections()).toBe(true);
+    expect(await probe('/health/live')).toBe('no answer in time');
+    const { exitCode, said } = await command();
+    expect([exitCode, said]).toEqual([4, expect.stringContaining('DEADLINE_EXCEEDED')]);
+  } finally {
+    server.signal('orchestrator', 'SIGCONT'); // the next tests need it
+  }
   expect(await probe('/health/live')).toBe(200);
   expect((await command()).exitCode).toBe(0);
 });

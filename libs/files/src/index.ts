@@ -24,6 +24,7 @@ export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { readSecretFileSync, renewSecretFile, writeOwnFile } from './secret-file.js';
 export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';
 export { clearUnfinishedFiles, unfinishedName } from './unfinished-files.js';
+export { inTemporaryFolder } from './temporary-folder.js';
 export { isTime, timeAt } from './times.js';
 export { isPlainName, pathInside } from './received-names.js';
 export { isSurelyDead, ownerName } from './process-owner.js';

@@ -1,10 +1,10 @@
 // A folder or a bucket with backups of one server. The events of each backup and the list of its artifacts are artifacts themselves, so all
 // bytes are named by their digests, and what two backups share lies there once. A note with the name of the backup is written last.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { ArtifactStore, Notes } from '#artifact-store';
+import { inTemporaryFolder } from '#files';
 import { isLoopbackHost } from '#local-access';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 
@@ -67,14 +67,11 @@ export async function within<T>(
   }
   const problem = s3AddressProblem(given);
   if (problem !== null) throw invalidOption(option, given, `${problem}; s3://BUCKET/PREFIX is allowed`);
-  const cacheFolder = mkdtempSync(join(tmpdir(), 'espalier-backup-'));
-  try {
-    if (endpoint !== undefined) requireEndpoint(endpoint);
+  if (endpoint !== undefined) requireEndpoint(endpoint);
+  return inTemporaryFolder('backup', async (cacheFolder) => {
     const location = { ...parseS3Address(given), endpoint, region, cacheFolder, cacheBytes: CACHE_BYTES };
-    return await work({ words: given, store: await openArtifactStore(location), notes: await openNotes(location) });
-  } finally {
-    rmSync(cacheFolder, { recursive: true, force: true });
-  }
+    return work({ words: given, store: await openArtifactStore(location), notes: await openNotes(location) });
+  });
 }
 
 /** A folder with files of other programs is left alone. @throws CliError BACKUP_FILE_FOREIGN */

@@ -1,10 +1,9 @@
 // Makes a backup of events and artifacts while the server goes on. The events are copied as they are at one moment. The artifacts that were
 // there right before and right after that moment hold all that the events need.
-import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createReadStream } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { ArtifactStore, ArtifactStoreError } from '#artifact-store';
-import { ownVersion } from '#files';
+import { inTemporaryFolder, ownVersion } from '#files';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 import { copyArtifact, listText, newName, writeBackup, type Backup, type BackupPlace } from './backup-place.js';
 
@@ -96,9 +95,8 @@ async function listed(store: ArtifactStore): Promise<Map<string, number>> {
 
 async function copyEvents(dataFolder: string, storeName: string, { store }: BackupPlace): Promise<{ at: Date; copy: Backup['events'] }> {
   const { backupEmbeddedEventStore, checkEmbeddedBackup } = await import('#event-store'); // loaded only when needed
-  const folder = mkdtempSync(join(tmpdir(), 'espalier-events-'));
-  const file = join(folder, 'events.db');
-  try {
+  return inTemporaryFolder('events', async (folder) => {
+    const file = join(folder, 'events.db');
     const at = new Date();
     const { bytes, events, streams, endPosition } = await backupEmbeddedEventStore({ folder: join(dataFolder, 'event-store'), file });
     const found = checkEmbeddedBackup(file).storeName;
@@ -109,9 +107,7 @@ async function copyEvents(dataFolder: string, storeName: string, { store }: Back
       });
     const { digest } = await store.put(createReadStream(file));
     return { at, copy: { digest, bytes, count: events, streams, endPosition } };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** A target among the server's own files would be backed up with them, and would be lost with them. */

@@ -1,8 +1,8 @@
 // Checks a backup, and restores it: to the data folder of a server that is stopped, on this machine or another one.
-import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { inTemporaryFolder } from '#files';
 import { toEspalierError } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { artifactsOf, copyArtifact, damaged, type Backup, type BackupPlace } from './backup-place.js';
@@ -43,15 +43,12 @@ export async function checkBackup(place: BackupPlace, backup: Backup, signal: Ab
 }
 
 /** Fetches the events of a backup into a file, for as long as the work lasts. Their digest proves them. */
-async function withEvents<T>({ store }: BackupPlace, { events }: Backup, work: (file: string) => Promise<T>): Promise<T> {
-  const folder = mkdtempSync(join(tmpdir(), 'espalier-events-'));
-  const file = join(folder, 'events.db');
-  try {
+function withEvents<T>({ store }: BackupPlace, { events }: Backup, work: (file: string) => Promise<T>): Promise<T> {
+  return inTemporaryFolder('events', async (folder) => {
+    const file = join(folder, 'events.db');
     await pipeline(store.open(events.digest), createWriteStream(file, { mode: 0o600 }));
-    return await work(file);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+    return work(file);
+  });
 }
 
 async function requireEvents(file: string, { name, events, storeName }: Backup): Promise<void> {

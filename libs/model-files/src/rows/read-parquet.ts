@@ -1,7 +1,7 @@
 // Reads the text column of a Parquet file page by page, or whole rows group by group.
-import { mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inTemporaryFolder } from '#files';
 import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { fileError, openDataFile, type DataFile } from './data-files.js';
 import type { DocumentRows } from './document-row.js';
@@ -100,13 +100,8 @@ async function* opened<T>(
 }
 
 /** A temporary file without a name. It is gone when its handle is closed, also if the thread ends early. */
-async function namelessFile(): Promise<FileHandle> {
-  const folder = await mkdtemp(join(tmpdir(), 'espalier-parquet-'));
-  try {
-    return await open(join(folder, 'data.parquet'), 'wx+', 0o600);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+function namelessFile(): Promise<FileHandle> {
+  return inTemporaryFolder('parquet', (folder) => open(join(folder, 'data.parquet'), 'wx+', 0o600));
 }
 
 async function* readRows(

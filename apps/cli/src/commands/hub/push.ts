@@ -1,8 +1,7 @@
 // The command push, which publishes a run's model on the Hugging Face hub.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { inTemporaryFolder } from '#files';
 import { hubName, pushFiles, textOf, type PushedFile } from '#hub';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -52,37 +51,37 @@ async function pushRun(context: Context, [runId, text]: [string, string], option
       exitCode: ExitCode.usage,
     });
   const line = new ShareLine(output, `publishing ${textOf(name)}`);
-  const scratch = await mkdtemp(join(tmpdir(), 'espalier-push-'));
   try {
-    const { teacher: teacherMark, format = '', dtype = '', multipleOf = 0 } = options;
-    const request = { runId, teacherMark, format, dtype, multipleOf };
-    const exported = await exportRun(connection, request, (share, waitingFor) => line.update(share / 3, waitingFor), signal);
-    const place = { folder: join(scratch, 'export'), old: undefined };
-    const written = await downloadExport(connection, {
-      digest: exported.digest,
-      place,
-      signal,
-      onProgress: (share) => line.update((1 + share) / 3),
-      findServer: () => context.findServer(),
-      onNews: (news) => line.note(connectionWords(news)),
+    await inTemporaryFolder('push', async (scratch) => {
+      const { teacher: teacherMark, format = '', dtype = '', multipleOf = 0 } = options;
+      const request = { runId, teacherMark, format, dtype, multipleOf };
+      const exported = await exportRun(connection, request, (share, waitingFor) => line.update(share / 3, waitingFor), signal);
+      const place = { folder: join(scratch, 'export'), old: undefined };
+      const written = await downloadExport(connection, {
+        digest: exported.digest,
+        place,
+        signal,
+        onProgress: (share) => line.update((1 + share) / 3),
+        findServer: () => context.findServer(),
+        onNews: (news) => line.note(connectionWords(news)),
+      });
+      const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
+      const files: PushedFile[] = written.files
+        .filter((file) => file.name !== CARD)
+        .map((file) => ({ path: file.name, file: join(place.folder, file.name) }));
+      files.push({ path: CARD, text: cardOf(run, exported, written) });
+      const title = `Espalier: run ${run.runId}, step ${exported.step}`;
+      const onProgress = (share: number): void => line.update((2 + share) / 3);
+      const onWait = (words: string): void => line.note(words);
+      const pushed = await withHub('NAME', () =>
+        pushFiles(name, files, { title, isPublic: options.public === true, signal, onProgress, onWait }),
+      );
+      line.end();
+      output.result({ ...pushed, export: exported.digest, files: files.map(({ path }) => path) }, () =>
+        output.text(`${pushed.url} at commit ${pushed.commit}: ${files.length} files`),
+      );
     });
-    const { run } = await connection.call(connection.runs, connection.runs.getRun, { runId });
-    const files: PushedFile[] = written.files
-      .filter((file) => file.name !== CARD)
-      .map((file) => ({ path: file.name, file: join(place.folder, file.name) }));
-    files.push({ path: CARD, text: cardOf(run, exported, written) });
-    const title = `Espalier: run ${run.runId}, step ${exported.step}`;
-    const onProgress = (share: number): void => line.update((2 + share) / 3);
-    const onWait = (words: string): void => line.note(words);
-    const pushed = await withHub('NAME', () =>
-      pushFiles(name, files, { title, isPublic: options.public === true, signal, onProgress, onWait }),
-    );
-    line.end();
-    output.result({ ...pushed, export: exported.digest, files: files.map(({ path }) => path) }, () =>
-      output.text(`${pushed.url} at commit ${pushed.commit}: ${files.length} files`),
-    );
   } finally {
     line.end();
-    await rm(scratch, { recursive: true, force: true });
   }
 }
