@@ -48,6 +48,9 @@ describe('odd values in any field of any method', () => {
   });
 });
 
+/** A time is a Date here, and these are its bounds and the numbers around 0. */
+const TIMESTAMP = 'google.protobuf.Timestamp';
+
 const ODD: Partial<Record<ScalarType, unknown[]>> = {
   [ScalarType.DOUBLE]: [Number.NaN, Infinity, -Infinity, -1, 1e308, -1e308, 5e-324],
   [ScalarType.UINT32]: [0, 1, 0xffff_ffff],
@@ -79,6 +82,8 @@ function* oddValues(field: DescField): Generator<[what: string, value: unknown]>
     const one = isNumber ? 1 : 'x';
     yield ['a long list', Array.from({ length: 100_000 }, () => one)];
     if (field.enum !== undefined) yield ['[-1]', [-1]];
+  } else if (field.message?.typeName === TIMESTAMP) {
+    for (const ms of [-8.64e15, -1, 0, 1, 8.64e15]) yield [`${ms} ms`, new Date(ms)];
   } else if (field.message !== undefined) {
     for (const inner of field.message.fields)
       for (const [what, value] of oddValues(inner)) yield [`{ ${inner.name}: ${what} }`, { [inner.localName]: value }];
@@ -95,6 +100,7 @@ function answerOf(service: string, method: string, type: DescMessage, partial: R
     HistoryService: server.history,
     ArtifactService: server.artifacts,
     StudyService: server.studies,
+    PageService: server.pages,
     AccessService: server.access,
     EngineService: server.engineService,
   };

@@ -63,12 +63,24 @@ test('a run that recovers the weights of the layers alone is computed again, and
   await expectExportsOfItsPerplexity(server, layers);
 });
 
+test('a recovery that begins with a refit of own weights ends in the same bits after a kill and in a replay', async () => {
+  const refitted = await forked(parent, { ...RECOVERING, recoverRefitBatches: 4 });
+  expect(refitted.stateDigest).not.toBe(done.stateDigest);
+  const verified = await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: refitted.runId, replay: true })));
+  expect(verified.at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
+  const again = await server.disturbed({
+    launch: () => server.launch({ ...RECOVERING, recoverRefitBatches: 4 }),
+    when: (run) => run.step >= FIRST,
+    by: () => server.killAll(),
+  });
+  expect([again.stateDigest, again.restarts > 0]).toEqual([refitted.stateDigest, true]);
+});
+
 test('what would train LoRA or masks after own weights is refused by name', async () => {
   for (const [field, settings] of [
     ['recover_weights', { recoverSteps: 0 }],
     ['recover_lora_rank', { recoverLoraRank: 4 }],
     ['recover_lora_dropout', { recoverLoraDropout: 0.1 }],
-    ['recover_refit_batches', { recoverRefitBatches: 4 }],
   ] as const)
     await expect(server.launch({ ...RECOVERING, ...settings })).rejects.toThrow(new RegExp(field));
   await expect(fork(done, { recoverWeights: v1.RecoverWeights.RECOVER_WEIGHTS_LORA, recoverSteps: 80 })).rejects.toThrow(/recover_weights/);

@@ -123,3 +123,17 @@ it('lets the run of a caller who has used the quota up wait, and says why; a rai
   await server.completed(held);
   expect((await usage()).quotas).toMatchObject([{ caller: 'token:cat', allowedSeconds: 3_600_000, days: 30 }]);
 });
+
+it('refuses seconds that are no time of a calendar, which a client in another language can send', async () => {
+  const from = Buffer.from([0x0a, 10, 0x08, ...Array<number>(8).fill(0x80), 0x40]); // from: 2^62 seconds
+  const answer = unary<v1.GetUsageResponse>((done) =>
+    server.runs.makeUnaryRequest(
+      '/espalier.v1.RunService/GetUsage',
+      () => from,
+      v1.GetUsageResponse.decode,
+      {},
+      (error, response) => done(error, response!),
+    ),
+  );
+  expect(await answer.catch(codeOf)).toBe('FIELD_OUT_OF_RANGE');
+});

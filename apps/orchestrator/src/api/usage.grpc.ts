@@ -49,8 +49,8 @@ export class UsageGrpc {
   }
 
   private async usage(request: v1.GetUsageRequest): Promise<v1.GetUsageResponse> {
-    const fromMs = request.from?.getTime() ?? 0;
-    const untilMs = Math.min(request.until?.getTime() ?? Infinity, this.views.now());
+    const fromMs = msOf(request.from, 'from') ?? 0;
+    const untilMs = Math.min(msOf(request.until, 'until') ?? Infinity, this.views.now());
     if (request.until !== undefined && request.until.getTime() <= fromMs)
       throw invalidField('FIELD_OUT_OF_RANGE', 'until', 'must be later than from');
     const by = BY[request.by];
@@ -81,6 +81,13 @@ export class UsageGrpc {
         .flatMap(({ studyId, name, runs }) => runs.flatMap(({ runId }) => (runId === null ? [] : [[runId, { studyId, name }] as const]))),
     );
   }
+}
+
+/** @throws EspalierError FIELD_OUT_OF_RANGE for seconds that are no time of a calendar */
+function msOf(time: Date | undefined, field: string): number | undefined {
+  const ms = time?.getTime();
+  if (Number.isNaN(ms)) throw invalidField('FIELD_OUT_OF_RANGE', field, 'must be within 100 million days of 1970');
+  return ms;
 }
 
 /** @throws EspalierError FIELD_OUT_OF_RANGE, ROLE_TOO_LOW */

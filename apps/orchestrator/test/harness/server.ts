@@ -58,6 +58,7 @@ export class TestServer {
   private historyClient: v1.HistoryServiceClient | null = null;
   private artifactClient: v1.ArtifactServiceClient | null = null;
   private studyClient: v1.StudyServiceClient | null = null;
+  private pageClient: v1.PageServiceClient | null = null;
   private accessClient: v1.AccessServiceClient | null = null;
   private engineClient: v1.EngineServiceClient | null = null;
   private address = '';
@@ -114,6 +115,7 @@ export class TestServer {
     this.historyClient = new v1.HistoryServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.artifactClient = new v1.ArtifactServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.studyClient = new v1.StudyServiceClient(this.address, ChannelCredentials.createInsecure(), options);
+    this.pageClient = new v1.PageServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.accessClient = new v1.AccessServiceClient(this.address, ChannelCredentials.createInsecure(), options);
     this.engineClient = new v1.EngineServiceClient(this.address, ChannelCredentials.createInsecure(), options);
   }
@@ -226,6 +228,7 @@ export class TestServer {
     this.historyClient?.close();
     this.artifactClient?.close();
     this.studyClient?.close();
+    this.pageClient?.close();
     this.accessClient?.close();
     this.engineClient?.close();
   }
@@ -266,6 +269,10 @@ export class TestServer {
 
   get studies(): v1.StudyServiceClient {
     return this.studyClient!;
+  }
+
+  get pages(): v1.PageServiceClient {
+    return this.pageClient!;
   }
 
   get access(): v1.AccessServiceClient {
