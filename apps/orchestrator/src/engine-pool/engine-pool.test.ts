@@ -168,3 +168,22 @@ describe('where more engines can be asked for', () => {
     expect((await pool.forNewRun(run)).engine).toBe('');
   });
 });
+
+test('engines are asked about runs whose turn is later only while a free engine suits none of the earlier ones', async () => {
+  const [engine, other] = [new ScriptedEngine(), new ScriptedEngine()];
+  const pool = poolOf([engine, 'cpu'], [other, 'cuda:0']);
+  const runOf = (seed: number, fingerprint: string | null): typeof run => ({
+    ...new Story(launched({ loraRank: seed + 1 }, `run${seed}`)).state,
+    numericsFingerprint: fingerprint,
+  });
+  const many = Array.from({ length: 40 }, (_, index) => runOf(index, null));
+  const placed = await pool.place(many, []);
+  expect(placed.runs.map(({ runId }) => runId)).toEqual(['run0', 'run1']);
+  expect(planned(engine)).toBeLessThan(many.length / 2);
+  const refused = new Map([['local-2', 'it could not read the model']]);
+  const late = await pool.place(many, [], (runId) => (runId === 'run39' ? new Map() : refused));
+  expect(late.runs.map(({ runId, slot }) => [runId, slot])).toEqual([
+    ['run0', 'local-1'],
+    ['run39', 'local-2'],
+  ]);
+});

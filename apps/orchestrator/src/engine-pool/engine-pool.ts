@@ -35,20 +35,30 @@ interface Appraisal {
   memory: engineV1.PlanMemoryResponse | null;
 }
 
+/** The number of waiting runs that engines are asked about at first, even where fewer engines are free. */
+const LEAST_ASKED = 8;
+
 const UNASKED: ReadonlyMap<string, Fit> = new Map();
 
 const fitsIn = (appraisals: ReadonlyMap<string, Appraisal>): Map<string, Fit> =>
   new Map([...appraisals].map(([name, { fit }]) => [name, fit]));
 
-/** The key of a run's session without its threads, which differ by slot. Its settings and model keep their objects from event to event. */
-const keys = new WeakMap<RunToFit['settings'], { model: RunToFit['model']; key: string }>();
-function keyOf(run: RunToFit): string {
+interface SessionOfRun {
+  model: RunToFit['model'];
+  options: engineV1.SessionOptions;
+  key: string;
+}
+
+/** The sessions of runs without their threads, which differ by slot. Settings and model keep their objects from event to event. */
+const sessions = new WeakMap<RunToFit['settings'], SessionOfRun>();
+function sessionOf(run: RunToFit): SessionOfRun {
   const { settings, model } = run;
-  const known = keys.get(settings);
-  if (known !== undefined && known.model === model) return known.key;
-  const key = sessionKey(sessionOptions(run, 0));
-  keys.set(settings, { model, key });
-  return key;
+  const known = sessions.get(settings);
+  if (known?.model === model) return known;
+  const options = sessionOptions(run, 0);
+  const session = { model, options, key: sessionKey(options) };
+  sessions.set(settings, session);
+  return session;
 }
 
 export class EnginePool {
@@ -153,23 +163,30 @@ export class EnginePool {
     refusals: (runId: string) => ReadonlyMap<string, string> = () => new Map(),
   ): Promise<Placement> {
     // Engines are asked only where a slot is free.
-    const asks = this.slots.some(({ isTaken }) => !isTaken);
+    const idle = this.slots.filter(({ isTaken }) => !isTaken).length;
     this.forgetOldAppraisals();
     // Many waiting runs are alike, as those of a study. The engines are asked once about all of them.
     const alike = new Map<string, Promise<ReadonlyMap<string, Fit>>>();
     const fitsOf = (run: PruningRunState): Promise<ReadonlyMap<string, Fit>> => {
-      const key = keyOf(run);
+      const { key } = sessionOf(run);
       const fits = alike.get(key) ?? this.appraise(run, { force: false }).then(fitsIn);
       alike.set(key, fits);
       return fits;
     };
-    const waiting = await Promise.all(runs.map((run) => this.waitingRun(run, asks ? fitsOf(run) : UNASKED, refusals(run.runId))));
-    const placement = place(
-      this.slots.map((slot) => slot.view()),
-      waiting,
-      jobs,
-    );
-    return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
+    // Engines are asked about the runs whose turn is next, and about more runs only while free engines suit none of these.
+    for (let asked = idle === 0 ? 0 : Math.max(LEAST_ASKED, idle); ; asked *= 2) {
+      const waiting = await Promise.all(
+        runs.map((run, index) => this.waitingRun(run, index < asked ? fitsOf(run) : UNASKED, refusals(run.runId))),
+      );
+      const views = this.slots.map((slot) => slot.view());
+      const free = views.filter(({ state }) => state === 'free').length;
+      const known = asked === 0 ? waiting : waiting.slice(0, asked);
+      const first = place(views, known, jobs);
+      const left = free - first.runs.length - first.jobs.filter(({ atOnce }) => atOnce).length;
+      if (asked > 0 && left > 0 && known.length < runs.length) continue;
+      const placement = known.length === runs.length ? first : place(views, waiting, jobs);
+      return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
+    }
   }
 
   /**
@@ -321,7 +338,7 @@ export class EnginePool {
   /** The engine's answer about the run, or null where it can't be asked now, or gives none in time. */
   private ask(slot: EngineSlot, run: RunToFit): Promise<Appraisal | null> {
     if (slot.isSilent || slot.setAsideFor !== null) return Promise.resolve(null);
-    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${slot.threads} ${keyOf(run)}`;
+    const key = `${slot.name} ${slot.about?.pid ?? 0} ${slot.isTaken} ${slot.threads} ${sessionOf(run).key}`;
     const known = this.appraisals.get(key);
     const now = performance.now();
     if (known !== undefined && now - known.atMs < FIT_VALID_MS) return known.answer;
@@ -343,7 +360,7 @@ export class EnginePool {
       return null;
     }
     try {
-      const memory = await slot.answer(() => consultation.client.planMemory(sessionOptions(run, slot.threads)));
+      const memory = await slot.answer(() => consultation.client.planMemory({ ...sessionOf(run).options, threads: slot.threads }));
       const { numericsFingerprint: fingerprint, totalBytes, availableBytes } = memory;
       return { memory, fit: { fingerprint, neededBytes: Number(totalBytes), availableBytes: Number(availableBytes) } };
     } catch (error) {

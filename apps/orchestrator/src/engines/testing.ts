@@ -22,6 +22,7 @@ export class ScriptedEngine {
   readonly asked: string[] = [];
   fingerprint = FINGERPRINT;
   backend = 'cpu';
+  bootId = 'this machine';
   neededBytes = 1_000n;
   availableBytes = 10_000n;
   /** Called before each step is reported. It may throw, wait, or call other methods. */
@@ -111,7 +112,7 @@ export class ScriptedEngine {
       backend: this.backend,
       device: 'a script',
       threads: 2,
-      bootId: 'this machine',
+      bootId: this.bootId,
       pid: 7,
     });
   }

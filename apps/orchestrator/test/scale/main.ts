@@ -15,7 +15,8 @@ const SEGMENT_STEPS = 500;
 /** The steps of a segment where events are asked for: those of a model whose step takes a second and a half. */
 const SHORT_SEGMENT_STEPS = 10;
 const EVENTS_A_SEGMENT = 3;
-const EVENTS_AN_APPEND = 500;
+/** Batches of metrics have up to 130 kB each, and the event store takes 64 MiB at once. */
+const EVENTS_AN_APPEND = 100;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz234567';
 const FIRST_LAUNCH = Date.UTC(2026, 0, 1);
 

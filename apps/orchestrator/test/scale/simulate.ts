@@ -1,13 +1,15 @@
 // Measures the scheduler, the lease, the feed and the views with simulated engines in one process, on a folder with many runs
 // (npm run scale). No engine trains: each waits for the time of a step and reports a state, as a script says.
-//   npm run scale-simulate -- FOLDER [--engines 1000] [--waiting 1000] [--callers 30] [--step-seconds 2] [--steps 60] [--seconds 120]
-// The pattern is that of a lab on a Monday: each caller launches runs in bursts, until every engine has one and as many as --waiting says
-// wait. Then a launch comes for each run that ends. Prints JSON.
+//   npm run scale-simulate -- FOLDER [--engines 1000] [--waiting 1000] [--callers 30] [--step-seconds 2] [--steps 600] [--fill-seconds 300]
+//     [--seconds 120]
+// A run has between a tenth of --steps and all of them. The pattern is that of a lab on a Monday: callers launch until every engine has
+// a run and as many as --waiting says wait, or --fill-seconds are over. Then a launch comes for each run that ends. Prints JSON.
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { sha256Hex } from '#audit';
 import { engineV1, v1 } from '#protocol';
 import { connectEventStore, startEmbeddedEventStore } from '#event-store';
 import type { ArtifactStore } from '#artifact-store';
@@ -42,7 +44,8 @@ const { values, positionals } = parseArgs({
     waiting: { type: 'string', default: '1000' },
     callers: { type: 'string', default: '30' },
     'step-seconds': { type: 'string', default: '2' },
-    steps: { type: 'string', default: '60' },
+    steps: { type: 'string', default: '600' },
+    'fill-seconds': { type: 'string', default: '300' },
     seconds: { type: 'string', default: '120' },
   },
 });
@@ -60,6 +63,7 @@ const timed = async <T>(work: () => Promise<T>): Promise<{ ms: number; value: T 
 };
 const random = new Random(Date.now());
 const idOf = (): string => Array.from({ length: 12 }, () => LETTERS[Math.floor(random.next() * LETTERS.length)]!).join('');
+const enginesAtWork = (): number => pool.slots.filter(({ isTaken }) => isTaken).length;
 const untilTrue = async (holds: () => boolean): Promise<void> => {
   while (!holds()) await sleep(50);
 };
@@ -88,8 +92,13 @@ const own = {
 
 function slotOf(index: number): EngineSlot {
   const engine = new ScriptedEngine();
+  engine.bootId = `machine ${index}`;
   engine.beforeStep = () => sleep(stepSeconds * 1_000 * (0.9 + 0.2 * random.next()));
-  engine.alterOutcome = ({ state }) => void states.set(state!.digest, structuredClone(state!));
+  // The script gives all runs the same states. Runs of other lengths have other ones.
+  engine.alterOutcome = ({ state }) => {
+    state!.digest = sha256Hex(`${state!.digest} ${state!.expectedSparsity}`);
+    states.set(state!.digest, structuredClone(state!));
+  };
   const [name, connector] = [`joined-${index}`, new ScriptedConnector([engine], true)];
   const supervisor = new EngineSupervisor(connector, { name, log });
   return new EngineSlot({ name, connector, supervisor, threads: 2, artifacts, bootId: 'this machine', log });
@@ -128,7 +137,8 @@ feed.onChange((run) => {
 });
 async function launch(): Promise<void> {
   const runId = idOf();
-  const { data } = launched({ totalSteps: steps, segmentSteps, targetSparsity: 0.5 }, runId) as Extract<NewFact, { type: 'RunLaunched' }>;
+  const totalSteps = Math.round(steps * (0.1 + 0.9 * random.next()));
+  const { data } = launched({ totalSteps, segmentSteps, targetSparsity: 0.5 }, runId) as Extract<NewFact, { type: 'RunLaunched' }>;
   const by = { actor: `login:lab:${Math.floor(random.next() * callers)}`, roles: ['operator'] };
   launches.set(runId, performance.now());
   appends.push((await timed(() => runs.change(runId, { kind: 'launch', ...data }, { by }))).ms);
@@ -142,10 +152,13 @@ startMs['needs_of_artifacts'] = (await timed(() => feed.settle())).ms;
 const startProcessor = [process.pid, eventStore.pid].map(processorSeconds);
 
 const delay = monitorEventLoopDelay({ resolution: 10 });
+console.error(JSON.stringify({ startMs, startProcessor }));
 const filled = await timed(async () => {
-  for (let count = 0; count < engines + waiting; count += 1) await launch();
-  await untilTrue(() => pool.slots.filter(({ isTaken }) => isTaken).length === engines);
+  const until = performance.now() + Number(values['fill-seconds']) * 1_000;
+  for (let count = 0; count < engines + waiting && performance.now() < until; count += 1) await launch();
+  await untilTrue(() => performance.now() >= until || enginesAtWork() === engines);
 });
+const [filledLaunches, filledEngines] = [launches.size, enginesAtWork()];
 const filledProcessor = [process.pid, eventStore.pid].map(processorSeconds);
 const [firstEvents, firstEnded, from] = [events, ended.size, performance.now()];
 delay.enable();
@@ -170,7 +183,8 @@ console.log(
       start_ms: Object.fromEntries(Object.entries(startMs).map(([name, ms]) => [name, Math.round(ms)])),
       start_processor_seconds: { server: startProcessor[0], store: startProcessor[1] },
       fill: {
-        launches: engines + waiting,
+        launches: filledLaunches,
+        engines_at_work: filledEngines,
         seconds: round(filled.ms / 1_000),
         processor_seconds: {
           server: round(filledProcessor[0]! - startProcessor[0]!),
