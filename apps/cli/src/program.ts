@@ -14,6 +14,7 @@ import { registerDiff } from './commands/record/diff.js';
 import { registerDevices } from './commands/server/devices.js';
 import { registerEngine } from './commands/server/engine.js';
 import { registerEngines } from './commands/server/engines.js';
+import { registerFleet } from './commands/server/fleet.js';
 import { registerFork } from './commands/runs/fork.js';
 import { registerGenerate } from './commands/results/generate.js';
 import { registerPull } from './commands/hub/pull.js';
@@ -98,6 +99,7 @@ export function buildProgram(json = false): Command {
   registerStatus(program);
   registerEngine(program);
   registerEngines(program);
+  registerFleet(program);
   registerDevices(program);
   registerLogin(program);
   registerLogout(program);

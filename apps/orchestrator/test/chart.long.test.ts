@@ -129,7 +129,8 @@ const cluster = new ApiServer();
     writeFileSync(join(folder, 'fleet.yaml'), stringify(given));
     const { kubernetes, cpus, cards, memoryGb } = readFleetFile(join(folder, 'fleet.yaml'))!;
     const wishes = { cpus, cards, memoryGb };
-    const jobs = { fleetId: 'abc', specId: 'spec', settings: kubernetes!, wishes, commandOf: () => ['espalier', 'engine'] };
+    const mark = { fleetId: 'abc', folderId: 'folder', addressId: 'address' };
+    const jobs = { mark, specId: 'spec', settings: kubernetes!, wishes, commandOf: () => ['espalier', 'engine'] };
     const host = new KubernetesHost(jobs, null);
 
     expect(await host.submit('lab-1', 'first')).toBe('espalier-lab-1');

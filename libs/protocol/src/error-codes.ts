@@ -107,6 +107,9 @@ const errorStatuses = {
   ENGINE_ADDRESS_INVALID: invalid,
   ENGINE_ATTACHED_ELSEWHERE: status.UNAVAILABLE, // another orchestrator has the engine, until that orchestrator's lease runs out
   ENGINE_NAME_TAKEN: status.ALREADY_EXISTS, // another engine has this name
+  FLEET_ABSENT: precondition, // the server was started without a fleet
+  FLEET_JOB_NOT_FOUND: status.NOT_FOUND, // the fleet has no such job that waits or runs
+  FLEET_ADDRESS_WRONG: precondition, // another server answers at the address at which the engines of the fleet would join
   FLEET_UNREACHABLE: status.UNAVAILABLE, // the cluster does not say which jobs there are
   FLEET_JOB_REFUSED: status.UNAVAILABLE, // the cluster takes no job, for the reason that it gave
   FLEET_JOB_FAILED: status.UNAVAILABLE, // a job ended before its engine joined

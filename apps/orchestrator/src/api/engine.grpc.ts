@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { LEVELS, withoutSecrets, type LogLine } from '#log';
 import { timeAt } from '#files';
-import { invalidField, unary, v1, type engineV1 } from '#protocol';
+import { invalidField, unary, v1, type EspalierError, type engineV1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import { EngineJobs } from '../engine-pool/engine-jobs.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
@@ -13,6 +13,7 @@ import { logsElsewhere, logTail } from '../storage/log-tail.js';
 import { ACCESS_TOKEN, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import type { EngineSlot, SlotStatus } from '../engine-pool/engine-slot.js';
 import { lookAt } from '../engine-pool/slot-description.js';
+import { Callers } from './admission/callers.js';
 import { dataSource } from './run-requests.js';
 import { SpeedTables } from '../run-inputs/speed-tables.js';
 
@@ -37,9 +38,10 @@ export class EngineGrpc {
   constructor(
     @Inject(EnginePool) private readonly pool: EnginePool,
     @Inject(EngineJobs) private readonly jobs: EngineJobs,
-    @Inject(Fleet) private readonly fleet: Pick<Fleet, 'view'>,
+    @Inject(Fleet) private readonly fleet: Pick<Fleet, 'view' | 'setMost' | 'cancel'>,
     @Inject(SpeedTables) private readonly tables: SpeedTables,
     @Inject(DriverLease) private readonly lease: DriverLease,
+    @Inject(Callers) private readonly callers: Callers,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(ACCESS_TOKEN) private readonly ownToken: string | null,
   ) {}
@@ -50,6 +52,18 @@ export class EngineGrpc {
         engines: await Promise.all(this.pool.slots.map((slot) => this.message(slot))),
         fleet: fleetMessage(this.fleet.view),
       })),
+      scaleFleet: unary(({ maxEngines, drain }: v1.ScaleFleetRequest, _signal, call): Promise<v1.ScaleFleetResponse> => {
+        this.lease.requireHeld();
+        if (drain && maxEngines > 0) throw invalidField('FIELD_OUT_OF_RANGE', 'max_engines', `must be 0 with drain, is ${maxEngines}`);
+        this.fleet.setMost(maxEngines, this.callers.contextOf(call).actor, { isDrained: drain });
+        return Promise.resolve({ fleet: fleetMessage(this.fleet.view) });
+      }),
+      cancelFleetJobs: unary(async ({ ids }: v1.CancelFleetJobsRequest, _signal, call): Promise<v1.CancelFleetJobsResponse> => {
+        this.lease.requireHeld();
+        if (ids.length === 0) throw invalidField('FIELD_REQUIRED', 'ids', 'is empty: the ids of jobs are needed');
+        await this.fleet.cancel(ids, this.callers.contextOf(call).actor);
+        return {};
+      }),
       getLog: unary((request: v1.GetLogRequest) => this.log(request)),
       measureSpeedTable: unary(({ data, ...request }: v1.MeasureSpeedTableRequest, signal) => {
         this.lease.requireHeld();
@@ -107,7 +121,7 @@ export class EngineGrpc {
       since: slot.since,
       doing: slot.isTaken ? slot.doing : '',
       runId: slot.runId,
-      problem: problem === null ? undefined : { code: problem.code, message: problem.message, field: '' },
+      problem: failureMessage(problem),
       heldBy: holder === undefined ? '' : `process ${holder.pid} on ${holder.host}`,
       heldUntil: holder === undefined ? undefined : timeAt(Date.now() + heldForMs),
       waitingJobs: this.jobs.waitingAt(slot.name),
@@ -135,19 +149,28 @@ function joinedMessage({ connector: { joined } }: EngineSlot): v1.JoinedEngine |
 
 function fleetMessage(view: FleetView | null): v1.Fleet | undefined {
   if (view === null) return undefined;
-  const { settings, jobs, ended, problem, notBefore, waitsFor } = view;
+  const { settings, most, limit, jobs, ended, strays, strayEngines, problem, fileProblem, notBefore, waitsFor } = view;
   return {
     name: settings.name,
     kind: settings.kind,
-    maxEngines: settings.maxEngines,
+    maxEngines: most,
     jobs: jobs.map(jobMessage),
     ended: ended.map(jobMessage),
-    problem: problem === null ? undefined : { code: problem.code, message: problem.message, field: '' },
+    strays: strays.map((job) => jobMessage({ ...job, hasJoined: false, lastLine: '' })),
+    strayEngines: [...strayEngines],
+    limit: limit === null ? undefined : { inPlaceOf: limit.inPlaceOf, drained: limit.isDrained, by: limit.by, at: new Date(limit.at) },
+    problem: failureMessage(problem),
+    fileProblem: failureMessage(fileProblem),
     notBefore: notBefore ?? undefined,
     waitsFor,
   };
 }
 
-function jobMessage({ id, engine, state, reason, node, hasJoined }: FleetJob): v1.FleetJob {
-  return { id, engine, state, reason, node, joined: hasJoined };
+function failureMessage(error: EspalierError | null): v1.Failure | undefined {
+  return error === null ? undefined : { code: error.code, message: error.message, field: '' };
+}
+
+type ShownJob = Omit<FleetJob, 'isCancelled'>;
+function jobMessage({ id, engine, state, reason, node, hasJoined, lastLine }: ShownJob): v1.FleetJob {
+  return { id, engine, state, reason, node, joined: hasJoined, lastLine };
 }

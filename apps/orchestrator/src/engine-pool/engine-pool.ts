@@ -264,7 +264,7 @@ export class EnginePool {
     const appraised = await this.appraise(run, { force: true });
     const fits = fitsIn(appraised);
     const asked = this.slots.filter(({ name }) => fits.has(name)).map((slot) => slot.view());
-    const wanted: WaitingRun = { runId: '', fingerprint: null, lastSlot: null, fits };
+    const wanted: WaitingRun = { runId: '', fingerprint: null, waitsForNumerics: false, lastSlot: null, fits };
     const asIfFree = asked.map((view): SlotView => ({ ...view, state: 'free' }));
     const engine = [asked, asIfFree].map((slots) => place(slots, [wanted], []).runs[0]?.slot).find((name) => name !== undefined);
     const memory = engine === undefined ? null : (appraised.get(engine)?.memory ?? null);
@@ -289,6 +289,7 @@ export class EnginePool {
     const wanted: WaitingRun = {
       runId: run.runId,
       fingerprint: run.numericsFingerprint,
+      waitsForNumerics: false,
       lastSlot: run.engine?.engineName ?? null,
       fits,
     };
@@ -296,6 +297,11 @@ export class EnginePool {
     const engine = place(asIfFree, [wanted], []).runs[0]?.slot ?? '';
     const fit = fits.get(engine);
     return fit === undefined || 'problem' in fit ? null : { engine, numericsFingerprint: fit.fingerprint };
+  }
+
+  /** Whether engines of other numerics may come: from a fleet, or by dialling in as others have. */
+  private get mayGetOthers(): boolean {
+    return this.source !== null || this.slots.some(({ connector }) => connector.joined !== undefined);
   }
 
   private async waitingRun(
@@ -308,6 +314,7 @@ export class EnginePool {
     return {
       runId: run.runId,
       fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
+      waitsForNumerics: this.mayGetOthers,
       lastSlot: run.engine?.engineName ?? null,
       fits: refused.length === 0 ? fits : new Map([...fits, ...refused]),
     };
@@ -318,7 +325,7 @@ export class EnginePool {
    * @param force whether to ask even where there is only one engine
    */
   private async appraise(run: RunToFit, { force }: { force: boolean }): Promise<Map<string, Appraisal>> {
-    if (this.slots.length === 1 && !force) return new Map(); // there is no choice
+    if (this.slots.length === 1 && !force && !this.mayGetOthers) return new Map(); // there is no choice
     const local = this.slots.filter(({ isNamed }) => !isNamed);
     const idle = local.filter(({ isTaken }) => !isTaken);
     const speakers = new Map<string | undefined, EngineSlot>();

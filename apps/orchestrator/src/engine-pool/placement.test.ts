@@ -1,5 +1,5 @@
 // Tests which work goes to which slot, for given slots and waiting work.
-import { place, type Fit, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
+import { NO_NUMERICS, place, type Fit, type SlotView, type WaitingJob, type WaitingRun } from './placement.js';
 
 const slot = (name: string, more: Partial<SlotView> = {}): SlotView => ({
   name,
@@ -19,6 +19,7 @@ type RunParts = Partial<Omit<WaitingRun, 'fits'>> & { fits?: Record<string, Fit>
 const run = (runId: string, more: RunParts = {}): WaitingRun => ({
   runId,
   fingerprint: null,
+  waitsForNumerics: false,
   lastSlot: null,
   ...more,
   fits: new Map(Object.entries(more.fits ?? {})),
@@ -57,6 +58,15 @@ describe('runs', () => {
   it('go to other numerics where no engine has theirs, to be refused there and told why', () => {
     const goesOn = run('a', { fingerprint: 'f', lastSlot: 'gone', fits: { 1: fit('other'), 2: fit('third') } });
     expect(runsOf([slot('1', { state: 'taken' }), slot('2')], [goesOn], [])).toEqual(['a to 2']);
+  });
+
+  it('wait for an engine with their numerics where one may come, and for the answers of those that work', () => {
+    const goesOn = run('a', { fingerprint: 'f', waitsForNumerics: true, lastSlot: 'gone', fits: { 1: fit('other') } });
+    expect(place([slot('1')], [goesOn], [])).toMatchObject({ runs: [], waits: [{ runId: 'a', why: NO_NUMERICS }] });
+    expect(place([slot('1'), slot('2')], [goesOn], [])).toMatchObject({ runs: [], waits: [{ runId: 'a', why: NO_NUMERICS }] });
+    expect(place([slot('1'), slot('2', { state: 'taken' })], [goesOn], [])).toMatchObject({ runs: [], waits: [] });
+    expect(runsOf([slot('1'), slot('2')], [{ ...goesOn, fits: new Map([['2', fit('f')]]) }], [])).toEqual(['a to 2']);
+    expect(runsOf([slot('1')], [{ ...goesOn, fingerprint: null }], [])).toEqual(['a to 1']);
   });
 
   it('wait for their former engine while it can not be asked for its numerics', () => {

@@ -31,6 +31,8 @@ export interface WaitingRun {
   runId: string;
   /** The numerics that the run must go on with, or null where any will do. */
   fingerprint: string | null;
+  /** Whether the run waits where no engine has its numerics, since one that has may come. Otherwise an engine refuses it and says why. */
+  waitsForNumerics: boolean;
   /** The name of the slot that trained the run last. */
   lastSlot: string | null;
   /** The engines' answers by slot; empty where no engine was asked. */
@@ -63,6 +65,10 @@ export interface PlaceForRun {
 }
 
 export const NO_ENGINE = 'the server has no engine: `espalier engine --join` starts one';
+/** Why a run waits though engines are free. */
+export const NO_NUMERICS =
+  'no engine here has the numerics that the run was trained on: it goes on when one joins. To go on with others: espalier pause, then ' +
+  'espalier resume --accept-other-numerics';
 /** The refusal of a request that only an engine can answer. */
 export const noEngineForRequest = (): EspalierError =>
   new EspalierError('ENGINE_UNAVAILABLE', `${NO_ENGINE}. Nothing was recorded: ask again when it has one`);
@@ -133,6 +139,7 @@ function choose(
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
   const able = slots.every((slot) => !unable(slot)) || slots.every(unable) ? slots : slots.filter((slot) => !unable(slot));
   const suited = withItsNumerics(run, able);
+  if (suited.length === 0) return NO_NUMERICS;
   const candidates = free.size === 0 ? [] : suited.filter(({ name }) => free.has(name));
   if (candidates.length === 0) {
     if (suited.some(({ state }) => state !== 'down')) return '';
@@ -151,8 +158,8 @@ function choose(
 }
 
 /**
- * Returns the slots where the run goes on bit for bit. Where other numerics are accepted or no engine has the right ones, returns all
- * slots.
+ * Returns the slots where the run goes on bit for bit. Where other numerics are accepted, returns all slots. Where no engine has the right
+ * ones, returns none if the run waits for one that has, and else all slots.
  */
 function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly SlotView[] {
   const { fingerprint } = run;
@@ -161,6 +168,8 @@ function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly 
   if (same.length > 0) return same;
   // A slot that was not asked yet may have the right numerics, too. Of the slots that are down, only the run's last slot counts.
   const unknown = slots.filter(({ name, state }) => !run.fits.has(name) && (state !== 'down' || name === run.lastSlot));
+  // One that works is asked once it is free. One that is free and gave no answer is asked again.
+  if (run.waitsForNumerics) return unknown.filter(({ state }) => state !== 'free');
   return unknown.length > 0 ? unknown : slots;
 }
 

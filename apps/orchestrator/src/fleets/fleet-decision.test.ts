@@ -3,7 +3,18 @@ import { AWAY_MS, decideFleet, LOST_MS, pauseAfterFailuresMs, type FleetView, ty
 
 const IDLE_MS = 60_000;
 const decided = (view: Partial<FleetView>) =>
-  decideFleet({ wanted: 0, most: 4, jobs: [], failures: 0, mayAsk: true, surplusForMs: 0, idleMs: IDLE_MS, ...view });
+  decideFleet({
+    wanted: 0,
+    most: 4,
+    strays: 0,
+    isDrained: false,
+    jobs: [],
+    failures: 0,
+    mayAsk: true,
+    surplusForMs: 0,
+    idleMs: IDLE_MS,
+    ...view,
+  });
 const job = (id: string, stage: JobView['stage'], engine: JobView['engine'] = 'none', more: Partial<JobView> = {}): JobView => ({
   ...{ id, stage, engine, withoutEngineForMs: 0, isOutdated: false },
   ...more,
@@ -28,6 +39,8 @@ describe('runs that no engine can take', () => {
     ['wait for the end of the pause after a failure', { wanted: 3, failures: 2, mayAsk: false }, 0],
     ['lead to a single job after a failure', { wanted: 3, failures: 2 }, 1],
     ['lead to none where none waits', { wanted: 0 }, 0],
+    ['leave strays their places', { wanted: 3, strays: 3 }, 1],
+    ['lead to none where strays take all places', { wanted: 3, strays: 5, jobs: [job('1', 'waiting')] }, 0],
   ])('%s', (_, view, submit) => {
     expect(decided(view)).toMatchObject({ submit, cancel: [] });
   });
@@ -50,6 +63,24 @@ describe('a job that waits', () => {
       cancel: ['1'],
     });
   });
+});
+
+it('beyond a smaller number that was set, the last jobs that wait are cancelled; those that run, and strays, cost none', () => {
+  const jobs = [job('1', 'running', 'busy'), job('2', 'waiting'), job('3', 'waiting')];
+  expect(decided({ wanted: 3, most: 2, jobs }).cancel).toEqual(['3']);
+  expect(decided({ wanted: 3, most: 0, jobs: [job('1', 'running', 'busy')] }).cancel).toEqual([]);
+  expect(decided({ wanted: 2, most: 3, strays: 3, jobs }).cancel).toEqual([]);
+});
+
+it('a fleet that is drained asks for no job, and cancels those without work', () => {
+  const jobs = [
+    job('1', 'waiting'),
+    job('2', 'running'),
+    job('3', 'running', 'free'),
+    job('4', 'running', 'busy'),
+    job('5', 'running', 'away'),
+  ];
+  expect(decided({ wanted: 9, most: 9, isDrained: true, jobs })).toEqual({ submit: 0, cancel: ['1', '2', '3'], surplus: 0 });
 });
 
 describe('a job that runs', () => {

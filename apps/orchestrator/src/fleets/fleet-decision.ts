@@ -17,6 +17,10 @@ export interface FleetView {
   /** The number of runs and jobs that no engine can take now. */
   wanted: number;
   most: number;
+  /** The places that strays take. */
+  strays: number;
+  /** Whether an admin lets the fleet end: no job is asked for, and engines go when they are free. */
+  isDrained: boolean;
   /** The jobs in the order in which they were asked for. */
   jobs: readonly JobView[];
   /** The number of jobs in a row that were refused or ended before their engine joined. */
@@ -50,17 +54,24 @@ export function pauseAfterFailuresMs(failures: number): number {
   return failures === 0 ? 0 : Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
 }
 
-export function decideFleet({ wanted, most, jobs, failures, mayAsk, surplusForMs, idleMs }: FleetView): FleetDecision {
+export function decideFleet(view: FleetView): FleetDecision {
+  const { wanted, most, strays, isDrained, jobs, failures, mayAsk, surplusForMs, idleMs } = view;
+  if (isDrained)
+    return { submit: 0, cancel: jobs.filter(({ engine }) => engine === 'none' || engine === 'free').map(({ id }) => id), surplus: 0 };
   const outdated = jobs.filter(({ stage, isOutdated }) => stage === 'waiting' && isOutdated);
   const lost = jobs.filter((job) => isWithoutEngine(job) && job.withoutEngineForMs >= LOST_MS);
-  const kept = jobs.filter((job) => !outdated.includes(job) && !lost.includes(job));
+  const usable = jobs.filter((job) => !outdated.includes(job) && !lost.includes(job));
+  // An admin may have set a smaller number. Jobs that run go on, and strays cost no waiting job its place in the queue.
+  const over = Math.max(0, usable.length - most);
+  const beyond = over === 0 ? [] : usable.filter(({ stage }) => stage === 'waiting').slice(-over);
+  const kept = usable.filter((job) => !beyond.includes(job));
   const underWay = kept.filter(bringsEngine);
   const missing = wanted - underWay.length;
   const surplus = Math.max(0, -missing);
   const waiting = underWay.filter(({ stage }) => stage === 'waiting');
   const unwanted = surplusForMs >= idleMs && surplus > 0 ? waiting.slice(-surplus) : [];
-  const submit = mayAsk ? Math.max(0, Math.min(missing, most - kept.length, failures > 0 ? 1 : AT_ONCE)) : 0;
-  return { submit, cancel: [...outdated, ...lost, ...unwanted].map(({ id }) => id), surplus };
+  const submit = mayAsk ? Math.max(0, Math.min(missing, most - kept.length - strays, failures > 0 ? 1 : AT_ONCE)) : 0;
+  return { submit, cancel: [...outdated, ...lost, ...beyond, ...unwanted].map(({ id }) => id), surplus };
 }
 
 const isWithoutEngine = ({ stage, engine }: JobView): boolean => stage === 'running' && (engine === 'none' || engine === 'away');

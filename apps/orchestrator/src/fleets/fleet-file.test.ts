@@ -34,6 +34,7 @@ it('a file says what jobs ask for, and how engines reach the server', () => {
   expect(read(text)).toEqual({
     ...{
       kind: 'slurm',
+      keepLogsDays: 30,
       name: 'slurm',
       maxEngines: 4,
       cpus: 8,

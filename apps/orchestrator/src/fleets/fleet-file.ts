@@ -13,12 +13,12 @@ import {
 } from './fleet-settings.js';
 
 const FIELD = '--fleet';
-const ENGINES_MAX = 64;
+export const ENGINES_MAX = 64;
 const CPUS_MAX = 1_024;
 /** A year, in minutes. */
 const TIME_LIMIT_MAX = 60 * 24 * 365;
 const WORDS_MAX = 32;
-const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeconds: 60 };
+const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeconds: 60, keepLogsDays: 30 };
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
 const PARTITION = /^[A-Za-z0-9][\w.-]{0,63}$/;
 const CARDS = /^(?:([A-Za-z0-9][\w./-]{0,127}):)?([1-9]\d?)$/;
@@ -55,7 +55,20 @@ const SET_BY_FLEET = [
   ...['help', 'usage', 'version', 'ignore-pbs', 'container', 'export-file'],
 ];
 const COMMON_KEYS = [
-  ...['kind', 'name', 'max_engines', 'cpus', 'idle_seconds', 'poll_seconds', 'join', 'tls_ca', 'command', 'token_file', 'logs'],
+  ...[
+    'kind',
+    'name',
+    'max_engines',
+    'cpus',
+    'idle_seconds',
+    'poll_seconds',
+    'join',
+    'tls_ca',
+    'command',
+    'token_file',
+    'logs',
+    'keep_logs_days',
+  ],
 ];
 const CLUSTER_KEYS = ['gpus', 'memory_gb', 'time_limit_minutes'];
 const KEYS_OF: Record<FleetKind, readonly string[]> = {
@@ -114,6 +127,7 @@ class FleetReader extends YamlReader {
       command: given.read<string[] | null>('command', (pair) => this.commandOf(pair), null),
       tokenFile: given.path('token_file'),
       logs: given.path('logs'),
+      keepLogsDays: given.number('keep_logs_days', 1, 3_650, USUAL.keepLogsDays),
       slurm: kind === 'slurm' ? this.slurmOf(pairs, given) : null,
       kubernetes: kind === 'kubernetes' ? this.kubernetesOf(pairs, given) : null,
     };

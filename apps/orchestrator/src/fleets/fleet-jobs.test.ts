@@ -3,7 +3,7 @@ import { FleetJobs, type EngineLook } from './fleet-jobs.js';
 import type { JobFact } from './job-host.js';
 
 const fact = (id: string, more: Partial<JobFact> = {}): JobFact => ({
-  ...{ id, engine: `e${id}`, stage: 'running', state: 'RUNNING', reason: '', node: 'n1', isOutdated: false },
+  ...{ id, engine: `e${id}`, stage: 'running', state: 'RUNNING', reason: '', node: 'n1', isOutdated: false, owner: 'fleet' },
   ...more,
 });
 const over = (id: string, state: string): JobFact => fact(id, { stage: 'over', state });
@@ -25,8 +25,27 @@ it('a job that ended between two looks has ended without its engine', () => {
 
 it('one whose engine was here between two looks has not failed', () => {
   jobs.asked('1', 'e1');
-  expect([jobs.noteJoined(here), jobs.noteJoined(here)]).toEqual([true, false]);
+  expect([jobs.noteJoined(here, 0), jobs.noteJoined(here, 0)]).toEqual([true, false]);
   expect(jobs.update([over('1', 'COMPLETED')], none, 1)).toMatchObject([{ hasJoined: true }]);
+});
+
+it.each<[string, string, number, boolean]>([
+  ['failed soon after its engine joined', 'FAILED', 5_000, true],
+  ['ended in good order', 'COMPLETED', 5_000, false],
+  ['was taken away', 'PREEMPTED', 5_000, false],
+  ['failed after its engine had lasted', 'FAILED', 120_000, false],
+])('a job that %s', (_, state, atMs, hasFailed) => {
+  jobs.asked('1', 'e1');
+  jobs.noteJoined(here, 0);
+  expect(jobs.hasLasting(atMs)).toBe(atMs > 60_000);
+  const [ended] = jobs.update([over('1', state)], none, atMs);
+  expect(jobs.hasFailed(ended!, atMs)).toBe(hasFailed);
+});
+
+it('a job that a person cancelled has not failed', () => {
+  jobs.asked('1', 'e1');
+  jobs.cancelled(['1']);
+  expect(jobs.update([over('1', 'CANCELLED')], none, 1).map((job) => jobs.hasFailed(job, 1))).toEqual([false]);
 });
 
 it('one that is no longer listed is gone', () => {

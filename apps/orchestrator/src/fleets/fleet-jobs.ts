@@ -7,17 +7,24 @@ export interface FleetJob extends JobFact {
   hasJoined: boolean;
   /** Whether the fleet asked for the job's end. */
   isCancelled: boolean;
+  /** For a job that has failed: the last line of its output, or ''. */
+  lastLine: string;
 }
 
 interface Kept extends FleetJob {
   /** The time when the job was first seen running without a connected engine. */
   withoutEngineSinceMs: number | null;
+  /** The time at which the engine was first seen, or null where it was not. */
+  joinedAtMs: number | null;
 }
 
 /** Tells by its name whether an engine is connected, and busy. Null where no engine of the name is known. */
 export type EngineLook = (engine: string) => 'free' | 'busy' | 'away' | null;
 
 const ENDED_SHOWN = 10;
+/** An engine that ends by a failure sooner than this after it joined was of no use. */
+const LASTS_MS = 60_000;
+const FAILED = new Set(['FAILED', 'OUT_OF_MEMORY', 'Failed']);
 
 export class FleetJobs {
   private byEngine = new Map<string, Kept>();
@@ -44,6 +51,8 @@ export class FleetJobs {
         ...fact,
         // A job that ran before the first look had its engine at a former process of this server.
         hasJoined: known?.hasJoined ?? (this.isFirstLook && fact.stage === 'running'),
+        joinedAtMs: known?.joinedAtMs ?? (this.isFirstLook && fact.stage === 'running' ? nowMs - LASTS_MS : null),
+        lastLine: '',
         isCancelled: known?.isCancelled ?? false,
         withoutEngineSinceMs:
           fact.stage === 'running' && (engine === null || engine === 'away') ? (known?.withoutEngineSinceMs ?? nowMs) : null,
@@ -58,8 +67,9 @@ export class FleetJobs {
 
   /** Adds a job that was asked for. If the next look does not find it, it counts as ended. */
   asked(id: string, engine: string): void {
-    const fact: JobFact = { id, engine, stage: 'waiting', state: 'PENDING', reason: '', node: '', isOutdated: false };
-    this.byEngine.set(engine, { ...fact, hasJoined: false, isCancelled: false, withoutEngineSinceMs: null });
+    const fact: JobFact = { id, engine, stage: 'waiting', state: 'PENDING', reason: '', node: '', isOutdated: false, owner: 'fleet' };
+    const fresh = { hasJoined: false, isCancelled: false, lastLine: '', withoutEngineSinceMs: null, joinedAtMs: null };
+    this.byEngine.set(engine, { ...fact, ...fresh });
   }
 
   /** The jobs that the host no longer lists. */
@@ -70,10 +80,22 @@ export class FleetJobs {
   }
 
   /** Notes which engines have joined. Returns whether any has since the last call. */
-  noteJoined(engineOf: EngineLook): boolean {
+  noteJoined(engineOf: EngineLook, nowMs: number): boolean {
     const joined = [...this.byEngine.values()].filter(({ engine, hasJoined }) => !hasJoined && engineOf(engine) !== null);
-    for (const job of joined) job.hasJoined = true;
+    for (const job of joined) Object.assign(job, { hasJoined: true, joinedAtMs: nowMs });
     return joined.length > 0;
+  }
+
+  /** Whether an engine has been of use, so that earlier failures say nothing any more. */
+  hasLasting(nowMs: number): boolean {
+    return [...this.byEngine.values()].some(({ joinedAtMs }) => joinedAtMs !== null && nowMs - joinedAtMs >= LASTS_MS);
+  }
+
+  /** Whether an ended job brought no engine, or one that was of no use. */
+  hasFailed(job: FleetJob, nowMs: number): boolean {
+    if (job.isCancelled) return false;
+    const { joinedAtMs } = job as Kept;
+    return !job.hasJoined || (FAILED.has(job.state) && joinedAtMs !== null && nowMs - joinedAtMs < LASTS_MS);
   }
 
   cancelled(ids: readonly string[]): void {

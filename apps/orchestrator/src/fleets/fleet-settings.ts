@@ -28,6 +28,8 @@ export interface FleetSettings {
   tokenFile: string | null;
   /** The folder for the output of jobs, or null for one in the data folder. */
   logs: string | null;
+  /** The logs of jobs go when they were last written this number of days ago. */
+  keepLogsDays: number;
   /** A fleet of a cluster has one of these two. */
   slurm: SlurmSettings | null;
   kubernetes: KubernetesSettings | null;

@@ -203,7 +203,7 @@ withHelm('a fleet asks for the image and the cards that the values say', () => {
 function engineIn(manifests: Manifest[], name = 'lab'): models.V1Job {
   const { kubernetes: settings, cpus, cards, memoryGb } = fleetIn(manifests, name)!;
   const jobs = {
-    fleetId: 'id',
+    mark: { fleetId: 'id', folderId: 'folder', addressId: 'address' },
     specId: 'spec',
     settings: settings!,
     wishes: { cpus, cards, memoryGb },

@@ -1,5 +1,7 @@
 // The place where the jobs of a fleet run, such as a cluster. Each call asks it once and ends within a limited time.
 
+import type { JobOwner } from './job-mark.js';
+
 export type JobStage =
   | 'waiting' // the job has not begun
   | 'running'
@@ -19,10 +21,11 @@ export interface JobFact {
   node: string;
   /** Whether the job was asked for with other settings of the fleet. */
   isOutdated: boolean;
+  owner: Exclude<JobOwner, 'elsewhere'>;
 }
 
 export interface JobHost {
-  /** The jobs of this fleet and of no other. @throws EspalierError FLEET_UNREACHABLE */
+  /** The jobs of this fleet, and strays. An answer that is no list of jobs is an error. @throws EspalierError FLEET_UNREACHABLE */
   look(): Promise<JobFact[]>;
   /**
    * Asks for a job, and returns its id. After a failure it is not known whether there is a job; the next look tells.
@@ -36,4 +39,6 @@ export interface JobHost {
   cancel(ids: readonly string[]): Promise<void>;
   /** The path of the job's output, or the command that shows it. */
   logOf(job: Pick<JobFact, 'id' | 'engine'>): string;
+  /** The last line of the job's output, or '' where it has none that can be read here. */
+  lastLineOf(job: Pick<JobFact, 'id' | 'engine'>): string;
 }

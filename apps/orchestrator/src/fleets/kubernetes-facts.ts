@@ -1,12 +1,14 @@
 // Reads from a cluster's lists of jobs and pods how far the jobs of a fleet are. All functions are pure.
 import type { V1Job, V1Pod } from '@kubernetes/client-node';
 import type { JobFact } from './job-host.js';
+import { plainLine } from './job-logs.js';
+import { ownerOf, type JobMark, type JobOwner } from './job-mark.js';
 import { LABELS, SETTINGS_ANNOTATION } from './kubernetes-pod.js';
 
 const REASON_CHARACTERS_MAX = 200;
 
 /** @param specId the digest of the present settings; a job with another one is outdated */
-export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], specId: string): JobFact[] {
+export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], mark: JobMark, specId: string): JobFact[] {
   const podsOf = new Map<string, V1Pod>();
   for (const pod of pods) {
     const engine = pod.metadata?.labels?.[LABELS.engine];
@@ -14,19 +16,24 @@ export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], specId:
     const known = podsOf.get(engine);
     if (known === undefined || createdAt(pod) > createdAt(known)) podsOf.set(engine, pod);
   }
-  const facts = jobs.flatMap((job) => factOf(job, podsOf, specId));
+  const facts = jobs.flatMap((job) => factOf(job, podsOf, mark, specId));
   const listed = new Set(facts.map(({ engine }) => engine));
   // A deleted job disappears at once, but its pod still has its grace period.
   const left = [...podsOf].filter(([engine, pod]) => !listed.has(engine) && !isOver(pod));
-  return [...facts, ...left.map(([engine, pod]) => ending(engine, pod))];
+  return [...facts, ...left.flatMap(([engine, pod]) => ending(engine, pod, mark))];
 }
 
-function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1Pod>, specId: string): JobFact[] {
+function ownerBy(labels: Record<string, string> | undefined, mark: JobMark): JobOwner {
+  return ownerOf(mark, { fleetId: labels?.[LABELS.fleet], folderId: labels?.[LABELS.folder], addressId: labels?.[LABELS.address] });
+}
+
+function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1Pod>, mark: JobMark, specId: string): JobFact[] {
   const engine = metadata?.labels?.[LABELS.engine];
-  if (engine === undefined || metadata?.name === undefined) return [];
+  const owner = ownerBy(metadata?.labels, mark);
+  if (engine === undefined || metadata?.name === undefined || owner === 'elsewhere') return [];
   const pod = pods.get(engine);
   const fact = {
-    ...{ id: metadata.name, engine, node: pod?.spec?.nodeName ?? '' },
+    ...{ id: metadata.name, engine, node: pod?.spec?.nodeName ?? '', owner },
     isOutdated: metadata.annotations?.[SETTINGS_ANNOTATION] !== specId,
   };
   const end = status?.conditions?.find(({ type, status: is }) => is === 'True' && ['Complete', 'Failed'].includes(type));
@@ -41,9 +48,11 @@ function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1P
   return [{ ...fact, stage: 'waiting', state: pod.status?.phase ?? 'Pending', reason: waitReason(pod) }];
 }
 
-function ending(engine: string, pod: V1Pod): JobFact {
+function ending(engine: string, pod: V1Pod, mark: JobMark): JobFact[] {
+  const owner = ownerBy(pod.metadata?.labels, mark);
+  if (owner === 'elsewhere') return [];
   const id = pod.metadata?.labels?.['batch.kubernetes.io/job-name'] ?? pod.metadata?.name ?? '';
-  return { id, engine, stage: 'ending', state: 'Terminating', reason: '', node: pod.spec?.nodeName ?? '', isOutdated: false };
+  return [{ id, engine, stage: 'ending', state: 'Terminating', reason: '', node: pod.spec?.nodeName ?? '', isOutdated: false, owner }];
 }
 
 /** The reason why a pod does not run, such as no node with room for it, or an image that can't be loaded. */
@@ -60,7 +69,9 @@ function endReason(pod: V1Pod | undefined): string {
   const ends = [...(pod?.status?.initContainerStatuses ?? []), ...(pod?.status?.containerStatuses ?? [])];
   const end = ends.map(({ state }) => state?.terminated).find((one) => one !== undefined && one.exitCode !== 0);
   if (end === undefined) return '';
-  return words(end.reason === undefined || end.reason === 'Error' ? `exit code ${end.exitCode}` : end.reason, end.message);
+  // The message may be the last lines of the output.
+  const lastLine = plainLine(end.message?.trimEnd().split('\n').at(-1) ?? '');
+  return words(end.reason === undefined || end.reason === 'Error' ? `exit code ${end.exitCode}` : end.reason, lastLine);
 }
 
 function isOver({ status }: V1Pod): boolean {

@@ -10,7 +10,7 @@ import { KubernetesHost } from './kubernetes-host.js';
 import { jobManifest, LABELS, secretManifest, SETTINGS_ANNOTATION, type KubernetesJobs } from './kubernetes-pod.js';
 
 const JOBS: KubernetesJobs = {
-  ...{ fleetId: 'abc', specId: 'def' },
+  ...{ mark: { fleetId: 'abc', folderId: 'folder', addressId: 'address' }, specId: 'def' },
   wishes: { cpus: 8, cards: { type: null, count: 2 }, memoryGb: 64 },
   settings: {
     ...{ kubeconfig: null, context: null, namespace: null, image: 'espalier:1', secret: null, timeLimitMinutes: 60, graceSeconds: 90 },
@@ -99,12 +99,13 @@ it('the data folder of deploy/kubernetes is below its volume, whose own folder i
 });
 
 describe('the lists of a cluster', () => {
+  const LABELLED = { [LABELS.fleet]: 'abc', [LABELS.engine]: 'k-1' };
   const job = (status: object = {}, more: object = {}): models.V1Job => ({
-    metadata: { name: 'espalier-k-1', labels: { [LABELS.engine]: 'k-1' }, annotations: { [SETTINGS_ANNOTATION]: 'def' }, ...more },
+    metadata: { name: 'espalier-k-1', labels: LABELLED, annotations: { [SETTINGS_ANNOTATION]: 'def' }, ...more },
     status,
   });
   const pod = (status: object, more: object = {}): models.V1Pod => ({
-    metadata: { name: 'espalier-k-1-x', labels: { [LABELS.engine]: 'k-1' }, ...more },
+    metadata: { name: 'espalier-k-1-x', labels: LABELLED, ...more },
     spec: { nodeName: 'n1', containers: [] },
     status,
   });
@@ -155,13 +156,29 @@ describe('the lists of a cluster', () => {
     ['of other settings', [job({}, { annotations: {} })], [], { isOutdated: true }],
     ['a deleted job, and its pod', [], [pod({ phase: 'Running' })], { stage: 'ending', state: 'Terminating' }],
   ])('%s', (_, jobs, pods, fact) => {
-    expect(jobFacts(jobs, pods, 'def')).toEqual([expect.objectContaining({ engine: 'k-1', ...fact })]);
+    expect(jobFacts(jobs, pods, JOBS.mark, 'def')).toEqual([expect.objectContaining({ engine: 'k-1', ...fact })]);
+  });
+
+  it("another fleet's job is a stray where its folder or address is ours, or not said, and else not listed", () => {
+    const of = (labels: object): unknown[] => {
+      const metadata = { labels: { [LABELS.fleet]: 'other', [LABELS.engine]: 'k-1', ...labels } };
+      return jobFacts([job({}, metadata)], [], JOBS.mark, 'def').map(({ owner }) => owner);
+    };
+    expect(of({})).toEqual(['stray']);
+    expect(of({ [LABELS.folder]: 'folder', [LABELS.address]: 'theirs' })).toEqual(['stray']);
+    expect(of({ [LABELS.folder]: 'theirs', [LABELS.address]: 'theirs' })).toEqual([]);
+  });
+
+  it('a failed pod says the last line of its output', () => {
+    const end = { exitCode: 1, reason: 'Error', message: 'first\nno such model\n' };
+    const failed = job({ conditions: [{ type: 'Failed', status: 'True' }] });
+    expect(jobFacts([failed], [pod(ended(end))], JOBS.mark, 'def')).toMatchObject([{ reason: 'exit code 1: no such model' }]);
   });
 
   it('a pod of an earlier time does not count beside a later one', () => {
     const earlier = pod(ended({ exitCode: 1 }), { creationTimestamp: new Date(1) });
     const later = pod({ phase: 'Running' }, { creationTimestamp: new Date(2) });
-    expect(jobFacts([job()], [later, earlier], 'def')).toEqual([expect.objectContaining({ stage: 'running' })]);
+    expect(jobFacts([job()], [later, earlier], JOBS.mark, 'def')).toEqual([expect.objectContaining({ stage: 'running' })]);
   });
 });
 

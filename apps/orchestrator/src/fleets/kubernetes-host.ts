@@ -46,12 +46,15 @@ export class KubernetesHost implements JobHost {
 
   look(): Promise<JobFact[]> {
     return this.asked('FLEET_UNREACHABLE', async ({ batch, core, namespace }) => {
-      const which = { namespace, labelSelector: `${LABELS.fleet}=${this.jobs.fleetId}`, limit: LISTED_MAX };
+      const which = { namespace, labelSelector: LABELS.fleet, limit: LISTED_MAX };
       // Pods are listed first. A job that is made in between then has no pod yet, while a pod without its job would look like one that
       // ends.
       const pods = await core.listNamespacedPod(which);
       const jobs = await batch.listNamespacedJob(which);
-      return jobFacts(jobs.items, pods.items, this.jobs.specId);
+      for (const { items, metadata } of [pods, jobs] as { items?: unknown; metadata?: { _continue?: string } }[])
+        if (!Array.isArray(items) || (metadata?._continue ?? '') !== '')
+          throw new EspalierError('FLEET_UNREACHABLE', 'Kubernetes: its answer is no whole list of jobs and pods');
+      return jobFacts(jobs.items, pods.items, this.jobs.mark, this.jobs.specId);
     });
   }
 
@@ -81,6 +84,11 @@ export class KubernetesHost implements JobHost {
 
   logOf({ id }: Pick<JobFact, 'id'>): string {
     return `kubectl logs job/${id}`;
+  }
+
+  /** The cluster gives the last line as a part of the reason for the end. */
+  lastLineOf(): string {
+    return '';
   }
 
   /** Returns the certificates for the engines, or null where they need none. @throws EspalierError FILE_UNUSABLE */

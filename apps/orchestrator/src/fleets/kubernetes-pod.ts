@@ -1,11 +1,12 @@
 // The manifests of a fleet of a Kubernetes cluster: a Job for each engine, and the Secret from which its pod reads the token.
 import type { V1Job, V1PodSpec, V1PodTemplateSpec, V1Secret } from '@kubernetes/client-node';
 import type { FleetSettings, KubernetesSettings, PodTemplate } from './fleet-settings.js';
+import type { JobMark } from './job-mark.js';
 
 /** The paths at which the pods find the files of the Secret. */
 export const POD_FILES = { folder: '/etc/espalier', token: '/etc/espalier/token', authority: '/etc/espalier/authority.pem' };
 /** The labels of a fleet's job and of its pod. */
-export const LABELS = { fleet: 'espalier/fleet', engine: 'espalier/engine' };
+export const LABELS = { fleet: 'espalier/fleet', engine: 'espalier/engine', folder: 'espalier/folder', address: 'espalier/address' };
 /** The annotation with the digest of all settings that the job was asked for with. */
 export const SETTINGS_ANNOTATION = 'espalier/settings';
 /** The cluster removes a job this time after its end. */
@@ -13,8 +14,7 @@ const KEPT_SECONDS = 3_600;
 const SECRET_VOLUME = 'espalier-token';
 
 export interface KubernetesJobs {
-  /** The id that only this fleet of this data folder has. */
-  fleetId: string;
+  mark: JobMark;
   /** The digest of all settings in the request for a job. */
   specId: string;
   settings: KubernetesSettings;
@@ -28,12 +28,12 @@ interface Resources {
 }
 
 export const jobName = (engine: string): string => `espalier-${engine}`;
-export const secretName = ({ fleetId, settings }: Pick<KubernetesJobs, 'fleetId' | 'settings'>): string =>
-  settings.secret ?? `espalier-fleet-${fleetId}`;
+export const secretName = ({ mark, settings }: Pick<KubernetesJobs, 'mark' | 'settings'>): string =>
+  settings.secret ?? `espalier-fleet-${mark.fleetId}`;
 
 export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
-  const { fleetId, specId, settings } = jobs;
-  const labels = labelsOf(fleetId, engine);
+  const { mark, specId, settings } = jobs;
+  const labels = labelsOf(mark, engine);
   return {
     apiVersion: 'batch/v1',
     kind: 'Job',
@@ -52,7 +52,7 @@ export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
 }
 
 export function secretManifest(jobs: KubernetesJobs, files: Record<string, string>): V1Secret {
-  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: jobs.fleetId };
+  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: jobs.mark.fleetId };
   return { apiVersion: 'v1', kind: 'Secret', metadata: { name: secretName(jobs), labels }, type: 'Opaque', stringData: files };
 }
 
@@ -74,6 +74,8 @@ function podOf(jobs: KubernetesJobs, engine: string, labels: Record<string, stri
         name: 'engine',
         image: settings.image,
         command: commandOf(engine),
+        // The last lines of the engine's output then stand in the state of its pod, where the fleet reads them.
+        terminationMessagePolicy: 'FallbackToLogsOnError',
         resources: resourcesOf(wishes, container['resources'] as Resources | undefined),
         volumeMounts: [...mounts, { name: SECRET_VOLUME, mountPath: POD_FILES.folder, readOnly: true }],
       },
@@ -92,11 +94,13 @@ function resourcesOf({ cpus, cards, memoryGb }: KubernetesJobs['wishes'], given:
   return { ...given, requests: { ...given?.requests, ...own }, limits: { ...given?.limits, ...own } };
 }
 
-function labelsOf(fleetId: string, engine: string): Record<string, string> {
+function labelsOf({ fleetId, folderId, addressId }: JobMark, engine: string): Record<string, string> {
   return {
     'app.kubernetes.io/name': 'espalier-engine',
     'app.kubernetes.io/managed-by': 'espalier',
     [LABELS.fleet]: fleetId,
     [LABELS.engine]: engine,
+    [LABELS.folder]: folderId,
+    [LABELS.address]: addressId,
   };
 }

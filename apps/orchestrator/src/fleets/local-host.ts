@@ -4,6 +4,7 @@ import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { asOwnerOnly } from '#files';
 import { EspalierError } from '#protocol';
+import { lastLineIn } from './job-logs.js';
 import type { JobFact, JobHost } from './job-host.js';
 
 /** The time for which processes that have ended are still listed. */
@@ -22,7 +23,8 @@ export class LocalHost implements JobHost {
   private readonly processes = new Map<string, Process>();
 
   constructor(
-    private readonly commandOf: (engine: string) => string[],
+    /** The command for later jobs. */
+    public commandOf: (engine: string) => string[],
     private readonly logs: string,
   ) {}
 
@@ -32,7 +34,7 @@ export class LocalHost implements JobHost {
     return Promise.resolve(
       [...this.processes.values()].map(({ id, engine, state, reason, endedAtMs }) => {
         const stage = endedAtMs === null ? 'running' : 'over';
-        return { id, engine, stage, state, reason, node: '', isOutdated: false } as const;
+        return { id, engine, stage, state, reason, node: '', isOutdated: false, owner: 'fleet' } as const;
       }),
     );
   }
@@ -63,5 +65,9 @@ export class LocalHost implements JobHost {
 
   logOf({ engine }: Pick<JobFact, 'engine'>): string {
     return join(this.logs, `${engine}.log`);
+  }
+
+  lastLineOf(job: Pick<JobFact, 'engine'>): string {
+    return lastLineIn(this.logOf(job));
   }
 }

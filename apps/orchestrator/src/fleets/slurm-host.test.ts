@@ -3,10 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { jobOf, jobScript, sbatchArguments, SlurmHost, type SlurmJobs } from './slurm-host.js';
+import { jobOf, jobScript, jobsIn, sbatchArguments, SlurmHost, type SlurmJobs } from './slurm-host.js';
 
 const JOBS: SlurmJobs = {
-  ...{ fleetId: 'abc', specId: 'def', logs: '/a folder/50%' },
+  mark: { fleetId: 'abc', folderId: 'folder', addressId: 'address' },
+  ...{ specId: 'def', logs: '/a folder/50%' },
   wishes: { cpus: 8, cards: { type: 'a100', count: 2 }, memoryGb: 64 },
   settings: {
     partitions: ['gpu', 'low'],
@@ -19,7 +20,7 @@ const JOBS: SlurmJobs = {
 
 it('a job asks for what the fleet says, and bears its mark', () => {
   expect(sbatchArguments(JOBS, 'slurm-1')).toEqual([
-    ...['--parsable', '--no-requeue', '--job-name=espalier-slurm-1', '--comment=espalier:abc:def:slurm-1'],
+    ...['--parsable', '--no-requeue', '--job-name=espalier-slurm-1', '--comment=espalier:abc:def:slurm-1:folder:address'],
     ...['--output=/a folder/50%%/slurm-1-%j.log', '--nodes=1', '--ntasks=1', '--cpus-per-task=8', '--partition=gpu,low'],
     ...['--gres=gpu:a100:2', '--mem=64G', '--time=60', '--signal=B:TERM@90', '--qos=low'],
   ]);
@@ -46,11 +47,40 @@ describe('a line of squeue', () => {
   it.each([
     '',
     '7|RUNNING|None|n1|(null)',
-    '7|RUNNING|None|n1|espalier:other:def:slurm-1',
+    '7|RUNNING|None|n1|espalier:other:def:slurm-1:theirs:elsewhere',
     '7|RUNNING|None|n1|my espalier:abc:def:x',
     '7_3|RUNNING|None|n1|espalier:abc:def:x',
   ])('"%s" is not a job of the fleet', (line) => {
     expect(jobOf(line, JOBS)).toEqual([]);
+  });
+});
+
+it.each([
+  ['of a fleet of another name or at another place', 'espalier:other:def:slurm-1:folder:elsewhere'],
+  ['whose engine joins at our address', 'espalier:other:def:slurm-1:theirs:address'],
+  ['that does not say whose it is', 'espalier:other:def:slurm-1'],
+])('a job %s is a stray', (_, comment) => {
+  expect(jobOf(`7|RUNNING|None|n1|${comment}`, JOBS)).toEqual([expect.objectContaining({ id: '7', owner: 'stray' })]);
+});
+
+describe('the list of squeue', () => {
+  const head = 'JOBID|STATE|REASON|NODELIST|COMMENT\n';
+  const ours = '7|RUNNING|None|n1|espalier:abc:def:slurm-1\n';
+  it.each<[string, string, string[]]>([
+    ['has no job', head, []],
+    ['has a job of ours', head + ours, ['7']],
+    ["has another program's job with a comment of two lines", `${head}6|PENDING|None||two\nlines|\n${ours}`, ['7']],
+  ])('%s', (_, out, ids) => {
+    expect(jobsIn(out, JOBS).map(({ id }) => id)).toEqual(ids);
+  });
+  it.each([
+    ['is empty', ''],
+    ['is a message', 'slurm_load_jobs error: Unexpected message received\n'],
+    ['has garbage in place of a job', `${head}\0\0\n`],
+    ['has garbage after a job of ours', `${head}${ours}Segmentation fault\n`],
+    ['is cut off', `${head}7|RUNN`],
+  ])('that %s is no answer', (_, out) => {
+    expect(() => jobsIn(out, JOBS)).toThrow(expect.objectContaining({ code: 'FLEET_UNREACHABLE' }) as Error);
   });
 });
 
@@ -68,6 +98,7 @@ describe("Slurm's refusals", () => {
   it.each([
     ["echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1", 'FLEET_JOB_REFUSED', 'Invalid account'],
     ["echo 'sbatch: error: Slurm job queue full, sleeping and retrying.' >&2; exec sleep 60", 'FLEET_JOB_REFUSED', 'queue full'],
+    ['echo accepted', 'FLEET_UNREACHABLE', 'not a job'],
     ["echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1", 'FLEET_UNREACHABLE', 'Unable to contact'],
   ])('%s', async (text, code, message) => {
     program('sbatch', text);

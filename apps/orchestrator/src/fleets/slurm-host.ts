@@ -1,10 +1,12 @@
 // A fleet of a Slurm cluster, by its commands. squeue lists the jobs, sbatch takes a job's script on its standard input, and scancel ends
-// jobs. No shell is involved. A job has the fleet's id in its comment, so a server finds its jobs again and touches no other.
+// jobs. No shell is involved. A job has its fleet's mark in its comment, so a server finds its jobs again and touches no other.
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { EspalierError, type ErrorCode } from '#protocol';
 import type { FleetSettings, SlurmSettings } from './fleet-settings.js';
 import type { JobFact, JobHost, JobStage } from './job-host.js';
+import { lastLineIn } from './job-logs.js';
+import { ownerOf, type JobMark } from './job-mark.js';
 
 /** The limit of a call. Slurm's commands would wait longer for a controller that does not answer. */
 const CALL_TIMEOUT_MS = 20_000;
@@ -31,8 +33,7 @@ const RUNNING = new Set(['RUNNING', 'SUSPENDED', 'STOPPED', 'RESIZING', 'SIGNALI
 const ENDING = new Set(['COMPLETING', 'STAGE_OUT', 'EXPEDITING', 'UPDATE_DB']);
 
 export interface SlurmJobs {
-  /** The id that only this fleet of this data folder has. */
-  fleetId: string;
+  mark: JobMark;
   /** The digest of all settings that a job is asked for with. */
   specId: string;
   settings: SlurmSettings;
@@ -46,14 +47,15 @@ export class SlurmHost implements JobHost {
   constructor(private readonly jobs: SlurmJobs) {}
 
   async look(): Promise<JobFact[]> {
-    const args = ['--me', '--states=all', '--noheader', '--format=%i|%T|%r|%N|%k'];
-    const out = await slurm('squeue', args, 'FLEET_UNREACHABLE');
-    return out.split('\n').flatMap((line) => jobOf(line, this.jobs));
+    const out = await slurm('squeue', ['--me', '--states=all', '--format=%i|%T|%r|%N|%k'], 'FLEET_UNREACHABLE');
+    return jobsIn(out, this.jobs);
   }
 
   async submit(engine: string): Promise<string> {
     const out = await slurm('sbatch', sbatchArguments(this.jobs, engine), 'FLEET_JOB_REFUSED', jobScript(this.jobs.commandOf(engine)));
-    return out.trim().split(';', 1).join(''); // the name of a cluster may follow
+    const id = out.trim().split(';', 1).join(''); // the name of a cluster may follow
+    if (!/^\d+$/.test(id)) throw noAnswer('sbatch', out, "a job's id");
+    return id;
   }
 
   async cancel(ids: readonly string[]): Promise<void> {
@@ -63,14 +65,18 @@ export class SlurmHost implements JobHost {
   logOf({ id, engine }: Pick<JobFact, 'id' | 'engine'>): string {
     return join(this.jobs.logs, `${engine}-${id}.log`);
   }
+
+  lastLineOf(job: Pick<JobFact, 'id' | 'engine'>): string {
+    return lastLineIn(this.logOf(job));
+  }
 }
 
-export function sbatchArguments({ fleetId, specId, settings, wishes, logs }: SlurmJobs, engine: string): string[] {
+export function sbatchArguments({ mark, specId, settings, wishes, logs }: SlurmJobs, engine: string): string[] {
   const { partitions, timeLimitMinutes, warningSeconds, options } = settings;
   const { cpus, cards, memoryGb } = wishes;
   const asked: [string, string | number | null][] = [
     ['job-name', `espalier-${engine}`],
-    ['comment', commentOf(fleetId, specId, engine)],
+    ['comment', commentOf(mark, specId, engine)],
     ['output', join(logs, `${engine}-%j.log`).replaceAll(/%(?!j\.log$)/g, '%%')],
     ['nodes', 1],
     ['ntasks', 1],
@@ -92,16 +98,41 @@ export function jobScript(words: readonly string[]): string {
   return `#!/bin/sh\numask 077\nexec ${words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')}\n`;
 }
 
-function commentOf(fleetId: string, specId: string, engine: string): string {
-  return `espalier:${fleetId}:${specId}:${engine}`;
+function commentOf({ fleetId, folderId, addressId }: JobMark, specId: string, engine: string): string {
+  return `espalier:${fleetId}:${specId}:${engine}:${folderId}:${addressId}`;
 }
 
-/** Reads a line of squeue. Returns an empty list for a job that is not the fleet's. */
-export function jobOf(line: string, { fleetId, specId }: Pick<SlurmJobs, 'fleetId' | 'specId'>): JobFact[] {
+/**
+ * Reads the list of squeue. squeue prints its header even where there is no job, so an empty answer is no list.
+ * @throws EspalierError FLEET_UNREACHABLE where the answer is no list of jobs
+ */
+export function jobsIn(out: string, jobs: Pick<SlurmJobs, 'mark' | 'specId'>): JobFact[] {
+  const [header = '', ...lines] = out.split('\n');
+  if (!/^JOBID\|STATE\|/.test(header) || !out.endsWith('\n')) throw noAnswer('squeue', out, 'a list of jobs');
+  // The comment of another program's job may have several lines. Ours has one.
+  let mayGoOn = false;
+  return lines.slice(0, -1).flatMap((line) => {
+    const isJob = /^\d[^|]*\|[A-Z_]+\|/.test(line);
+    if (!isJob && !mayGoOn) throw noAnswer('squeue', line, 'a list of jobs');
+    const found = isJob ? jobOf(line, jobs) : [];
+    mayGoOn = (isJob || mayGoOn) && found.length === 0;
+    return found;
+  });
+}
+
+/** Reads a line of squeue. Returns an empty list for a job that is neither the fleet's nor a stray. */
+export function jobOf(line: string, { mark, specId }: Pick<SlurmJobs, 'mark' | 'specId'>): JobFact[] {
   const [id = '', state = '', reason = '', node = '', comment = ''] = line.split('|');
-  const [mark, fleet, spec, engine] = comment.trim().split(':');
-  if (mark !== 'espalier' || fleet !== fleetId || spec === undefined || engine === undefined || !/^\d+$/.test(id)) return [];
-  return [{ id, engine, stage: stageOf(state), state, reason: reason === 'None' ? '' : reason, node, isOutdated: spec !== specId }];
+  const [word, fleetId, spec, engine, folderId, addressId] = comment.trim().split(':');
+  if (word !== 'espalier' || spec === undefined || engine === undefined || !/^\d+$/.test(id)) return [];
+  const owner = ownerOf(mark, { fleetId, folderId, addressId });
+  if (owner === 'elsewhere') return [];
+  return [{ id, engine, stage: stageOf(state), state, reason: reason === 'None' ? '' : reason, node, isOutdated: spec !== specId, owner }];
+}
+
+function noAnswer(program: string, said: string, what: string): EspalierError {
+  const shown = said.trim() === '' ? 'nothing' : JSON.stringify(said.trim().slice(0, 60));
+  return new EspalierError('FLEET_UNREACHABLE', `${program}: it answered ${shown}, and not ${what}`);
 }
 
 /** The stage of a job by its state. All states without a name here count as ends, since a later release may have more of them. */

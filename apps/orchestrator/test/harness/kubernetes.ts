@@ -100,7 +100,8 @@ export class TestKubernetes {
     const [, kind, name] = /^\/(?:api\/v1|apis\/batch\/v1)\/namespaces\/lab\/(pods|jobs|secrets)(?:\/([a-z0-9-]+))?$/.exec(pathname) ?? [];
     const isOurs = (one: { metadata?: { labels?: Record<string, string> } }): boolean => {
       const [label = '', value] = (searchParams.get('labelSelector') ?? '').split('=');
-      return one.metadata?.labels?.[label] === value;
+      const own = one.metadata?.labels?.[label];
+      return value === undefined ? own !== undefined : own === value;
     };
     switch (`${method} ${kind}`) {
       case 'GET pods':

@@ -2,7 +2,15 @@
 import { v1 } from '#protocol';
 import { fleetLine, fleetProblems } from './engines.js';
 
-const job = (state: string, reason = ''): v1.FleetJob => ({ id: '7', engine: 'slurm-1', state, reason, node: '', joined: false });
+const job = (state: string, reason = ''): v1.FleetJob => ({
+  id: '7',
+  engine: 'slurm-1',
+  state,
+  reason,
+  node: '',
+  joined: false,
+  lastLine: '',
+});
 const fleet = (more: Partial<v1.Fleet>): v1.Fleet => v1.Fleet.fromPartial({ name: 'slurm', kind: 'slurm', maxEngines: 4, ...more });
 
 it.each<[v1.FleetJob[], string]>([

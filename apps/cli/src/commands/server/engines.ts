@@ -57,9 +57,9 @@ function printEngines({ output }: Context, engines: v1.Engine[]): void {
   for (const [name, note] of notes) output.text(`${name}: ${note}`);
 }
 
-function printFleet({ output }: Context, fleet: v1.Fleet): void {
+export function printFleet({ output }: Pick<Context, 'output'>, fleet: v1.Fleet): void {
   output.text(`fleet ${fleet.name}: ${fleetLine(fleet)}`);
-  const shown = [...fleet.jobs, ...fleet.ended];
+  const shown = [...fleet.jobs, ...fleet.strays, ...fleet.ended];
   if (shown.length > 0) {
     output.table(
       ['JOB', 'ENGINE', 'STATE', 'REASON', 'NODE', 'JOINED'],
@@ -80,10 +80,25 @@ export function fleetLine({ jobs, maxEngines }: v1.Fleet): string {
 }
 
 /** Says why runs wait, and why the cluster gives no job. */
-export function fleetProblems({ problem, waitsFor, notBefore }: v1.Fleet): string[] {
+export function fleetProblems({ problem, fileProblem, waitsFor, notBefore, limit, strays, strayEngines }: v1.Fleet): string[] {
   const next = notBefore === undefined ? '' : `; the next job is asked for ${when(notBefore)}`;
-  if (problem !== undefined) return [`last problem: ${problem.message} (${problem.code})${next}`];
-  return waitsFor === '' ? [] : [`runs wait: ${waitsFor}`];
+  const last = problem === undefined ? [] : [`last problem: ${problem.message} (${problem.code})${next}`];
+  const waits = problem !== undefined || waitsFor === '' ? [] : [`runs wait: ${waitsFor}`];
+  const file = fileProblem === undefined ? [] : [`its file does not hold: ${fileProblem.message} (${fileProblem.code})`];
+  return [...limitWords(limit), ...strayWords(strays, strayEngines), ...last, ...file, ...waits];
+}
+
+function limitWords(limit: v1.FleetLimit | undefined): string[] {
+  if (limit === undefined) return [];
+  return [`${limit.drained ? 'drained' : 'scaled'} by ${limit.by} ${when(limit.at)}; its file says at most ${limit.inPlaceOf}`];
+}
+
+function strayWords(strays: readonly v1.FleetJob[], engines: readonly string[]): string[] {
+  const jobs = strays.map(({ id }) => id).join(', ');
+  return [
+    ...(strays.length === 0 ? [] : [`take places, and are of an earlier name or place of the fleet: ${jobs} (espalier fleet cancel JOB)`]),
+    ...(engines.length === 0 ? [] : [`take places, and are of no job that is listed: engines ${engines.join(', ')}`]),
+  ];
 }
 
 const isWaiting = ({ state }: v1.FleetJob): boolean => state === 'PENDING' || state === 'CONFIGURING';
