@@ -67,6 +67,8 @@ describe('runs', () => {
     expect(place([slot('1'), slot('2', { state: 'taken' })], [goesOn], [])).toMatchObject({ runs: [], waits: [] });
     expect(runsOf([slot('1'), slot('2')], [{ ...goesOn, fits: new Map([['2', fit('f')]]) }], [])).toEqual(['a to 2']);
     expect(runsOf([slot('1')], [{ ...goesOn, fingerprint: null }], [])).toEqual(['a to 1']);
+    // The engine was not asked about a run whose turn is later.
+    expect(place([slot('1')], [run('first'), { ...goesOn, fits: new Map() }], [])).toMatchObject({ runs: [{ runId: 'first' }], waits: [] });
   });
 
   it('wait for their former engine while it can not be asked for its numerics', () => {

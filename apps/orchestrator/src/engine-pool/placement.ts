@@ -138,7 +138,7 @@ function choose(
   if (slots.length === 0) return NO_ENGINE;
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
   const able = slots.every((slot) => !unable(slot)) || slots.every(unable) ? slots : slots.filter((slot) => !unable(slot));
-  const suited = withItsNumerics(run, able);
+  const suited = withItsNumerics(run, able, free);
   if (suited.length === 0) return NO_NUMERICS;
   const candidates = free.size === 0 ? [] : suited.filter(({ name }) => free.has(name));
   if (candidates.length === 0) {
@@ -161,15 +161,15 @@ function choose(
  * Returns the slots where the run goes on bit for bit. Where other numerics are accepted, returns all slots. Where no engine has the right
  * ones, returns none if the run waits for one that has, and else all slots.
  */
-function withItsNumerics(run: WaitingRun, slots: readonly SlotView[]): readonly SlotView[] {
+function withItsNumerics(run: WaitingRun, slots: readonly SlotView[], free: ReadonlyMap<string, SlotView>): readonly SlotView[] {
   const { fingerprint } = run;
   if (fingerprint === null) return slots;
   const same = slots.filter((slot) => fitOf(run, slot)?.fingerprint === fingerprint);
   if (same.length > 0) return same;
   // A slot that was not asked yet may have the right numerics, too. Of the slots that are down, only the run's last slot counts.
   const unknown = slots.filter(({ name, state }) => !run.fits.has(name) && (state !== 'down' || name === run.lastSlot));
-  // One that works is asked once it is free. One that is free and gave no answer is asked again.
-  if (run.waitsForNumerics) return unknown.filter(({ state }) => state !== 'free');
+  // One that works, or gets another run now, is asked once it is free. One that is free and gave no answer is asked again.
+  if (run.waitsForNumerics) return unknown.filter(({ name }) => !free.has(name));
   return unknown.length > 0 ? unknown : slots;
 }
 
