@@ -79,7 +79,7 @@ export function writeToolkit(folder: string, version: string): string {
 }
 
 /** An environment in which the check finds neither a Python with torch nor cuBLASLt, which only some machines have. */
-export const OF_ITS_OWN = { ...process.env, GPU_CHECK_PYTHON: '/bin/false', ESPALIER_CUBLASLT: 'off' };
+export const WITHOUT_OTHER_TOOLS = { ...process.env, GPU_CHECK_PYTHON: '/bin/false', ESPALIER_CUBLASLT: 'off' };
 
 /** Joins the lines of each sentence that the check wrapped. */
 export const unwrapped = (text: string): string => text.replaceAll(/\n {2}(?! )/g, ' ');
@@ -96,7 +96,7 @@ interface Checked extends Called {
 
 /** Calls the check, whose reports go to a folder beside that of the programs. */
 export function call(build: string, args: string[], environment: Record<string, string> = {}): Called {
-  const env = { ...OF_ITS_OWN, ...environment };
+  const env = { ...WITHOUT_OTHER_TOOLS, ...environment };
   const ran = spawnSync('bash', [CHECK, '--build', build, '--out', `${build}-out`, ...args], { encoding: 'utf8', env });
   return { status: ran.status ?? -1, said: unwrapped(ran.stdout + ran.stderr) };
 }

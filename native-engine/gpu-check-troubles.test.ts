@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { call, card, CHECK, check, OF_ITS_OWN, unwrapped, writeStandIns, writeToolkit } from './gpu-check-testing.js';
+import { call, card, CHECK, check, WITHOUT_OTHER_TOOLS, unwrapped, writeStandIns, writeToolkit } from './gpu-check-testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-gpu-check-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -106,7 +106,9 @@ describe('a call that is disturbed', () => {
 
   test('by Ctrl-C ends its program, and reports what was run', async () => {
     const build = standIns('interrupted', { product_bench: WAITS });
-    const calling = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'step', 'products', 'dump'], { env: OF_ITS_OWN });
+    const calling = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'step', 'products', 'dump'], {
+      env: WITHOUT_OTHER_TOOLS,
+    });
     let said = '';
     calling.stdout.on('data', (text: Buffer) => (said += text.toString()));
     const ended = once(calling, 'close');
@@ -122,11 +124,11 @@ describe('a call that is disturbed', () => {
 
   test('by another call with the same folder of reports leaves that folder to the first', async () => {
     const build = standIns('twice', { product_bench: WAITS });
-    const first = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'products'], { env: OF_ITS_OWN });
+    const first = spawn('bash', [CHECK, '--build', build, '--out', `${build}-out`, 'products'], { env: WITHOUT_OTHER_TOOLS });
     const ended = once(first, 'close');
     await fileComes(join(build, 'begun'));
     const again = [CHECK, '--build', build, '--out', `${build}-out`, 'step'];
-    const second = spawnSync('bash', again, { encoding: 'utf8', env: OF_ITS_OWN });
+    const second = spawnSync('bash', again, { encoding: 'utf8', env: WITHOUT_OTHER_TOOLS });
     expect(unwrapped(second.stderr)).toBe(`another call writes to ${build}-out: wait for its end, or name another folder by --out\n`);
     expect(second.status).toBe(2);
     first.kill('SIGTERM');
@@ -158,7 +160,7 @@ describe('a call that is disturbed', () => {
     const build = standIns('full');
     const full = `trap '' XFSZ; ulimit -f 100; exec bash "$0" "$@"`;
     const calling = ['-c', full, CHECK, '--build', build, '--out', `${build}-out`, 'step'];
-    const ran = spawnSync('bash', calling, { encoding: 'utf8', env: OF_ITS_OWN });
+    const ran = spawnSync('bash', calling, { encoding: 'utf8', env: WITHOUT_OTHER_TOOLS });
     expect(unwrapped(ran.stderr)).toBe(`${build}-out has no room for reports: name another folder by --out\n`);
     expect(ran.status).toBe(2);
     expect(existsSync(`${build}-out`)).toBe(false);
@@ -176,7 +178,7 @@ describe('a call that is disturbed', () => {
   test('by folders that can not be written names the option that helps', () => {
     const file = join(folder, 'file');
     writeFileSync(file, '');
-    const run = (...args: string[]) => spawnSync('bash', [CHECK, ...args], { encoding: 'utf8', env: OF_ITS_OWN });
+    const run = (...args: string[]) => spawnSync('bash', [CHECK, ...args], { encoding: 'utf8', env: WITHOUT_OTHER_TOOLS });
     const out = run('--out', join(file, 'out'), 'build');
     expect(unwrapped(out.stderr)).toBe(`the reports can't be written to ${join(file, 'out')}: name another folder by --out\n`);
     expect(out.status).toBe(2);
@@ -219,7 +221,7 @@ test.each([
   [['--rehearse', '--out', `/proc/${'long/'.repeat(10)}out`, 'build'], 'name another folder by --out'],
 ])('the arguments %j are refused in lines that fit, and nothing is written', (args, words) => {
   const cwd = mkdtempSync(join(folder, 'called-'));
-  const ran = spawnSync('bash', [CHECK, ...args], { cwd, encoding: 'utf8', env: OF_ITS_OWN });
+  const ran = spawnSync('bash', [CHECK, ...args], { cwd, encoding: 'utf8', env: WITHOUT_OTHER_TOOLS });
   expect(unwrapped(ran.stderr)).toContain(words);
   expect(ran.status).toBe(2);
   expect(ran.stdout).toBe('');

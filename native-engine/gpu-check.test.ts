@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CHECK, check, OF_ITS_OWN, TESTS, unwrapped, writeStandIns, writeToolkit } from './gpu-check-testing.js';
+import { CHECK, check, WITHOUT_OTHER_TOOLS, TESTS, unwrapped, writeStandIns, writeToolkit } from './gpu-check-testing.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'espalier-gpu-check-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -40,7 +40,7 @@ test('every test of a card is run by a part, and none of the emulated card besid
 const LONG = 'echo "rows 16"; for _ in {1..900}; do [ ! -e "$here/end" ] || exit 0; sleep 0.05; done; exit 1';
 test('each part says when it begins, and a long one that it goes on', async () => {
   const build = standIns('long', { product_bench: LONG });
-  const env = { ...OF_ITS_OWN, GPU_CHECK_LIFE_SECONDS: '0.05' };
+  const env = { ...WITHOUT_OTHER_TOOLS, GPU_CHECK_LIFE_SECONDS: '0.05' };
   const args = ['--build', build, '--out', `${build}-out`, '--minutes', '30', 'dump', 'products', 'step'];
   const calling = spawn('bash', [CHECK, ...args], { env });
   const ended = once(calling, 'close');

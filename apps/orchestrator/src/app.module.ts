@@ -101,7 +101,7 @@ import {
   WEBHOOKS,
 } from './provider-names.js';
 
-export interface Surroundings {
+export interface AppParts {
   config: OrchestratorConfig;
   store: EventStore;
   condition: StoreCondition;
@@ -126,7 +126,7 @@ export interface Surroundings {
 /** The providers that every part may ask for. */
 @Global()
 @Module({})
-class SurroundingsModule {
+class SharedModule {
   static of({
     config,
     store,
@@ -143,7 +143,7 @@ class SurroundingsModule {
     oidc,
     cookieKey,
     log,
-  }: Surroundings): DynamicModule {
+  }: AppParts): DynamicModule {
     const around = { folderId, drives: () => lease.held, artifacts, tallies, log };
     const own = new OwnEngine({ ...processOptions(config, 'own', log), device: 'cpu', threads: 1 });
     const pool = new EnginePool(engineSlots(config, around), own);
@@ -171,16 +171,16 @@ class SurroundingsModule {
       { provide: JoinedEngines, useValue: joinedEngines(config, around, pool) },
       { provide: BORROW_ENGINES, useValue: lender },
     ];
-    return { module: SurroundingsModule, providers, exports: providers };
+    return { module: SharedModule, providers, exports: providers };
   }
 }
 
 @Module({})
 export class AppModule {
-  static of(surroundings: Surroundings): DynamicModule {
+  static of(parts: AppParts): DynamicModule {
     return {
       module: AppModule,
-      imports: [SurroundingsModule.of(surroundings), CqrsModule.forRoot(), RunViewsModule],
+      imports: [SharedModule.of(parts), CqrsModule.forRoot(), RunViewsModule],
       providers: [
         RunRepository,
         ModelAndData,

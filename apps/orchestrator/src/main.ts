@@ -25,7 +25,7 @@ import { RunDriver } from './run-execution/run-driver.js';
 import { tellSystemd } from './monitoring/systemd.js';
 import { Tallies } from './monitoring/tallies.js';
 import { timedStore } from './monitoring/timed-store.js';
-import { patiently } from './event-sourcing/store-retries.js';
+import { withRetries } from './event-sourcing/store-retries.js';
 import { giveWayToEngines } from './engines/spawn-thread.js';
 import { bindStore, requireStoreFiles } from './storage/store-binding.js';
 import { PageRepository } from './pages/page-repository.js';
@@ -42,7 +42,7 @@ import { readWebhookFile } from './webhooks/webhook-file.js';
 import { requireKnownOutbox } from './webhooks/outbox.js';
 import { OUTBOX_FILE, Webhooks } from './webhooks/webhooks.js';
 
-const DEVICE_OF_ITS_CHOICE = 'auto';
+const AUTO_DEVICE = 'auto';
 const STOP_TIMEOUT_MS = 30_000;
 /** The exit codes of the command line, which hands them on. */
 const [EXIT_FAILED, EXIT_USAGE] = [1, 2];
@@ -233,7 +233,7 @@ async function openStores(config: OrchestratorConfig, tallies: Tallies, log: Log
   const artifacts = await openArtifactStore(config.bucket ?? { folder: config.artifactFolder });
   await requireStoreFiles(config, artifacts);
   const eventStore = await EventStoreHost.open(config, log);
-  const { condition, seen } = await patiently(() => bindStore(config, eventStore.store, artifacts, log), { patienceMs: Infinity });
+  const { condition, seen } = await withRetries(() => bindStore(config, eventStore.store, artifacts, log), { retryForMs: Infinity });
   const store = timedStore(notingStore(eventStore.store, condition, new Set([DRIVER_STREAM])), tallies);
   return { eventStore, store, artifacts, condition, seen };
 }
@@ -244,7 +244,7 @@ function warnOfThreads({ engines, threads }: OrchestratorConfig, log: Logger): v
 }
 
 async function acquireNamedDevices({ slots }: EnginePool, { devices }: OrchestratorConfig): Promise<void> {
-  for (const device of new Set(devices)) if (device !== DEVICE_OF_ITS_CHOICE) await slots.find((slot) => slot.device === device)?.acquire();
+  for (const device of new Set(devices)) if (device !== AUTO_DEVICE) await slots.find((slot) => slot.device === device)?.acquire();
 }
 
 /** Starts the web server. Returns the page's address, or null where none is wanted. */

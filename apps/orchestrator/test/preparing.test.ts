@@ -66,14 +66,14 @@ test('what is wrong with the text fails the run, with the code and the field of 
 });
 
 test('what a run that could not be prepared leaves is not a stranger: a later run of the text finds it', async () => {
-  const strangers = async (): Promise<string[]> => (await collect(server.history.verifyAll({}))).at(-1)!.summary!.unknown;
-  const before = await strangers();
+  const unknownFiles = async (): Promise<string[]> => (await collect(server.history.verifyAll({}))).at(-1)!.summary!.unknown;
+  const before = await unknownFiles();
   const brief = join(folder, 'brief.jsonl');
   writeFileSync(brief, '{"text":"a b c d e f g h i j k l m"}\n');
   const { runId } = await server.launch(SHORT, { data: { trainPath: shortText(), validationPath: brief } });
   const run = await server.until(runId, ({ status }) => status === RUN_STATUS_FAILED);
   expect(run.failure).toMatchObject({ code: 'DATA_TOO_SHORT', field: 'data.validation_path' });
-  expect(await strangers()).toEqual(before);
+  expect(await unknownFiles()).toEqual(before);
 });
 
 test('a wrong beginning of a text is refused before there is a run, in any form', async () => {

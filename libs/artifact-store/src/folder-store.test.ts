@@ -83,10 +83,10 @@ test('what is not an artifact is listed apart, and disturbs no list', async () =
   const listed: string[] = [];
   for await (const entry of store.list()) listed.push(entry.digest);
   expect(listed).toEqual([digest]);
-  const strangers: string[] = [];
-  for await (const path of store.unknownFiles()) strangers.push(path);
+  const unknownFiles: string[] = [];
+  for await (const path of store.unknownFiles()) unknownFiles.push(path);
   const expected = [join(folder, 'objects', digest.slice(0, 2), 'draft'), join(folder, 'objects', 'notes.txt')];
-  expect(strangers.sort()).toEqual(expected.sort());
+  expect(unknownFiles.sort()).toEqual(expected.sort());
 });
 
 test('an artifact of more than 4 GiB is measured and read by ranges; holes stand for its bytes', async () => {

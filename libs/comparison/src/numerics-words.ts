@@ -10,10 +10,10 @@ const CARD: Part = ['card', /; cuda (?:[0-9a-f]{12} )?([^;,]+ multiprocessors)/]
 const TYPE: Part = ['type of numbers', /; (f32|bf16)$/];
 const COMPILER: Part = ['compiler', /; sources [0-9a-f]+, ([^;]+)/];
 const KERNEL_BUILD: Part = ['build of the kernels', /^[^;]*;[^;]*; \S+ ([0-9a-f]{12})\b/];
-const OF_BUILDS: readonly Part[] = [BUILD, COMPILER, KERNEL_BUILD];
+const BUILD_PARTS: readonly Part[] = [BUILD, COMPILER, KERNEL_BUILD];
 /** The parts that any fingerprint has, and those that tell apart fingerprints of one device. */
 const ANY: readonly Part[] = [BUILD, COMPILER, DEVICE, ['C library', /; libc ([^;]+)/], TYPE];
-const OF_DEVICE: readonly Part[] = [
+const DEVICE_PARTS: readonly Part[] = [
   KERNEL_BUILD,
   KERNELS,
   THREADS,
@@ -49,7 +49,7 @@ export function numericsWords(fingerprint: string): string {
  */
 export function numericsDifference(before: string, now: string): string {
   const isOneDevice = valueOf(DEVICE, before) === valueOf(DEVICE, now);
-  const told = [...ANY, ...(isOneDevice ? OF_DEVICE : [])].flatMap((part) => {
+  const told = [...ANY, ...(isOneDevice ? DEVICE_PARTS : [])].flatMap((part) => {
     const [was, is] = [before, now].map((fingerprint) => valueOf(part, fingerprint) ?? 'none');
     return was === is ? [] : [`${part[0]} (${was} before, ${is} now)`];
   });
@@ -61,7 +61,7 @@ export function numericsDifference(before: string, now: string): string {
  * nothing where the builds differ, since no choice makes up for that.
  */
 export function choicesOfNumerics(before: string, now: string): string[] {
-  if (OF_BUILDS.some((part) => valueOf(part, before) !== valueOf(part, now))) return [];
+  if (BUILD_PARTS.some((part) => valueOf(part, before) !== valueOf(part, now))) return [];
   const chosen = ([how, part]: readonly [string, Part]): string[] => {
     const [was, is] = [before, now].map((fingerprint) => valueOf(part, fingerprint));
     return was === undefined || is === undefined || was === is ? [] : [`${how}${was}`];

@@ -70,7 +70,7 @@ export async function fetchName(name: HubName, options: FetchOptions = {}): Prom
 
 type Fetch = (files: readonly HubFile[]) => Promise<void>;
 /** The files that were fetched, and the paths among them that the name stands for. */
-interface Wanted {
+interface FetchRequest {
   all: HubFile[];
   paths: string[];
 }
@@ -90,7 +90,7 @@ function progressing(fetching: Fetching, { onProgress }: FetchOptions): Fetch {
   };
 }
 
-async function fetchOne(fetch: Fetch, repository: string, files: HubFile[], inside: string): Promise<Wanted> {
+async function fetchOne(fetch: Fetch, repository: string, files: HubFile[], inside: string): Promise<FetchRequest> {
   const all = files.filter(({ path }) => path === inside);
   if (all.length === 0) throw new HubError('HUB_NOT_FOUND', `${repository} has no file ${inside}; it has ${ggufWords(files)}`);
   await fetch(all);
@@ -103,7 +103,7 @@ function ggufWords(files: readonly HubFile[]): string {
 }
 
 /** Fetches the small files first: one of them names the files of the weights. */
-async function fetchModel(fetch: Fetch, { folder }: Fetching, repository: string, files: HubFile[]): Promise<Wanted> {
+async function fetchModel(fetch: Fetch, { folder }: Fetching, repository: string, files: HubFile[]): Promise<FetchRequest> {
   const small = files.filter(({ path, size }) => BESIDE_WEIGHTS.test(path) && size <= SMALL_BYTES_MAX);
   if (!small.some(({ path }) => path === 'config.json'))
     throw new HubError(
@@ -144,7 +144,7 @@ function shardsOf(index: Uint8Array): string[] {
   }
 }
 
-async function fetchData(fetch: Fetch, { folder }: Fetching, name: HubName, files: HubFile[], inside: string): Promise<Wanted> {
+async function fetchData(fetch: Fetch, { folder }: Fetching, name: HubName, files: HubFile[], inside: string): Promise<FetchRequest> {
   if (inside !== '' && name.parts.length === 0) {
     const below = files.filter(({ path }) => DATA_FILE.test(path) && (path === inside || path.startsWith(`${inside}/`)));
     if (below.length === 0) throw new HubError('HUB_NOT_FOUND', `${repositoryOf(name)} has no file of a known form at ${inside}`);

@@ -5,12 +5,12 @@ import { readModelFile, readTokenizerConfig, readTokenizerFiles } from './load-t
 /** Lengths of texts and counts of arrays. */
 const NUMBER = 8;
 /** The type of a token, and its score. */
-const OF_TOKEN = 4;
+const TOKEN_OVERHEAD_BYTES = 4;
 /** Keys with their values beside the tokenizer's arrays, and the card of the run. */
 const KEYS_BYTES = 3_000;
 /** A tensor's name, shape, type and place, and what fills it up to 32 bytes. */
-const OF_TENSOR = 80;
-const TENSORS_OF_LAYER = 9;
+const TENSOR_ENTRY_BYTES = 80;
+const TENSORS_PER_LAYER = 9;
 const TEMPLATE_BYTES_MAX = 1 << 20;
 
 interface Described {
@@ -29,11 +29,12 @@ export async function ggufHeaderBytes(modelPath: string, vocabularySize: number,
   if (typeof model.vocab === 'object' && model.vocab !== null) for (const [text, id] of Object.entries(model.vocab)) words.set(id, text);
   for (const token of Array.isArray(added) ? (added as { id?: unknown; content?: unknown }[]) : [])
     if (typeof token.content === 'string') words.set(token.id, token.content);
-  const tokens = [...words.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0) + vocabularySize * (NUMBER + OF_TOKEN);
+  const tokens =
+    [...words.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0) + vocabularySize * (NUMBER + TOKEN_OVERHEAD_BYTES);
   // Merges become scores where the tokenizer is SentencePiece's.
-  const merges = model.byte_fallback === true ? vocabularySize * OF_TOKEN : mergesBytes(model.merges);
+  const merges = model.byte_fallback === true ? vocabularySize * TOKEN_OVERHEAD_BYTES : mergesBytes(model.merges);
   const template = await templateBytes(modelPath);
-  return tokens + merges + template + KEYS_BYTES + OF_TENSOR * TENSORS_OF_LAYER * layers;
+  return tokens + merges + template + KEYS_BYTES + TENSOR_ENTRY_BYTES * TENSORS_PER_LAYER * layers;
 }
 
 function mergesBytes(merges: unknown): number {

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messagesFrom, startReading, send, type Patience } from './reading-process.js';
+import { messagesFrom, startReading, send, type ReadingLimits } from './reading-process.js';
 
 /** Code that blocks a process as an endless loop would, but takes no processor time. */
 const FOR_EVER = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
@@ -25,11 +25,11 @@ async function entry(work: string): Promise<string> {
   return path;
 }
 
-async function heard(work: string, patience: Partial<Patience> = {}, heapMb?: number): Promise<unknown[]> {
+async function heard(work: string, limits: Partial<ReadingLimits> = {}, heapMb?: number): Promise<unknown[]> {
   const messages: unknown[] = [];
   const child = startReading(await entry(work), { size: 3 }, heapMb);
   const told = { silent: () => new Error('silent'), tooLarge: () => new Error('too large') };
-  for await (const message of messagesFrom(child, { silenceMs: 280_000, ...told, ...patience })) {
+  for await (const message of messagesFrom(child, { silenceMs: 280_000, ...told, ...limits })) {
     messages.push(message);
     if (message === 'done') break;
   }

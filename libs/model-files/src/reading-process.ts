@@ -44,7 +44,7 @@ function started(program: string, heapMb: number): ChildProcess {
   }
 }
 
-export interface Patience {
+export interface ReadingLimits {
   /** The longest time in ms without a sign of life. */
   silenceMs: number;
   signal?: AbortSignal | undefined;
@@ -58,14 +58,14 @@ export interface Patience {
  * Yields all messages of the process in order. The process is ended when the loop ends.
  * @throws the errors of `patience`, READER_LOST, or the signal's reason
  */
-export async function* messagesFrom<Message>(child: ChildProcess, patience: Patience): AsyncGenerator<Message> {
-  const { signal, silenceMs } = patience;
+export async function* messagesFrom<Message>(child: ChildProcess, limits: ReadingLimits): AsyncGenerator<Message> {
+  const { signal, silenceMs } = limits;
   const hung = new AbortController();
   // Missing signs of life are counted instead of time, because a busy machine delays this process too.
   let owed = 0;
   const watching = setInterval(() => {
     owed += 1;
-    if (owed * ALIVE_INTERVAL_MS > silenceMs) hung.abort(patience.silent());
+    if (owed * ALIVE_INTERVAL_MS > silenceMs) hung.abort(limits.silent());
   }, ALIVE_INTERVAL_MS);
   child.on('message', () => {
     owed = 0;
@@ -79,7 +79,7 @@ export async function* messagesFrom<Message>(child: ChildProcess, patience: Pati
     for await (const [message] of on(child, 'message', { signal: either, close: ['disconnect'] })) {
       if (message !== ALIVE) yield message as Message;
     }
-    throw endOf(...(await exited), patience);
+    throw endOf(...(await exited), limits);
   } catch (error) {
     either.throwIfAborted();
     const { syscall = '', message } = error as NodeJS.ErrnoException;
@@ -95,15 +95,15 @@ const lost = (what: string): ModelFilesError => new ModelFilesError('READER_LOST
 const notStarted = (why: string): ModelFilesError => lost(`could not be started: ${why}`);
 
 /** The signals that a process sends itself when V8 or a library can't go on, for example because an array is too long. */
-const OF_ITS_OWN = new Set(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV', 'SIGBUS', 'SIGFPE']);
+const CRASH_SIGNALS = new Set(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV', 'SIGBUS', 'SIGFPE']);
 /** A shell, or a container's init, reports a signal as this number plus the signal's number. */
 const KILLED_BY = 128;
 
-function endOf(code: number | null, signal: NodeJS.Signals | null, patience: Patience): Error {
+function endOf(code: number | null, signal: NodeJS.Signals | null, limits: ReadingLimits): Error {
   const numbers = Object.entries(constants.signals) as [NodeJS.Signals, number][];
   const killedBy = signal ?? numbers.find(([, number]) => number + KILLED_BY === code)?.[0];
   if (killedBy === undefined) return new Error(`the reading process ended without an answer (exit code ${code})`);
-  if (OF_ITS_OWN.has(killedBy)) return patience.tooLarge();
+  if (CRASH_SIGNALS.has(killedBy)) return limits.tooLarge();
   return lost(`was killed from outside (${killedBy}), by a user or by the system for want of memory`);
 }
 

@@ -26,7 +26,7 @@ const KEYS: Record<string, string> = {
   validation_path: 'validation',
   more_validation_paths: 'validation',
 };
-const OF_RUN = /^runs\[(\d+)\]\.?(.*)$/;
+const RUN_PATH = /^runs\[(\d+)\]\.?(.*)$/;
 
 /**
  * Returns what puts the file's places into the refusals of the server.
@@ -35,7 +35,7 @@ const OF_RUN = /^runs\[(\d+)\]\.?(.*)$/;
  */
 export function placedBy(places: readonly RunPlace[], field: string, lineOf: (offset: number | undefined) => string) {
   const placed = ({ field: of, description, code }: FieldViolation): FieldViolation | null => {
-    const [, index = '', path = ''] = OF_RUN.exec(of) ?? [];
+    const [, index = '', path = ''] = RUN_PATH.exec(of) ?? [];
     const place = places[Number(index || Number.NaN)];
     if (place === undefined) return null;
     const last = /(\w+)(?:\[\d+\])?$/.exec(path)?.[1] ?? '';

@@ -6,7 +6,7 @@ import { readQuestions, type Question } from './questions.js';
 import type { ReadTasksTask, TaskMessage } from './read-tasks.js';
 import { TaskError } from './task-error.js';
 
-const CHARACTERS_A_MESSAGE = 1 << 20;
+const CHARACTERS_PER_MESSAGE = 1 << 20;
 
 void readingProcess<TaskMessage>(async (task, { send }) => {
   const { names, ...options } = task as ReadTasksTask;
@@ -31,7 +31,7 @@ function* portions(questions: readonly Question[]): Generator<Question[]> {
   for (const question of questions) {
     some.push(question);
     characters += encodedCharacters(question.asks);
-    if (characters < CHARACTERS_A_MESSAGE) continue;
+    if (characters < CHARACTERS_PER_MESSAGE) continue;
     yield some;
     some = [];
     characters = 0;

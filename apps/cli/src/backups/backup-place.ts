@@ -28,7 +28,7 @@ interface NamedPlace extends PlaceOptions {
   isNew?: boolean;
 }
 
-export interface Listed {
+export interface ListedArtifact {
   digest: string;
   bytes: number;
 }
@@ -53,7 +53,7 @@ export interface BackupPlace {
 }
 
 /** Opens a folder or a bucket for as long as the work lasts. */
-export async function within<T>(
+export async function withPlace<T>(
   { given, option, isNew = false, s3Endpoint: endpoint, s3Region: region }: NamedPlace,
   work: (place: BackupPlace) => Promise<T>,
 ): Promise<T> {
@@ -132,14 +132,14 @@ export async function readBackup(place: BackupPlace, name: string | undefined): 
 
 export const damaged = (problem: string): CliError => new CliError('BACKUP_DAMAGED', problem, { exitCode: ExitCode.failed });
 
-export const listText = (artifacts: readonly Listed[]): string =>
+export const listText = (artifacts: readonly ListedArtifact[]): string =>
   artifacts
     .map(({ digest, bytes }) => `${digest} ${bytes}\n`)
     .sort()
     .join('');
 
 /** Reads the list of a backup's artifacts. Its digest proves it. @throws CliError BACKUP_DAMAGED */
-export async function artifactsOf({ store }: BackupPlace, { name, artifacts }: Backup): Promise<Listed[]> {
+export async function artifactsOf({ store }: BackupPlace, { name, artifacts }: Backup): Promise<ListedArtifact[]> {
   const text = Buffer.from(await store.get(artifacts.list)).toString('utf8');
   if (createHash('sha256').update(text).digest('hex') !== artifacts.list)
     throw damaged(`the list of artifacts of backup ${name} is damaged`);

@@ -11,7 +11,7 @@ import {
   type ConnectedEventStore,
   type EmbeddedEventStore,
 } from '#event-store';
-import { artifactsOf, backupNames, readBackup, within, type BackupPlace } from './backup-place.js';
+import { artifactsOf, backupNames, readBackup, withPlace, type BackupPlace } from './backup-place.js';
 import { makeBackup, requireApart, type BackupReport } from './make-backup.js';
 import { checkBackup, restoreBackup } from './read-backup.js';
 
@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'espalier-backups-'));
 const dataFolder = join(folder, 'data');
 const signal = new AbortController().signal;
 const place = <T>(name: string, work: (place: BackupPlace) => Promise<T>): Promise<T> =>
-  within({ given: join(folder, name), option: 'target', isNew: true }, work);
+  withPlace({ given: join(folder, name), option: 'target', isNew: true }, work);
 let server: EmbeddedEventStore;
 let events: ConnectedEventStore;
 let artifacts: ArtifactStore;
@@ -42,7 +42,7 @@ afterAll(async () => {
 /** @param store the artifacts as the backup sees them */
 const backUp = (to: string, store = artifacts): Promise<BackupReport> =>
   place(to, (target) =>
-    within({ given: join(dataFolder, 'artifacts'), option: '--artifacts' }, (own) =>
+    withPlace({ given: join(dataFolder, 'artifacts'), option: '--artifacts' }, (own) =>
       makeBackup({ dataFolder, artifacts: { ...own, store } }, target, signal),
     ),
   );
@@ -99,7 +99,7 @@ it('a backup whose note, list or events are not as they were is damaged', async 
 it('a place that is no place for backups is left as it is', async () => {
   writeFileSync(join(folder, 'mine.txt'), '');
   await expect(backUp('.')).rejects.toMatchObject({ code: 'BACKUP_FILE_FOREIGN' });
-  await expect(within({ given: join(folder, 'none'), option: 'target' }, async () => null)).rejects.toMatchObject({
+  await expect(withPlace({ given: join(folder, 'none'), option: 'target' }, async () => null)).rejects.toMatchObject({
     code: 'FILE_UNUSABLE',
   });
   expect(existsSync(join(folder, 'none'))).toBe(false);

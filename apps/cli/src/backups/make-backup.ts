@@ -1,5 +1,5 @@
 // Makes a backup of events and artifacts while the server goes on. The events are copied as they are at one moment. The artifacts that were
-// there right before and right after that moment hold all that the events need.
+// there before and after that moment hold all that the events need.
 import { createReadStream } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { ArtifactStore, ArtifactStoreError } from '#artifact-store';
@@ -35,7 +35,7 @@ export async function makeBackup(source: Source, place: BackupPlace, signal: Abo
   const there = new Set<string>();
   for await (const { digest } of place.store.list()) there.add(digest);
   /** Copies an artifact unless the place has it. Resolves to false where it was removed meanwhile. */
-  const take = async (digest: string, bytes: number): Promise<boolean> => {
+  const copy = async (digest: string, bytes: number): Promise<boolean> => {
     signal.throwIfAborted();
     if (there.has(digest)) return true;
     try {
@@ -49,18 +49,21 @@ export async function makeBackup(source: Source, place: BackupPlace, signal: Abo
     copied.bytes += bytes;
     return true;
   };
-  // The bulk is copied first, so that little is left for the moments that matter.
-  for (const [digest, bytes] of await listed(from)) await take(digest, bytes);
+  /** Copies artifacts, and forgets those that were removed meanwhile. Returns how many these were. */
+  const copyAll = async (artifacts: Map<string, number>): Promise<number> => {
+    const count = artifacts.size;
+    for (const [digest, bytes] of artifacts) if (!(await copy(digest, bytes))) artifacts.delete(digest);
+    return count - artifacts.size;
+  };
+  // The bulk is copied before the events, so that little is left for the time after them.
+  let before = await listed(from);
+  await copyAll(before);
   for (let attempt = 1; ; attempt += 1) {
-    const before = await listed(from);
     const events = await copyEvents(source.dataFolder, storeName, place);
-    const all = new Map([...before, ...(await listed(from))]);
-    let gone = 0;
-    for (const [digest, bytes] of all) {
-      if (await take(digest, bytes)) continue;
-      all.delete(digest);
-      gone += 1;
-    }
+    const after = await listed(from);
+    const all = new Map([...before, ...after]);
+    const gone = await copyAll(all);
+    before = after;
     if (gone > 0 && attempt < ATTEMPTS) continue;
     const list = listText([...all].map(([digest, bytes]) => ({ digest, bytes })));
     const backup = {

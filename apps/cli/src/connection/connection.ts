@@ -134,7 +134,7 @@ export class Connection {
   private mapped(error: unknown, timeoutMs?: number): Error {
     if (!isServiceError(error)) return error as Error;
     const known = fromServiceError(error);
-    if (error.details.startsWith(OF_ANOTHER_PROGRAM)) return notEspalier(this.server, error);
+    if (error.details.startsWith(NOT_GRPC)) return notEspalier(this.server, error);
     if (known.code === 'DEADLINE_EXCEEDED' && timeoutMs !== undefined) return silent(this.server, timeoutMs, error);
     if (known.code === 'EVENT_STORE_UNAVAILABLE') return storeUnavailable(known, error);
     if (UNANSWERED.has(known.code) || isBroken(error)) return tlsProblem(this.server, error) ?? unavailable(this.server, error);
@@ -149,7 +149,7 @@ export class Connection {
 /** The codes of calls that the transport ended. Errors of a server have codes of their own. */
 const UNANSWERED = new Set(['UNAVAILABLE', 'UNKNOWN', 'CANCELLED']);
 /** The beginning of the transport's own text for an answer of a program that is no server of this protocol. */
-const OF_ANOTHER_PROGRAM = 'Received HTTP status code';
+const NOT_GRPC = 'Received HTTP status code';
 
 /**
  * Tells whether the error means a server that died in the middle of a call. If the connection breaks while something is written (EPIPE),

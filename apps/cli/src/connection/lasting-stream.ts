@@ -7,7 +7,7 @@ import { Connection } from './connection.js';
 import type { ServerAddress } from './server-address.js';
 
 export type ConnectionNews = { kind: 'disconnected'; reason: Error } | { kind: 'reconnected' };
-export type Lasting<Message> = { kind: 'message'; message: Message } | ConnectionNews;
+export type StreamItem<Message> = { kind: 'message'; message: Message } | ConnectionNews;
 
 export interface LastingOptions<Message> {
   /** Called before each attempt, because a restarted server may listen at another address. */
@@ -28,7 +28,7 @@ const LONGEST_WAIT_MS = 3_000;
  * Yields the messages, and news of the connection. The first connection must succeed. After that, only an answer of the same server ends
  * the stream, also if the server is restarted.
  */
-export async function* lastingStream<Message>(options: LastingOptions<Message>): AsyncGenerator<Lasting<Message>> {
+export async function* lastingStream<Message>(options: LastingOptions<Message>): AsyncGenerator<StreamItem<Message>> {
   const { signal, giveUpAfterMs } = options;
   let known: ServerAddress | null = null; // the server whose messages have arrived
   let lostAt: number | null = null;

@@ -2,7 +2,7 @@
 import { BUDGETS, targetWords, typedNumber, type BudgetName } from '#comparison';
 import { settingOfName, type v1 } from '#protocol';
 
-export interface Aim {
+export interface BudgetTarget {
   setting: BudgetName;
   amount: number;
 }
@@ -14,11 +14,11 @@ export interface Sizes {
   multiplicationShare: number;
 }
 
-export const aimWords = ({ setting, amount }: Aim): string => targetWords({ [setting]: amount });
-export const aimOption = ({ setting }: Pick<Aim, 'setting'>): string => `--${BUDGETS[setting].field.replaceAll('_', '-')}`;
+export const aimWords = ({ setting, amount }: BudgetTarget): string => targetWords({ [setting]: amount });
+export const aimOption = ({ setting }: Pick<BudgetTarget, 'setting'>): string => `--${BUDGETS[setting].field.replaceAll('_', '-')}`;
 
 /** "1M,1.5M,2M", each as the setting of that name takes it. @throws RangeError with what is allowed */
-export function amountsOf(setting: BudgetName, text: string): Aim[] {
+export function amountsOf(setting: BudgetName, text: string): BudgetTarget[] {
   const { share, unit, min = 0, max = Number.MAX_VALUE } = settingOfName(setting);
   return text.split(',').map((one) => {
     const amount = typedNumber({ share, unit }, one);
@@ -42,17 +42,17 @@ export const bytesByBudget = (budget: RunBudget, hardSparsity: number): number |
 export const bytesCounted = (budget: RunBudget): string =>
   isOfBytes(budget) ? "as the run's budget counts bytes" : "of weights in the model's type";
 
-function fitsAim({ setting, amount }: Aim, { parameters, bytes, multiplicationShare }: Sizes): boolean {
+function fitsAim({ setting, amount }: BudgetTarget, { parameters, bytes, multiplicationShare }: Sizes): boolean {
   if (setting === 'targetParams') return parameters <= amount;
   if (setting === 'targetBytes') return bytes <= amount;
   return multiplicationShare <= amount;
 }
 
-const sizeIn = ({ setting }: Aim, { parameters, bytes, multiplicationShare }: Sizes): number =>
+const sizeIn = ({ setting }: BudgetTarget, { parameters, bytes, multiplicationShare }: Sizes): number =>
   setting === 'targetParams' ? parameters : setting === 'targetBytes' ? bytes : multiplicationShare;
 
 /** The later of equal ones is taken: it was trained for longer. */
-export function largestWithin<Model extends Sizes>(models: readonly Model[], aim: Aim): Model | undefined {
+export function largestWithin<Model extends Sizes>(models: readonly Model[], aim: BudgetTarget): Model | undefined {
   const fitting = models.filter((one) => fitsAim(aim, one));
   return fitting.reduce<Model | undefined>(
     (best, one) => (best === undefined || sizeIn(aim, one) >= sizeIn(aim, best) ? one : best),
@@ -60,13 +60,13 @@ export function largestWithin<Model extends Sizes>(models: readonly Model[], aim
   );
 }
 
-export const smallestOf = <Model extends Sizes>(models: readonly Model[], aim: Aim): Model =>
+export const smallestOf = <Model extends Sizes>(models: readonly Model[], aim: BudgetTarget): Model =>
   models.reduce((least, one) => (sizeIn(aim, one) < sizeIn(aim, least) ? one : least));
 
 /**
  * Returns the size of a model that does not keep the budget. It is written with all digits where a rounded size would read like the budget.
  */
-export function sizeWords(model: Sizes, aim: Aim): string {
+export function sizeWords(model: Sizes, aim: BudgetTarget): string {
   const amount = sizeIn(aim, model);
   const words = aimWords({ setting: aim.setting, amount });
   if (words !== aimWords(aim)) return words;
@@ -86,9 +86,9 @@ export interface Missing {
  * @param sizesOf the sizes by which a model has to keep the budget; they are never smaller than its own
  * @param counted how bytes are counted, in words that follow an amount
  */
-export async function markWithin<Model extends Sizes & { aims: Aim[] }>(
+export async function markWithin<Model extends Sizes & { aims: BudgetTarget[] }>(
   models: readonly Model[],
-  aims: readonly Aim[],
+  aims: readonly BudgetTarget[],
   sizesOf: (model: Model) => Promise<Sizes>,
   counted: string,
 ): Promise<Missing[]> {

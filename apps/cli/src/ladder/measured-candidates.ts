@@ -4,7 +4,7 @@ import type { Measured } from '../engine-calls.js';
 import type { Candidate } from './candidate.js';
 
 /** A pruned state with its measurements. */
-export interface Rated extends Pick<Candidate, 'mark' | 'perplexity' | 'budgets'> {
+export interface MeasuredMark extends Pick<Candidate, 'mark' | 'perplexity' | 'budgets'> {
   speeds: Measured;
 }
 
@@ -12,13 +12,16 @@ export interface Rated extends Pick<Candidate, 'mark' | 'perplexity' | 'budgets'
  * Makes the candidates. A machine's speed drifts from one measurement to the next, so only ratios to the intact model can be compared. The
  * intact model's times are the medians over all measurements, and the times of the others are computed from these and the ratios.
  */
-export function candidatesOf(intactPerplexity: number, rated: readonly Rated[]): Candidate[] {
+export function candidatesOf(intactPerplexity: number, rated: readonly MeasuredMark[]): Candidate[] {
   const prefillSeconds = median(rated.map(({ speeds }) => speeds.dense.prefillSeconds));
   const passSeconds = median(rated.map(({ speeds }) => speeds.dense.passSeconds));
   const [first] = rated;
   if (first === undefined) return [];
   const { dense } = first.speeds;
-  const candidate = (one: Omit<Rated, 'speeds'>, { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed): Candidate => {
+  const candidate = (
+    one: Omit<MeasuredMark, 'speeds'>,
+    { parameterCount, bytes, prefillSpeedUp, decodeSpeedUp }: v1.ModelSpeed,
+  ): Candidate => {
     const [prefill, decode] = [prefillSpeedUp ?? AS_FAST, decodeSpeedUp ?? AS_FAST];
     const sizes = {
       parameters: Number(parameterCount),

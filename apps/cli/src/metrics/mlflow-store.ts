@@ -171,7 +171,7 @@ function tagsOf(run: v1.Run): Record<string, string> {
 
 const nameOf = (run: v1.Run): string => run.name || run.runId;
 
-function runMeta({ run: folder }: MlflowPlace, run: v1.Run): Meta {
+function runMeta({ run: folder }: MlflowPlace, run: v1.Run): RunMeta {
   const id = mlflowRunId(run.runId);
   return {
     artifact_uri: pathToFileURL(join(folder, 'artifacts')).href,
@@ -192,7 +192,7 @@ function runMeta({ run: folder }: MlflowPlace, run: v1.Run): Meta {
   };
 }
 
-function experimentMeta({ experiment }: MlflowPlace, run: v1.Run): Meta {
+function experimentMeta({ experiment }: MlflowPlace, run: v1.Run): RunMeta {
   const time = run.launchedAt?.getTime() ?? 0;
   return {
     artifact_location: pathToFileURL(experiment).href,
@@ -204,10 +204,10 @@ function experimentMeta({ experiment }: MlflowPlace, run: v1.Run): Meta {
   };
 }
 
-type Meta = Record<string, string | number | null | string[]>;
+type RunMeta = Record<string, string | number | null | string[]>;
 
 /** Writes a meta file. Texts are quoted as in JSON, which is valid YAML, so that no reader takes a name for a number. */
-function yamlOf(meta: Meta): string {
+function yamlOf(meta: RunMeta): string {
   const lines = Object.entries(meta).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
   return lines.join('');
 }

@@ -11,15 +11,15 @@ type Plain = string | number | boolean | string[] | null | undefined;
 type Planned = Partial<Pick<v1.PlanRunResponse, 'budget' | 'hiddenSize'>>;
 
 /** Returns a remark about a setting, which is printed after its value; '' for none. */
-export type Remark = (setting: Setting, text: string) => string;
+export type SettingNote = (setting: Setting, text: string) => string;
 
 /** Remarks on settings that the request left out and that the server computed: the table's words for their rule. */
-export function computedRemarks(settings: v1.RunSettings | undefined, asked: v1.RunSettings, plan: Planned): Remark {
+export function computedRemarks(settings: v1.RunSettings | undefined, asked: v1.RunSettings, plan: Planned): SettingNote {
   return (setting, text) => (asked[setting.name] === undefined ? computedWords(setting, settings?.preset, text, plan) : '');
 }
 
 /** Remarks on settings of a fork that its parent has otherwise. */
-export function changedRemarks(parent: v1.RunSettings | undefined): Remark {
+export function changedRemarks(parent: v1.RunSettings | undefined): SettingNote {
   const plain = toPlain(parent ?? {}) as Record<string, Plain>;
   return (setting, text) => {
     const before = textOf(setting, plain);
@@ -27,7 +27,7 @@ export function changedRemarks(parent: v1.RunSettings | undefined): Remark {
   };
 }
 
-export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, remark: Remark = () => ''): void {
+export function printSettings({ output }: Context, settings: v1.RunSettings | undefined, remark: SettingNote = () => ''): void {
   if (settings === undefined) return;
   output.line();
   output.line(output.style('bold', 'Settings'));

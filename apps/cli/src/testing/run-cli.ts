@@ -11,13 +11,13 @@ export interface CliResult {
 const MAIN = programFile(new URL('../main.js', import.meta.url));
 const HANGS_AFTER_MS = 240_000;
 
-interface Surroundings {
+interface CliEnvironment {
   env?: Record<string, string>;
   cwd?: string;
 }
 
 /** The variables that the command sees. */
-const variables = ({ env }: Surroundings): NodeJS.ProcessEnv => ({
+const variables = ({ env }: CliEnvironment): NodeJS.ProcessEnv => ({
   PATH: process.env['PATH'],
   HOME: process.env['HOME'],
   HF_HUB_OFFLINE: '1',
@@ -30,19 +30,19 @@ let earlier: Promise<unknown> = Promise.resolve();
  * Runs a command in the process of the test, since the start of a process takes longer than most commands. Commands run one after the
  * other, because each has the process's folder, variables and streams for itself. Standard output is not a terminal.
  */
-export function runCli(args: string[], surroundings: Surroundings = {}): Promise<CliResult> {
-  const result = earlier.then(() => runHere(args, surroundings));
+export function runCli(args: string[], environment: CliEnvironment = {}): Promise<CliResult> {
+  const result = earlier.then(() => runHere(args, environment));
   earlier = result.catch(() => undefined);
   return result;
 }
 
-async function runHere(args: string[], surroundings: Surroundings): Promise<CliResult> {
+async function runHere(args: string[], environment: CliEnvironment): Promise<CliResult> {
   const [before, folder] = [process.env, process.cwd()];
   const [stdout, stderr] = [new Collected(), new Collected()];
   const streams = { stdout, stderr, stdin: Readable.from([]) };
   const usual = Object.getOwnPropertyDescriptors(process);
-  process.env = variables(surroundings);
-  process.chdir(surroundings.cwd ?? folder);
+  process.env = variables(environment);
+  process.chdir(environment.cwd ?? folder);
   for (const [name, value] of Object.entries(streams))
     Object.defineProperty(process, name, { value, configurable: true, enumerable: true });
   let timer: NodeJS.Timeout | undefined;
@@ -73,7 +73,7 @@ class Collected extends Writable {
 /** Runs a command as a user's shell would, in a process of its own. Standard output is not a terminal. */
 export function runProcess(
   args: string[],
-  options: Surroundings & {
+  options: CliEnvironment & {
     /** The user id that runs the command, if it is another user. */
     uid?: number;
     onOutput?: (sofar: string, kill: (signal: NodeJS.Signals) => void) => void;

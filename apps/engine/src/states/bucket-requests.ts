@@ -12,7 +12,7 @@ const SILENT_FOR_MS = 20_000;
 const ANSWER_BYTES_MAX = 4_096;
 /** The server asks for a pause, or the bytes were changed on their way. Any other status of the 400s would come again. */
 const WORTH_ANOTHER_TRY = new Set([408, 409, 425, 429]);
-const DAMAGED_ON_THE_WAY = new Set(['BadDigest', 'XAmzContentChecksumMismatch', 'XAmzContentSHA256Mismatch', 'RequestTimeout']);
+const TRANSFER_ERRORS = new Set(['BadDigest', 'XAmzContentChecksumMismatch', 'XAmzContentSHA256Mismatch', 'RequestTimeout']);
 
 /** Writes a part. Resolves to the ETag of the answer. @throws EspalierError BUCKET_UNREACHABLE, BUCKET_ADDRESS_REFUSED */
 export async function putPart({ url, headers }: engineV1.SignedPart, bytes: Uint8Array): Promise<string> {
@@ -95,7 +95,7 @@ async function requireGood(to: URL, answer: IncomingMessage): Promise<void> {
   if (status === 200 || status === 206) return;
   const code = await codeIn(answer);
   const words = `answers ${status}${code === '' ? '' : ` ${code}`}`;
-  if (status >= 500 || WORTH_ANOTHER_TRY.has(status) || DAMAGED_ON_THE_WAY.has(code)) throw unreachable(to, `it ${words}`);
+  if (status >= 500 || WORTH_ANOTHER_TRY.has(status) || TRANSFER_ERRORS.has(code)) throw unreachable(to, `it ${words}`);
   throw refused(to, words);
 }
 

@@ -7,7 +7,7 @@ const LOOK_MS = 200;
 
 type Messages = AsyncGenerator<engineV1.TrainResponse>;
 
-interface Surroundings {
+interface Collaborators {
   /** Tells the training to end with its segment. */
   finishSegment: () => void;
   /** Milliseconds for which the client may still come back; 0: no more. */
@@ -84,7 +84,7 @@ export class KeptTrainings {
   /** The id of the last training that was discarded, so that a client which comes back for it gets an error and no new training. */
   private discarded = '';
 
-  constructor(private readonly around: Surroundings) {}
+  constructor(private readonly collaborators: Collaborators) {}
 
   /**
    * Begins the training, or goes on with the messages of one that is kept.
@@ -98,7 +98,7 @@ export class KeptTrainings {
     const count = Number(messagesTaken);
     let kept = this.current;
     if (kept?.id === trainingId) {
-      this.around.log.info({ training: trainingId, messages: kept.waiting }, 'the client is back, and gets what was kept for it');
+      this.collaborators.log.info({ training: trainingId, messages: kept.waiting }, 'the client is back, and gets what was kept for it');
     } else {
       if (count > 0 || this.discarded === trainingId)
         throw new EspalierError(
@@ -137,19 +137,19 @@ export class KeptTrainings {
     this.discarded = kept.id;
     kept.stop.abort();
     if (kept.reader === null && !kept.isHandedOut)
-      this.around.log.warn({ training: kept.id, why }, 'a training that waited for its client is ended');
+      this.collaborators.log.warn({ training: kept.id, why }, 'a training that waited for its client is ended');
   }
 
   private cutOff(kept: KeptTraining, call: AbortSignal): void {
     if (this.current !== kept || kept.reader !== call) return; // another call of it has come meanwhile
     kept.reader = null;
     if (!kept.isHandedOut) {
-      const leftMs = this.around.leaseLeftMs();
-      this.around.log.info({ training: kept.id, leftMs }, 'the client was cut off: the segment is ended and kept for it');
-      this.around.finishSegment();
+      const leftMs = this.collaborators.leaseLeftMs();
+      this.collaborators.log.info({ training: kept.id, leftMs }, 'the client was cut off: the segment is ended and kept for it');
+      this.collaborators.finishSegment();
     }
     this.watch = setInterval(() => {
-      if (this.around.leaseLeftMs() === 0) this.discard('the client did not come back within its lease');
+      if (this.collaborators.leaseLeftMs() === 0) this.discard('the client did not come back within its lease');
     }, LOOK_MS);
     this.watch.unref();
   }

@@ -17,7 +17,7 @@ import {
   toEspalierError,
 } from '#protocol';
 import { Callers } from './admission/callers.js';
-import { callLimits, STREAMS_OF_ONE_CONNECTION, type OpenCalls } from './admission/call-limits.js';
+import { callLimits, STREAMS_PER_CONNECTION, type OpenCalls } from './admission/call-limits.js';
 import { Doors } from './admission/doors.js';
 import { PublicServices, SERVICES } from './public-services.js';
 import { Tallies } from '../monitoring/tallies.js';
@@ -58,7 +58,7 @@ export class GrpcServer {
     this.server = new Server({
       'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
       'grpc.keepalive_permit_without_calls': 1,
-      'grpc.max_concurrent_streams': STREAMS_OF_ONE_CONNECTION,
+      'grpc.max_concurrent_streams': STREAMS_PER_CONNECTION,
       'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS,
       interceptors: [
         tellingRelease(releaseOf(ownVersion())),

@@ -25,7 +25,7 @@ interface JobSlot {
 }
 
 /** The outcome of a try: the engine got nothing of the job, or the job is over. */
-type Tried = 'notBegun' | 'over';
+type AttemptOutcome = 'notBegun' | 'over';
 
 interface Job extends WaitingJob {
   doing: string;
@@ -33,7 +33,7 @@ interface Job extends WaitingJob {
   place: JobSlot | null;
   onPlaced(): void;
   /** A job that is not over can be run on another engine. */
-  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<Tried>;
+  run(bench: EngineWorkbench, wanted: AbortSignal): Promise<AttemptOutcome>;
   refuse(error: unknown): void;
 }
 
@@ -151,7 +151,7 @@ export class EngineJobs {
     slot.doing = next;
   }
 
-  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<Tried> {
+  private async runWhileAllowed(job: Job, bench: EngineWorkbench, isWanted: () => boolean): Promise<AttemptOutcome> {
     const { jobMinutes } = this.config;
     const wanted = new AbortController();
     this.underWay.add(wanted);

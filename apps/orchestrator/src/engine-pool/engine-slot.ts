@@ -15,7 +15,7 @@ const RESTARTS_UNASKED_MAX = 2;
 /** The time for an answer to a question that takes no work. An engine that takes longer is asked no more until it has answered. */
 const ANSWER_MS = 5_000;
 
-export interface Occupant {
+export interface SlotUser {
   /** The present work, in words. */
   doing: string;
   /** The run that the work is for, or '' where it is for none. */
@@ -46,7 +46,7 @@ export class EngineSlot {
   readonly name: string;
   readonly supervisor: EngineSupervisor;
   readonly connector: EngineConnector;
-  private occupant: Occupant | null = null;
+  private occupant: SlotUser | null = null;
   private bench: EngineWorkbench | null = null;
   /** Whether the slot claims its engine. Only the slots of the driver do. */
   private isWanted = false;
@@ -117,7 +117,7 @@ export class EngineSlot {
     return this.options.threads ?? this.about?.threads ?? 0;
   }
 
-  occupy(occupant: Occupant, promisedBytes = 0): void {
+  occupy(occupant: SlotUser, promisedBytes = 0): void {
     if (this.occupant !== null) throw new EspalierError('ENGINE_BUSY', `engine ${this.name} is taken: ${this.occupant.doing}`);
     this.occupant = occupant;
     this.promisedBytes = promisedBytes;

@@ -7,7 +7,7 @@ import { EspalierError, toEspalierError, type engineV1 } from '#protocol';
 import type { LiveEngine } from '../engines/engine-supervisor.js';
 import { wholeOf } from '../engines/wire/received-answers.js';
 import type { StateOrigin } from '../engines/wire/sent-data.js';
-import type { Arrived, StateUnderWay, TrainedSegment } from '../engines/wire/training-progress.js';
+import type { StateArrival, StateUnderWay, TrainedSegment } from '../engines/wire/training-progress.js';
 
 /** An address may expire before its turn: with fresh ones, only the parts that are missing are written. */
 const TRIES = 3;
@@ -73,7 +73,7 @@ export class StateCarrier {
     return { arrival };
   }
 
-  private async arrivalOf(outcome: TrainedSegment): Promise<Arrived> {
+  private async arrivalOf(outcome: TrainedSegment): Promise<StateArrival> {
     const { digest } = outcome.state;
     const release = (): void => void this.engine.client.releaseState(digest).catch(() => undefined); // a lost engine holds nothing for us
     let isHeld = false;

@@ -12,7 +12,7 @@ const ANSWER_TIMEOUT_MS = 5_000;
 /** The former holder may be in the middle of a step, which ends first. */
 const CLAIM_TIMEOUT_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 2_000;
-const RENEWALS_A_LEASE = 3;
+const RENEWALS_PER_LEASE = 3;
 
 export interface LeaseOptions {
   leaseMs: number;
@@ -119,7 +119,7 @@ function link(
     client.claim(request, CLAIM_TIMEOUT_MS).catch((error: unknown) => {
       if (toEspalierError(error).code === 'ENGINE_ATTACHED_ELSEWHERE') lostTo = toEspalierError(error);
     });
-  }, request.leaseMs / RENEWALS_A_LEASE);
+  }, request.leaseMs / RENEWALS_PER_LEASE);
   renewal.unref();
   const close = (reason?: EspalierError): void => {
     clearInterval(renewal);

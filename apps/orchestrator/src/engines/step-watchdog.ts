@@ -7,7 +7,7 @@ import type { ProcessorUse } from '#files';
 const FIRST_STEP_MAX_MS = 900_000;
 const STEP_MAX_MS_LEAST = 30_000;
 /** A step may take this many times as long as the longest before. Steps differ by how much is pruned, and a report may hold several. */
-const TIMES_THE_LONGEST = 20;
+const STEP_TIMEOUT_FACTOR = 20;
 
 export interface StepWatchdog {
   /** Call this when the engine has just reported steps. */
@@ -22,7 +22,7 @@ export function watchProgress(engine: LiveEngine): StepWatchdog {
   let longestMs = 0;
   let timer: NodeJS.Timeout;
   const wait = (): void => {
-    const patienceMs = longestMs === 0 ? FIRST_STEP_MAX_MS : Math.max(STEP_MAX_MS_LEAST, TIMES_THE_LONGEST * longestMs);
+    const patienceMs = longestMs === 0 ? FIRST_STEP_MAX_MS : Math.max(STEP_MAX_MS_LEAST, STEP_TIMEOUT_FACTOR * longestMs);
     const before = engine.processorUse();
     timer = setTimeout(() => {
       if (engine.isAwaited() || isStarved(before, engine.processorUse())) {

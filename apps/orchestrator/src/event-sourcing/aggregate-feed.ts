@@ -9,7 +9,7 @@ import type { Fact } from './event-codec.js';
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5_000;
 /** The feed lets other work run after this number of events, so that a long history does not block the process. */
-const EVENTS_A_TURN = 500;
+const EVENTS_PER_TURN = 500;
 
 /** The parts of an aggregate's definition that folding needs. */
 type Folded<State extends AggregateState, F extends Fact> = Pick<Aggregate<State, never, F>, 'streamPrefix' | 'decode' | 'evolve'>;
@@ -146,7 +146,7 @@ export class AggregateFeed<State extends AggregateState, F extends Fact> {
           if (item.kind === 'caughtUp') caughtUp();
           if (item.kind === 'damaged') this.setAside(this.idOf(item.error), item.error);
           if (item.kind === 'event') await this.takeOrPassOver(item.event);
-          if ((taken += 1) % EVENTS_A_TURN === 0) await yieldToOthers();
+          if ((taken += 1) % EVENTS_PER_TURN === 0) await yieldToOthers();
           retryMs = FIRST_RETRY_MS;
         }
       } catch (error) {

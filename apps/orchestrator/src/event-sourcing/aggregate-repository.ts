@@ -14,7 +14,7 @@ import { CHAIN_START, encodeFacts, type Envelope, type Fact, type UnknownEvent }
 import { eventId } from './event-ids.js';
 import type { EventTypes } from './event-types.js';
 import { NotBegun } from './not-begun-error.js';
-import { patiently, PATIENCE_MS, settlesWithin, type Patience } from './store-retries.js';
+import { withRetries, RETRY_FOR_MS, settlesWithin, type RetryOptions } from './store-retries.js';
 
 const CACHED = 64;
 const CONFLICTS_MAX = 20;
@@ -45,7 +45,7 @@ export interface Aggregate<State extends AggregateState, Change, F extends Fact>
   onAppend?(sent: NewEvent, event: F & Envelope): void;
 }
 
-export interface ChangeOptions extends Patience {
+export interface ChangeOptions extends RetryOptions {
   /** The caller of the change, recorded with each of its facts. */
   by: CallContext;
 }
@@ -57,7 +57,7 @@ export interface KeyedChange<Change> {
 }
 
 /** Facts to append, each with its id. */
-interface Decided<F> {
+interface Decision<F> {
   facts: F[];
   ids: string[];
 }
@@ -120,7 +120,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
       // The state that this process wrote last is nearly always the newest. If it is not, the append fails on its expected revision.
       let state = this.cache.get(id) ?? null;
       let fresh = state === null;
-      if (fresh) state = await patiently(() => this.find(id), options);
+      if (fresh) state = await withRetries(() => this.find(id), options);
       for (let conflict = 0; conflict < CONFLICTS_MAX; conflict += 1) {
         const decided = this.tryDecide(id, state, changes, options.by);
         if (!(decided instanceof Error) && decided.facts.length > 0) {
@@ -130,16 +130,16 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
           if (decided instanceof Error) throw decided;
           return { state: state!, facts: [] };
         }
-        state = await patiently(() => this.find(id), options);
+        state = await withRetries(() => this.find(id), options);
         fresh = true;
       }
       throw new EspalierError('CONFLICTING_CHANGES', `${this.aggregate.name} ${id} is being changed by others at the same time: try again`);
     });
   }
 
-  private tryDecide(id: string, before: State | null, changes: KeyedChange<Change>[], by: CallContext): Decided<F> | Error {
+  private tryDecide(id: string, before: State | null, changes: KeyedChange<Change>[], by: CallContext): Decision<F> | Error {
     const at = new Date().toISOString();
-    const decided: Decided<F> = { facts: [], ids: [] };
+    const decided: Decision<F> = { facts: [], ids: [] };
     let state = before;
     try {
       for (const { key, change } of changes) {
@@ -155,11 +155,11 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
   }
 
   /** Returns the state with the facts, or null where another writer appended first. */
-  private async tryAppend(id: string, state: State | null, { facts, ids }: Decided<F>, options: ChangeOptions): Promise<State | null> {
+  private async tryAppend(id: string, state: State | null, { facts, ids }: Decision<F>, options: ChangeOptions): Promise<State | null> {
     const { stored, events } = encodeFacts(this.aggregate.types, facts, state?.chain ?? CHAIN_START, (index) => ids[index]!);
     stored.forEach((one, index) => this.aggregate.onAppend?.(one, events[index]!));
     try {
-      await patiently(() => this.append(id, stored, state), options);
+      await withRetries(() => this.append(id, stored, state), options);
     } catch (error) {
       if (error instanceof WrongExpectedRevisionError) return null;
       throw error;
@@ -176,9 +176,9 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
 
   /** Makes the changes of one aggregate one after another, since two at once would only conflict. */
   private async inTurn<T>(id: string, options: ChangeOptions, work: (options: ChangeOptions) => Promise<T>): Promise<T> {
-    const { patienceMs = PATIENCE_MS, onWait } = options;
+    const { retryForMs = RETRY_FOR_MS, onWait } = options;
     const holdUp = this.heldUp.get(id);
-    if (holdUp !== undefined && patienceMs !== Infinity && !(holdUp instanceof EventStoreUnavailableError)) throw holdUp;
+    if (holdUp !== undefined && retryForMs !== Infinity && !(holdUp instanceof EventStoreUnavailableError)) throw holdUp;
     const noting = {
       ...options,
       onWait: (error: Error): void => {
@@ -200,7 +200,7 @@ export class AggregateRepository<State extends AggregateState, Change, F extends
     this.turns.set(id, settled);
     try {
       // The change before this one may wait for long.
-      givenUp = !(await settlesWithin(before, patienceMs));
+      givenUp = !(await settlesWithin(before, retryForMs));
       if (givenUp) throw this.tooLong(id);
       return await mine;
     } finally {

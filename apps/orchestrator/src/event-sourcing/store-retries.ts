@@ -4,11 +4,11 @@ import { EventStoreUnavailableError } from '#event-store';
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
-export const PATIENCE_MS = 10_000;
+export const RETRY_FOR_MS = 10_000;
 
-export interface Patience {
+export interface RetryOptions {
   /** How many milliseconds to wait for an event store that does not answer; 10 s where absent. */
-  patienceMs?: number;
+  retryForMs?: number;
   signal?: AbortSignal;
   /** Called before each wait, with the error that causes it. */
   onWait?: (error: Error) => void;
@@ -31,14 +31,14 @@ const MENDABLE = new Set(['STORE_DISK_FULL', 'STORE_READ_ONLY', 'STORE_LOCKED', 
  * Repeats the work while the store does not answer. That is safe for appends, since their ids stay the same. With endless patience it also
  * waits for a store that can't write at the moment.
  */
-export async function patiently<T>(work: () => Promise<T>, { patienceMs = PATIENCE_MS, signal, onWait }: Patience): Promise<T> {
-  const until = Date.now() + patienceMs;
+export async function withRetries<T>(work: () => Promise<T>, { retryForMs = RETRY_FOR_MS, signal, onWait }: RetryOptions): Promise<T> {
+  const until = Date.now() + retryForMs;
   for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)) {
     try {
       return await work();
     } catch (error) {
       const { code } = error as { code?: unknown };
-      const passes = error instanceof EventStoreUnavailableError || (patienceMs === Infinity && MENDABLE.has(String(code)));
+      const passes = error instanceof EventStoreUnavailableError || (retryForMs === Infinity && MENDABLE.has(String(code)));
       if (!passes || Date.now() + delayMs > until) throw error;
       onWait?.(error as Error);
       await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => {

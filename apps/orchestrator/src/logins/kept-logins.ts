@@ -17,7 +17,7 @@ const RENEWAL_MS_MAX = 2_000;
 /** The time until the next try after the provider could not be asked. */
 const RENEW_RETRY_MS = 5_000;
 /** The most logins of one person, and of all together. Beyond these, the oldest login ends. */
-const LOGINS_OF_ONE_MAX = 32;
+const LOGINS_PER_PERSON_MAX = 32;
 const LOGINS_MAX = 2_000;
 
 interface Kept {
@@ -223,7 +223,7 @@ export class KeptLogins {
 
   private makeRoom(actor: string): void {
     const own = [...this.kept.values()].filter(({ stored }) => stored.actor === actor);
-    if (own.length >= LOGINS_OF_ONE_MAX) this.end(own[0]!, ended('the same person has logged in too many times since'));
+    if (own.length >= LOGINS_PER_PERSON_MAX) this.end(own[0]!, ended('the same person has logged in too many times since'));
     if (this.kept.size >= LOGINS_MAX) this.end(this.kept.values().next().value!, ended('too many people have logged in since'));
   }
 

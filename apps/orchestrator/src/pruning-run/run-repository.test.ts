@@ -37,10 +37,10 @@ test('a change that waits for room holds up no caller that will not wait, and is
   const patient = runs.change(
     RUN,
     { kind: 'startAttempt', attempt: 1 },
-    { by, patienceMs: Infinity, onWait: (error) => waits.push(error) },
+    { by, retryForMs: Infinity, onWait: (error) => waits.push(error) },
   );
   while (waits.length === 0) await sleep(10);
-  await expect(runs.change(RUN, { kind: 'requestPause' }, { by, patienceMs: 3_600_000 })).rejects.toMatchObject({
+  await expect(runs.change(RUN, { kind: 'requestPause' }, { by, retryForMs: 3_600_000 })).rejects.toMatchObject({
     code: 'STORE_DISK_FULL',
   });
   disk.isFull = false;
@@ -53,7 +53,7 @@ test('a caller that need not wait any longer hears the cause of the wait', async
   const disk = { isFull: true };
   const runs = new RunRepository(storeOn(disk).store, new Tallies());
   const enough = new AbortController();
-  const change = runs.change(RUN, launch, { by, patienceMs: Infinity, signal: enough.signal });
+  const change = runs.change(RUN, launch, { by, retryForMs: Infinity, signal: enough.signal });
   enough.abort();
   await expect(change).rejects.toMatchObject({ code: 'STORE_DISK_FULL' });
 });

@@ -285,7 +285,7 @@ export class RunAttempt {
       live.waits(error, this.runId);
       log.warn({ runId: this.runId, err: error }, 'waiting for the event store');
     };
-    const options = { by: BY_SERVER, patienceMs: Infinity, signal: this.patience, onWait, ...(key === undefined ? {} : { key }) };
+    const options = { by: BY_SERVER, retryForMs: Infinity, signal: this.patience, onWait, ...(key === undefined ? {} : { key }) };
     this.advance((await runs.change(this.runId, change, options)).run);
     live.goesOn(this.runId);
     this.ahead = this.run;

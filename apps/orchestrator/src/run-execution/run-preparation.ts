@@ -21,12 +21,12 @@ const AT_ONCE = 2;
 /** The milliseconds to wait after the end of a preparation could not be recorded. */
 const AFTER_FAILURE_MS = 1_000;
 /** Errors that pass when a user frees disk space or a bucket answers again. The preparation waits for that as long as it takes. */
-const OF_ARTIFACT_STORE = /^ARTIFACT_STORE_/;
+const ARTIFACT_STORE_CODE = /^ARTIFACT_STORE_/;
 /** How often a preparation that waits for an engine looks whether there is one. */
 const LOOK_MS = 500;
 
 /** The end of a try: nothing is left to do, or it failed, or it lacked something that the preparation waits for. */
-type Tried = 'over' | 'failed' | 'lacksStore' | 'lacksEngine';
+type AttemptOutcome = 'over' | 'failed' | 'lacksStore' | 'lacksEngine';
 
 @Injectable()
 export class RunPreparation {
@@ -95,7 +95,7 @@ export class RunPreparation {
   private async bring(run: PruningRunState, signal: AbortSignal): Promise<void> {
     try {
       let [failures, waits] = [0, 0];
-      for (let tried: Tried; (tried = await this.try(run, failures, signal)) !== 'over';) {
+      for (let tried: AttemptOutcome; (tried = await this.try(run, failures, signal)) !== 'over';) {
         if (tried === 'failed') failures += 1;
         if (tried === 'lacksEngine') while (this.pool.isForsaken && !signal.aborted) await delay(LOOK_MS, signal);
         else await delay(restartDelayMs(waits++), signal);
@@ -112,10 +112,10 @@ export class RunPreparation {
   }
 
   /** @param failures the number of tries that failed before */
-  private async try(run: PruningRunState, failures: number, signal: AbortSignal): Promise<Tried> {
+  private async try(run: PruningRunState, failures: number, signal: AbortSignal): Promise<AttemptOutcome> {
     const { runId } = run;
     const onWait = (error: Error): void => this.log.warn({ runId, err: error }, 'waiting for the event store');
-    const endless = { by: BY_SERVER, patienceMs: Infinity, signal, onWait };
+    const endless = { by: BY_SERVER, retryForMs: Infinity, signal, onWait };
     try {
       const beganMs = performance.now();
       const prepared = await this.sources.prepare(run, (progress) => this.live.prepares(runId, progress), signal);
@@ -131,8 +131,8 @@ export class RunPreparation {
       signal.throwIfAborted();
       const known = toEspalierError(error);
       this.log.warn({ runId, failures, code: known.code, err: error }, 'a run could not be prepared');
-      const passes = isTransient(known) || OF_ARTIFACT_STORE.test(known.code);
-      const tried = OF_ARTIFACT_STORE.test(known.code) ? 'lacksStore' : this.pool.isForsaken ? 'lacksEngine' : 'failed';
+      const passes = isTransient(known) || ARTIFACT_STORE_CODE.test(known.code);
+      const tried = ARTIFACT_STORE_CODE.test(known.code) ? 'lacksStore' : this.pool.isForsaken ? 'lacksEngine' : 'failed';
       if (passes && (tried !== 'failed' || failures + 1 < ATTEMPTS_WITHOUT_PROGRESS_MAX)) {
         this.live.waits(known, runId);
         return tried;

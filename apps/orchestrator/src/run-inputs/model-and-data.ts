@@ -39,7 +39,7 @@ import {
 import { modelIdentity, modelShape } from './described-model.js';
 import { readTable } from './read-speed-table.js';
 import type { RunPlan } from './run-plan.js';
-import { namedData, requireEnoughBytes, trainTexts, validationText, type DataSource, type Taken } from './named-data.js';
+import { namedData, requireEnoughBytes, trainTexts, validationText, type DataSource, type TokenNeed } from './named-data.js';
 import { TokenizingWords, type PreparationProgress } from './tokenizing-words.js';
 
 /** Stands for the digest of a table that is not measured yet. */
@@ -163,7 +163,7 @@ export class ModelAndData {
     for (const text of [...trained, ...(validation === null ? [] : [validation])]) {
       const bytes = await requireSources({ modelPath: model.path, text, signal });
       await requireGoodStart({ modelPath: model.path, text, signal });
-      requireEnoughBytes(text, bytes, text === validation ? windowTaken(settings) : trainingTaken(settings, trained.length));
+      requireEnoughBytes(text, bytes, text === validation ? windowNeed(settings) : trainingNeed(settings, trained.length));
     }
     return named;
   }
@@ -213,7 +213,7 @@ export class ModelAndData {
       } = text;
       const what = trainSources.length === 1 ? 'the training text' : path;
       const made = await prepareTokenShards({ ...named, text, onProgress: words.next(what) });
-      requireTokens(made.tokenCount, field, trainingTaken(settings, trainSources.length));
+      requireTokens(made.tokenCount, field, trainingNeed(settings, trainSources.length));
       sources.push({ parts, shards: made.shards.map(({ digest, tokenCount }) => ({ digest, tokens: tokenCount })) });
       ({ tokenizerDigest } = made);
     }
@@ -221,7 +221,7 @@ export class ModelAndData {
       validationSource === null
         ? kept
         : await prepareTokens({ ...named, text: validationSource, onProgress: words.next('the validation text') });
-    if (validation !== null) requireTokens(validation.tokenCount, 'data.validation_path', windowTaken(settings));
+    if (validation !== null) requireTokens(validation.tokenCount, 'data.validation_path', windowNeed(settings));
     return {
       ...data,
       ...trainingTokens(sources),
@@ -288,12 +288,12 @@ function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
 }
 
 /** @param texts the number of training texts, of which each gives whole sequences where there are several */
-const trainingTaken = ({ batchSize, sequenceLength }: RunSettings, texts: number): Taken =>
+const trainingNeed = ({ batchSize, sequenceLength }: RunSettings, texts: number): TokenNeed =>
   texts === 1
     ? { what: 'a batch (batch_size times sequence_length)', needed: batchSize * sequenceLength }
     : { what: 'a sequence (sequence_length)', needed: sequenceLength };
 
-const windowTaken = ({ evaluationWindow }: RunSettings): Taken => ({
+const windowNeed = ({ evaluationWindow }: RunSettings): TokenNeed => ({
   what: 'a window (evaluation_window)',
   needed: evaluationWindow,
 });
@@ -307,7 +307,7 @@ function trainingTokens(sources: TokenSource[]): Pick<DataIdentity, 'trainDigest
   return { trainDigest: sha256Hex(canonicalJson(sources)), trainTokens, trainSources: sources };
 }
 
-function requireTokens(count: number, field: string, { what, needed }: Taken): void {
+function requireTokens(count: number, field: string, { what, needed }: TokenNeed): void {
   if (count < needed) throw invalidField('DATA_TOO_SHORT', field, `holds ${count} tokens; ${what} takes ${needed}`);
 }
 

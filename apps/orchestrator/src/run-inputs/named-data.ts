@@ -103,7 +103,7 @@ export function validationText(data: NamedTexts): TextSource | null {
 }
 
 /** The least that is read of a text at a time. */
-export interface Taken {
+export interface TokenNeed {
   what: string;
   needed: number;
 }
@@ -114,7 +114,7 @@ const PLAIN_TEXT = /\.(jsonl?|csv|tsv|txt)$/i;
  * Refuses a text whose files are too small for the tokens that are needed, before any of it is read. A byte is at most one token, and a
  * document, which has one byte or more, adds at most two.
  */
-export function requireEnoughBytes({ paths, fields }: TextSource, bytes: number, { what, needed }: Taken): void {
+export function requireEnoughBytes({ paths, fields }: TextSource, bytes: number, { what, needed }: TokenNeed): void {
   const most = 3 * bytes + 2;
   if (paths.every((path) => PLAIN_TEXT.test(path)) && most < needed)
     throw invalidField(

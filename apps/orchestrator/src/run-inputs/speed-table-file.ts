@@ -53,11 +53,11 @@ const refused = (path: string, what: string): EspalierError =>
 /**
  * The largest fall from a narrower part to a wider one that is allowed. A wider part may be faster where its width divides better among
  * threads or tiles: on two cores, seven heads took 12% less than six. A larger fall, beyond both spreads, is a mistake of the measurement
- * or of the file if it exceeds FALL_OF_PASS_MAX.
+ * or of the file if it exceeds PASS_DECREASE_MAX.
  */
 const FALL_MAX = 0.3;
 /** The share of a pass that a fall, summed over all layers, may have. */
-const FALL_OF_PASS_MAX = 0.01;
+const PASS_DECREASE_MAX = 0.01;
 /** Above this share, the spread of the intact model's time would decide whether a run meets its speed. */
 const PASS_SPREAD_MAX = 0.25;
 /**
@@ -118,7 +118,7 @@ function requireRising(path: string, times: readonly TimeByWidth[], full: number
   const wide = times.find(({ width }) => width > full);
   if (wide !== undefined) throw refused(path, `has width ${wide.width}, but the model's is ${full}`);
   const sorted = atHidden(times, table).sort((left, right) => left.width - right.width);
-  const little = Math.max(NOISE_SECONDS, (FALL_OF_PASS_MAX * (table.pass?.seconds ?? 0)) / table.model.layers);
+  const little = Math.max(NOISE_SECONDS, (PASS_DECREASE_MAX * (table.pass?.seconds ?? 0)) / table.model.layers);
   if (sorted.at(-1)?.width !== full) throw refused(path, `lacks the width of the intact model, ${full}`);
   for (const [index, time] of sorted.entries()) {
     if (index > 0 && sorted[index - 1]?.width === time.width) throw refused(path, `has width ${time.width} twice`);

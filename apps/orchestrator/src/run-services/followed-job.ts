@@ -27,18 +27,18 @@ export async function* followed<News, Result>(
 ): AsyncGenerator<Followed<News, Result>> {
   for (const digest of [...pinned]) await keeper.pin(digest);
   const gone = new AbortController();
-  const bell = new Bell();
+  const changed = new Signal();
   let started = false;
   let settled = false;
   const begin = (bench: EngineWorkbench, both: AbortSignal): Promise<Result> => {
     started = true;
-    bell.ring();
-    return work(bench, () => bell.ring(), both);
+    changed.notify();
+    return work(bench, () => changed.notify(), both);
   };
-  const job = jobs.submit(begin, wish, AbortSignal.any([signal, gone.signal]), () => bell.ring());
+  const job = jobs.submit(begin, wish, AbortSignal.any([signal, gone.signal]), () => changed.notify());
   const end = (): void => {
     settled = true;
-    bell.ring();
+    changed.notify();
   };
   const ended = job.result.then(end, end);
   /** The engine calls a call that was cancelled a lost one. The client who cancelled the job hears what it did. */
@@ -49,7 +49,7 @@ export async function* followed<News, Result>(
   try {
     let lastWait = '';
     while (!settled) {
-      await bell.rung(LOOK_AGAIN_MS);
+      await changed.wait(LOOK_AGAIN_MS);
       const waitingFor = started ? '' : job.waitingFor;
       const news = started ? takeNews() : null;
       if (news !== null) yield { news };
@@ -65,25 +65,25 @@ export async function* followed<News, Result>(
   }
 }
 
-/** A bell that is heard once, even if it was rung several times. */
-class Bell {
-  private fresh = true;
-  private heard: () => void = () => undefined;
+/** Wakes the one that waits, once for all notices since it last waited. */
+class Signal {
+  private isNoticed = true;
+  private wake: () => void = () => undefined;
 
-  ring(): void {
-    this.fresh = true;
-    this.heard();
+  notify(): void {
+    this.isNoticed = true;
+    this.wake();
   }
 
-  async rung(atMostMs: number): Promise<void> {
-    if (!this.fresh) {
+  async wait(atMostMs: number): Promise<void> {
+    if (!this.isNoticed) {
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
-        this.heard = resolve;
+        this.wake = resolve;
         timer = setTimeout(resolve, atMostMs).unref();
       });
       clearTimeout(timer);
     }
-    this.fresh = false;
+    this.isNoticed = false;
   }
 }

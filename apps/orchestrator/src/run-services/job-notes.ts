@@ -14,7 +14,7 @@ const FILE = 'jobs.json';
 export type JobNote =
   | { kind: 'ladder'; runId: string; models: number; evaluated: number }
   | { kind: 'job'; jobId: string; runId: string; request: unknown; startedBy: string; startedByName: string; startedAt: string };
-type Of<Kind extends JobNote['kind']> = Extract<JobNote, { kind: Kind }>;
+type NoteOf<Kind extends JobNote['kind']> = Extract<JobNote, { kind: Kind }>;
 
 export const jobLost = (): EspalierError =>
   new EspalierError('JOB_LOST', 'the server ended while this was under way; what is recorded stays, and it can be started again');
@@ -37,8 +37,8 @@ export class JobNotes {
   }
 
   /** The jobs of a kind that were under way when the server before this one ended. */
-  lost<Kind extends JobNote['kind']>(kind: Kind): Of<Kind>[] {
-    return this.before.filter((one): one is Of<Kind> => one.kind === kind);
+  lost<Kind extends JobNote['kind']>(kind: Kind): NoteOf<Kind>[] {
+    return this.before.filter((one): one is NoteOf<Kind> => one.kind === kind);
   }
 
   isUnderWay(id: string, note: JobNote): void {

@@ -23,7 +23,7 @@ import { EspalierError } from '#protocol';
 export const DRIVER_STREAM = 'espalierDriver';
 /** The number of events that the stream keeps. Old renewals have no use. */
 const KEPT_EVENTS = 100;
-const RENEWALS_A_LEASE = 3;
+const RENEWALS_PER_LEASE = 3;
 /**
  * The lease of an orchestrator on its own embedded store. It is long, because that store ends with its orchestrator and no other one waits
  * for the lease to run out. Each renewal is an event that stays in the store's file.
@@ -186,7 +186,7 @@ export class DriverLease {
       const woken = new Promise<void>((resolve) => {
         this.wake = resolve;
       });
-      await Promise.race([woken, sleep(leaseMs / RENEWALS_A_LEASE, undefined, { signal: this.stopping.signal }).catch(() => undefined)]);
+      await Promise.race([woken, sleep(leaseMs / RENEWALS_PER_LEASE, undefined, { signal: this.stopping.signal }).catch(() => undefined)]);
       if (this.stopping.signal.aborted) return;
       const { tellLooked } = this;
       try {
@@ -205,7 +205,7 @@ export class DriverLease {
     const sign = newest !== null && newest.revision !== this.newest?.revision;
     if (sign) this.newest = newest;
     const mine = newest?.instance === this.instance && newest.type !== 'DrivingReleased';
-    const isFresh = this.clock() - this.renewedAtMs < OWNERS_LEASE_MS / RENEWALS_A_LEASE;
+    const isFresh = this.clock() - this.renewedAtMs < OWNERS_LEASE_MS / RENEWALS_PER_LEASE;
     if (mine && this.isHeld && this.options.ownsStore && isFresh && newest.listen === this.listen) return;
     if (mine || this.isFree()) {
       try {

@@ -23,7 +23,7 @@ import { StorePatience } from './store-patience.js';
 const ADDRESS_FILE = 'event-store.url';
 const CHECK_INTERVAL_MS = 500;
 /** Most checks only look whether the store's process lives. After this number of checks, the store must also answer a call. */
-const CHECKS_A_PING = 4;
+const CHECKS_PER_PING = 4;
 const PING_TIMEOUT_MS = 5_000;
 const LOCKED_PATIENCE_MS = 10_000;
 
@@ -84,7 +84,7 @@ export class EventStoreHost {
   private async look(check: number): Promise<void> {
     const { pid } = this.reached;
     const alive = pid === null || isAlive(pid);
-    if (alive && check % CHECKS_A_PING !== 0) return;
+    if (alive && check % CHECKS_PER_PING !== 0) return;
     const answered = alive && (await this.answers());
     const { lateMs } = this;
     this.lateMs = 0;
@@ -128,7 +128,7 @@ export class EventStoreHost {
   }
 
   private async answers(): Promise<boolean> {
-    if (performance.now() - (this.store.appendedAtMs ?? -Infinity) < CHECKS_A_PING * CHECK_INTERVAL_MS) return true;
+    if (performance.now() - (this.store.appendedAtMs ?? -Infinity) < CHECKS_PER_PING * CHECK_INTERVAL_MS) return true;
     const asked = this.store.ping().then(
       () => '',
       (error: unknown) => (error as Error).message,

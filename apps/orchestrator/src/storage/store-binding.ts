@@ -33,7 +33,7 @@ const ACCEPTING =
 
 type Config = Pick<OrchestratorConfig, 'dataFolder' | 'artifactFolder' | 'bucket' | 'sharesArtifacts' | 'eventStore' | 'acceptStore'>;
 
-export interface Bound {
+export interface StoreBinding {
   condition: StoreCondition;
   seen: SeenEvents;
 }
@@ -58,7 +58,7 @@ export async function requireStoreFiles(config: Config, artifacts: ArtifactStore
  * Binds the artifact folder to the store, or makes sure that it is bound to it.
  * @throws EspalierError ARTIFACTS_OF_ANOTHER_STORE, EVENTS_MISSING
  */
-export async function bindStore(config: Config, store: EventStore, artifacts: ArtifactStore, log: Logger): Promise<Bound> {
+export async function bindStore(config: Config, store: EventStore, artifacts: ArtifactStore, log: Logger): Promise<StoreBinding> {
   const { dataFolder, acceptStore } = config;
   const bound = await artifacts.owner.read();
   const found = await nameOf(store).catch((error: unknown) => {

@@ -1,13 +1,13 @@
 // Tests when a silent event store is ended. Each test looks every two seconds, as the server does.
-import { StorePatience, type Look } from './store-patience.js';
+import { StorePatience, type StoreSample } from './store-patience.js';
 
 /** Looks at a store that stays silent, and returns the seconds after which it is ended; Infinity: not within an hour. */
-function secondsUntilEnd(patience: StorePatience, fromS: number, look: (second: number) => Partial<Look>): number {
+function secondsUntilEnd(patience: StorePatience, fromS: number, look: (second: number) => Partial<StoreSample>): number {
   for (let second = 0; second <= 3_600; second += 2)
     if (patience.isOver({ nowMs: (fromS + second) * 1_000, workedMs: 0, lateMs: 0, ...look(second) })) return second;
   return Infinity;
 }
-const hangs = (): Partial<Look> => ({});
+const hangs = (): Partial<StoreSample> => ({});
 
 test('a store that hangs is ended after a few seconds, and each time later, until it answers', () => {
   const patience = new StorePatience();

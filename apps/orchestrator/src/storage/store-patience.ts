@@ -10,7 +10,7 @@ const AT_WORK_MS = 20;
 /** If this process's own timers are late by this much, it was stopped or starved, and the silence says nothing about the store. */
 const OWN_DELAY_MS = 1_000;
 
-export interface Look {
+export interface StoreSample {
   nowMs: number;
   /** The time in which the store's threads have run or waited for a processor, or null where it is not known. */
   workedMs: number | null;
@@ -30,7 +30,7 @@ export class StorePatience {
   }
 
   /** Called when the store did not answer. Tells whether it is to be ended now. */
-  isOver({ nowMs, workedMs, lateMs }: Look): boolean {
+  isOver({ nowMs, workedMs, lateMs }: StoreSample): boolean {
     const didWork = workedMs !== null && this.workedMs !== null && workedMs - this.workedMs >= AT_WORK_MS;
     this.workedMs = workedMs;
     this.since ??= { silentMs: nowMs, idleMs: nowMs };

@@ -147,7 +147,7 @@ const inRun = (index: number, { field, ...rest }: FieldViolation): FieldViolatio
 });
 
 /** The codes of errors that no run of the request caused. */
-const NO_MISTAKE = ['INTERNAL', 'ENGINE_UNAVAILABLE'];
+const SERVER_FAULTS = ['INTERNAL', 'ENGINE_UNAVAILABLE'];
 
 /** The mistakes of all runs. A mistake that many runs share is reported once. */
 class Mistakes {
@@ -167,7 +167,7 @@ class Mistakes {
     } catch (error) {
       // A text is refused by an error of the library that reads it.
       const { code, field, message, violations, metadata } = toEspalierError(error);
-      if (NO_MISTAKE.includes(code)) throw error;
+      if (SERVER_FAULTS.includes(code)) throw error;
       const all = violations.length > 0 ? violations : [{ field, description: message, code }];
       this.only ??= new EspalierError(code, `runs[${index}]: ${message}`, { violations: all.map((one) => inRun(index, one)), metadata });
       for (const one of all) this.add(index, one);

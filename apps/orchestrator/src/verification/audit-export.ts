@@ -23,16 +23,16 @@ export async function* exportAudit(
   requireAllowed: (run: PruningRunState) => void,
 ): AsyncGenerator<v1.ExportAuditResponse> {
   const runId = await views.runId(request.runId);
-  const tellers = await tellersOf(store, runId, ancestorsOf(views, runId), signal);
-  const [youngest] = tellers;
+  const sources = await sourcesOf(store, runId, ancestorsOf(views, runId), signal);
+  const [youngest] = sources;
   const { run } = youngest;
-  for (const teller of tellers) requireAllowed(teller.run);
+  for (const source of sources) requireAllowed(source.run);
   const snapshots = request.includeSnapshots ? await snapshotsOf(artifacts, run) : { found: [], missing: [] };
   const createdAt = new Date().toISOString();
   const chunks = writeBundle({
-    runs: tellers.map((teller) => ({ runId: teller.runId, events: teller.events(), metrics: teller.metrics() })),
+    runs: sources.map((source) => ({ runId: source.runId, events: source.events(), metrics: source.metrics() })),
     artifacts: snapshots.found,
-    manifest: () => manifestOf(tellers, createdAt, request.includeSnapshots, snapshots.missing),
+    manifest: () => manifestOf(sources, createdAt, request.includeSnapshots, snapshots.missing),
     record: () => recordPage(run, youngest.engines, youngest.checker.instructions, createdAt),
   });
   for await (const chunk of chunks) {
@@ -43,21 +43,21 @@ export async function* exportAudit(
 }
 
 /** Reads each history once beforehand, so that the bundle shows one moment even if the run goes on. */
-async function tellersOf(store: EventStore, runId: string, ancestors: string[], signal: AbortSignal): Promise<Tellers> {
-  const prepared = async (owner: string, upTo: number | null): Promise<RunTeller> => {
-    const teller = new RunTeller(store, owner, upTo);
-    await teller.prepare(signal);
-    return teller;
+async function sourcesOf(store: EventStore, runId: string, ancestors: string[], signal: AbortSignal): Promise<BundleSources> {
+  const prepared = async (owner: string, upTo: number | null): Promise<RunSource> => {
+    const source = new RunSource(store, owner, upTo);
+    await source.prepare(signal);
+    return source;
   };
-  const tellers: Tellers = [await prepared(runId, null)];
-  for (const owner of ancestors) tellers.push(await prepared(owner, tellers.at(-1)?.run.origin?.parentRevision ?? null));
-  return tellers;
+  const sources: BundleSources = [await prepared(runId, null)];
+  for (const owner of ancestors) sources.push(await prepared(owner, sources.at(-1)?.run.origin?.parentRevision ?? null));
+  return sources;
 }
 
 /** The run and its ancestors, the youngest first. */
-type Tellers = [RunTeller, ...RunTeller[]];
+type BundleSources = [RunSource, ...RunSource[]];
 
-class RunTeller {
+class RunSource {
   readonly checker: HistoryChecker;
   readonly engines: BundleManifest['engines'] = [];
   metricsEvents = 0;
@@ -134,22 +134,22 @@ function readable(stored: StoredEvent): RecordedEvent | null {
 }
 
 function manifestOf(
-  tellers: Tellers,
+  sources: BundleSources,
   createdAt: string,
   includesSnapshots: boolean,
   missingSnapshots: string[],
 ): Omit<BundleManifest, 'entries'> {
-  const [{ run, checker }] = tellers;
+  const [{ run, checker }] = sources;
   return {
     espalierAudit: 1,
     runId: run.runId,
     createdAt,
     createdBy: 'espalier',
-    runs: tellers.map(({ bundleRun }) => bundleRun),
+    runs: sources.map(({ bundleRun }) => bundleRun),
     weightsDigest: run.model.weightsDigest,
     dataDigests: [...checker.dataDigests],
     recipe: run.settings,
-    engines: tellers.flatMap(({ engines }) => engines),
+    engines: sources.flatMap(({ engines }) => engines),
     stateDigest: run.current?.stateDigest ?? '',
     includesSnapshots,
     missingSnapshots,

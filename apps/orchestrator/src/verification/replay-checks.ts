@@ -9,7 +9,7 @@ import { replaysMessage } from '../views/run-message.js';
 import type { ReplayPlanner, ReplaySegment } from './replay/replay-plan.js';
 import { replaySegments, type SegmentVerdict } from './replay/replay.js';
 import type { CallContext } from '../event-sourcing/call-context.js';
-import type { Say, VerifyContext } from './verify-context.js';
+import type { MakeVerdict, VerifyContext } from './verify-context.js';
 import { tokenShards } from '../pruning-run/record/training-tokens.js';
 
 const DONE_BEFORE = 0.2;
@@ -19,7 +19,7 @@ export async function* replayChecks(
   planner: ReplayPlanner,
   request: v1.VerifyRunRequest,
   summary: v1.VerifySummary,
-  say: Say,
+  say: MakeVerdict,
   by: CallContext,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {

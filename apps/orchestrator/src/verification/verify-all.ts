@@ -14,13 +14,13 @@ import { TABLE_BYTES_MAX } from '../run-inputs/read-speed-table.js';
 import { isSpeedTable } from '../run-inputs/speed-table-file.js';
 import { ReplayPlanner } from './replay/replay-plan.js';
 import { checkOf, StudyRecords } from './study-records.js';
-import type { Say, VerifyContext } from './verify-context.js';
+import type { MakeVerdict, VerifyContext } from './verify-context.js';
 import { artifactsNamed, excuseOf, manifestFits, recordVerdicts, runsMeanwhile, type CheckedRecord } from './verify-run.js';
 
 const RETRY_MS = 1_000;
 const RUNS_AT_ONCE = 8;
 /** The number of events between two reports of progress. */
-const EVENTS_A_WORD = 1_000;
+const EVENTS_PER_VERDICT = 1_000;
 const STORE_SHARE = 0.2;
 const RUNS_SHARE = 0.4;
 
@@ -45,7 +45,7 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
     }
     return verdict;
   };
-  const say: Say = (...said) => noted(verdictOf(...said));
+  const say: MakeVerdict = (...said) => noted(verdictOf(...said));
   const ofRun = (runId: string, verdict: v1.VerifyRunResponse): v1.VerifyAllResponse => ({ ...verdict, runId, summary: undefined });
 
   for await (const verdict of viewsVerdicts(context, say, signal)) yield ofRun('', verdict);
@@ -78,7 +78,7 @@ export async function* verifyAll(context: Context, signal: AbortSignal): AsyncGe
  * Checks the file from which lists and queries are answered. A damaged file is rebuilt, but still counts as a problem, because the disk
  * changed it.
  */
-async function* viewsVerdicts({ views }: Context, say: Say, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
+async function* viewsVerdicts({ views }: Context, say: MakeVerdict, signal: AbortSignal): AsyncGenerator<v1.VerifyRunResponse> {
   const subject = 'the file of read models';
   let problem: string | null;
   try {
@@ -107,7 +107,7 @@ function knownRuns({ views }: Context): string[] {
   return views.database.prepare<[], string>('SELECT run_id FROM runs').pluck().all();
 }
 
-const verdictOf: Say = (check, subject, ok, detail, doneShare) => ({
+const verdictOf: MakeVerdict = (check, subject, ok, detail, doneShare) => ({
   ...{ check, subject, ok, detail, doneShare },
   ...{ summary: undefined, notChecked: false },
 });
@@ -167,7 +167,7 @@ async function* artifactVerdicts(
   { artifacts, store }: Context,
   named: ReadonlyMap<string, Named>,
   summary: v1.VerifyAllSummary,
-  say: Say,
+  say: MakeVerdict,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   const entries: ArtifactEntry[] = [];
@@ -223,7 +223,7 @@ async function* quarantineVerdicts(
   { quarantine, incoming }: Pick<ArtifactStore, 'quarantine' | 'incoming'>,
   named: ReadonlyMap<string, Named>,
   summary: v1.VerifyAllSummary,
-  say: Say,
+  say: MakeVerdict,
 ): AsyncGenerator<v1.VerifyRunResponse> {
   for await (const { digest, bytes, storedAt } of quarantine.list()) {
     if ((named.get(digest)?.needers.length ?? 0) > 0) {
@@ -257,13 +257,13 @@ class StoreReader {
     private readonly signal: AbortSignal,
   ) {}
 
-  async *verdicts(say: Say): AsyncGenerator<v1.VerifyRunResponse> {
+  async *verdicts(say: MakeVerdict): AsyncGenerator<v1.VerifyRunResponse> {
     let problems = 0;
     const end = Number((await endOf(this.store))?.commit ?? 1n);
     for await (const item of this.items()) {
       this.signal.throwIfAborted();
       this.events += 1;
-      if (this.events % EVENTS_A_WORD === 0) {
+      if (this.events % EVENTS_PER_VERDICT === 0) {
         const share = Math.min(1, Number(item.position.commit) / end);
         yield say('store', 'the event store', true, `${counted(this.events, 'event')} read`, STORE_SHARE * share);
       }

@@ -16,4 +16,4 @@ export interface VerifyContext {
 }
 
 /** Makes a verdict and counts it. */
-export type Say = (check: string, subject: string, ok: boolean, detail: string, doneShare: number) => v1.VerifyRunResponse;
+export type MakeVerdict = (check: string, subject: string, ok: boolean, detail: string, doneShare: number) => v1.VerifyRunResponse;

@@ -13,7 +13,7 @@ import { ancestorsOf } from '../queries/lineage.js';
 import { replayChecks } from './replay-checks.js';
 import { RunsMeanwhile } from './runs-meanwhile.js';
 import { ReplayPlanner } from './replay/replay-plan.js';
-import type { Say, VerifyContext } from './verify-context.js';
+import type { MakeVerdict, VerifyContext } from './verify-context.js';
 
 export async function* verifyRun(
   context: VerifyContext,
@@ -76,7 +76,7 @@ export async function* recordVerdicts(
   { views, store }: Pick<VerifyContext, 'views' | 'store'>,
   runId: string,
   record: CheckedRecord,
-  say: Say,
+  say: MakeVerdict,
   share: number,
   signal: AbortSignal,
 ): AsyncGenerator<v1.VerifyRunResponse> {
@@ -153,7 +153,7 @@ async function* wholeEvents(store: EventStore, stream: string, checker: HistoryC
 
 const HISTORY_CHECKS = ['store', 'contiguity', 'schema', 'chain', 'steps', 'lineage'] as const;
 
-function* historyVerdicts(runId: string, history: HistoryChecker, say: Say, share: number): Iterable<v1.VerifyRunResponse> {
+function* historyVerdicts(runId: string, history: HistoryChecker, say: MakeVerdict, share: number): Iterable<v1.VerifyRunResponse> {
   const unknown = [...history.unknownTypes].map(([type, count]) => `${count} ${type}`).join(', ');
   const good: Record<(typeof HISTORY_CHECKS)[number], string> = {
     store: 'every event as the store took it',
@@ -184,7 +184,7 @@ function* problemVerdicts(
   subject: string,
   problems: Problem[],
   good: string,
-  say: Say,
+  say: MakeVerdict,
   share: number,
   unread: string[] = [],
 ): Iterable<v1.VerifyRunResponse> {
@@ -250,7 +250,7 @@ async function* artifactVerdicts(
   { artifacts, store }: Pick<VerifyContext, 'artifacts' | 'store'>,
   runId: string,
   { history, planner }: CheckedRecord,
-  say: Say,
+  say: MakeVerdict,
   from: number,
   share: number,
   signal: AbortSignal,

@@ -11,7 +11,7 @@ import type { PersonCalling } from '../logins/person-calls.js';
 
 const COOKIE_DAYS = 30;
 /** In a cookie, this text stands before the id of a person's login. */
-const OF_LOGIN = 'login-';
+const LOGIN_PREFIX = 'login-';
 /** An answer or a log line quotes at most this much of what a client sent. */
 const QUOTED_CHARACTERS_MAX = 60;
 
@@ -94,7 +94,7 @@ export class WebAccess {
     // Another page of this host can set a cookie of the same name beside this server's.
     const cookie = cookies.map((text) => readCookie(text, key, now)).find((one) => one !== undefined);
     if (cookie?.standsFor === '') return OWNER;
-    if (cookie?.standsFor.startsWith(OF_LOGIN) === true) return this.access.byLoginId(cookie.standsFor.slice(OF_LOGIN.length));
+    if (cookie?.standsFor.startsWith(LOGIN_PREFIX) === true) return this.access.byLoginId(cookie.standsFor.slice(LOGIN_PREFIX.length));
     if (cookie !== undefined) return this.access.byTokenId(cookie.standsFor);
     throw new EspalierError('LOGIN_NEEDED', 'this browser is not let in, or no longer; `espalier open` opens the page again');
   }
@@ -161,7 +161,7 @@ function cookieContent(grant: Grant): { end: number; standsFor: string } {
   const calling: PersonCalling | null = grant.kind === 'person' ? grant.calling : null;
   if (calling === null || calling.loginId === null)
     throw new EspalierError('TOKEN_WRONG', 'a token of the OpenID provider is for programs: log in by the provider instead');
-  return { end: calling.endsAtMs, standsFor: OF_LOGIN + calling.loginId };
+  return { end: calling.endsAtMs, standsFor: LOGIN_PREFIX + calling.loginId };
 }
 
 /** Reads a cookie. Returns undefined where the cookie is not this server's or is too old. */

@@ -25,7 +25,7 @@ const WORTH_SENDING_MS = 86_400_000;
 const LONGEST_RETRY_MS = 3_600_000;
 const LONGEST_DOUBLINGS = 20;
 const DISK_LOOK_MS = 30_000;
-const EVENTS_A_CURSOR = 500;
+const EVENTS_PER_CURSOR = 500;
 /**
  * After a notification about a disk, the next one needs this share of the limit to be free in between. So a disk near the limit is reported
  * once.
@@ -163,7 +163,7 @@ export class Webhooks {
     if (NOTIFIED_TYPES.has(stored.type)) {
       outbox.addRead(this.forEach(await this.notifications(stored)), cursorAt(stored), Date.now());
       this.wake();
-    } else if (this.readSinceCursor % EVENTS_A_CURSOR === 0) outbox.moveTo(cursorAt(stored));
+    } else if (this.readSinceCursor % EVENTS_PER_CURSOR === 0) outbox.moveTo(cursorAt(stored));
   }
 
   private async notifications(stored: StoredEvent): Promise<Notification[]> {

@@ -14,9 +14,9 @@ import { Random } from '../chaos/random.js';
 const SEGMENT_STEPS = 500;
 /** The steps of a segment where events are asked for: those of a model whose step takes a second and a half. */
 const SHORT_SEGMENT_STEPS = 10;
-const EVENTS_A_SEGMENT = 3;
+const EVENTS_PER_SEGMENT = 3;
 /** Batches of metrics have up to 130 kB each, and the event store takes 64 MiB at once. */
-const EVENTS_AN_APPEND = 100;
+const EVENTS_PER_APPEND = 100;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz234567';
 const FIRST_LAUNCH = Date.UTC(2026, 0, 1);
 
@@ -56,7 +56,7 @@ function measuredFor(steps: number, target: number): (step: number) => StepMeasu
  */
 function stepsOfRun(): number {
   if (events === 0) return 100 + 100 * Math.floor(random.next() * 5);
-  return Math.max(1, Math.round((events / runs / EVENTS_A_SEGMENT) * (0.5 + random.next()))) * segmentSteps;
+  return Math.max(1, Math.round((events / runs / EVENTS_PER_SEGMENT) * (0.5 + random.next()))) * segmentSteps;
 }
 
 function factsOf(runId: string, name: string, steps: number, target: number, launchedAt: number): NewFact[] {
@@ -114,8 +114,8 @@ async function write(store: EventStore, runId: string, facts: NewFact[], measure
   const { events } = new Recorder(measured).record(runId, facts);
   for (const prefix of ['runMetrics-', 'pruningRun-']) {
     const own = events.filter(({ stream }) => stream.startsWith(prefix));
-    for (let at = 0; at < own.length; at += EVENTS_AN_APPEND) {
-      const some = own.slice(at, at + EVENTS_AN_APPEND).map(({ id, type, data }) => ({ id, type, data }));
+    for (let at = 0; at < own.length; at += EVENTS_PER_APPEND) {
+      const some = own.slice(at, at + EVENTS_PER_APPEND).map(({ id, type, data }) => ({ id, type, data }));
       await store.append(own[0]!.stream, some, 'any');
     }
   }

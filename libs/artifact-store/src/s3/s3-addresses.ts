@@ -6,7 +6,7 @@ import { ArtifactStoreError, subjectOf } from '../artifact-store.errors.js';
 import { ObjectThere } from './conditional-writes.js';
 import type { S3Bucket } from './s3-bucket.js';
 import { UploadGone, type Part, type UploadedPart } from './s3-objects.js';
-import { isWhole, PART_BYTES, type Wanted } from './s3-upload.js';
+import { isWhole, PART_BYTES, type UploadRequest } from './s3-upload.js';
 
 export class S3Addresses implements ArtifactAddresses {
   readonly partBytes = PART_BYTES;
@@ -52,7 +52,7 @@ export class S3Addresses implements ArtifactAddresses {
     put: PutParts,
   ): Promise<void> {
     const sums = partSums.map((sum) => Buffer.from(sum).toString('base64'));
-    const wanted: Wanted = { bucket: this.bucket, key, bytes, digest, partSums: sums };
+    const wanted: UploadRequest = { bucket: this.bucket, key, bytes, digest, partSums: sums };
     if (await this.bucket.mayHave(wanted.key)) {
       if (await isWhole(wanted)) return void (await this.foundThere(digest));
       // The other machine alone says that its bytes have the digest, so it must not replace any.
@@ -63,7 +63,7 @@ export class S3Addresses implements ArtifactAddresses {
     await requireWritten(wanted);
   }
 
-  private async writeInParts(wanted: Wanted, mediaType: string, put: PutParts): Promise<void> {
+  private async writeInParts(wanted: UploadRequest, mediaType: string, put: PutParts): Promise<void> {
     const { bucket, key, bytes, partSums } = wanted;
     const begun = await this.begun(key);
     const uploadId = begun?.uploadId ?? (await bucket.beginUpload(key, mediaType));
@@ -105,7 +105,7 @@ export class S3Addresses implements ArtifactAddresses {
 }
 
 /** A bucket that keeps sums has checked those of the parts. Every reader checks the digest of the whole. */
-async function requireWritten({ bucket, key, bytes, digest }: Wanted): Promise<void> {
+async function requireWritten({ bucket, key, bytes, digest }: UploadRequest): Promise<void> {
   const there = await bucket.head(key);
   if (there?.bytes === bytes) return;
   const what = there === null ? 'is not there' : `has ${there.bytes} bytes, not ${bytes},`;

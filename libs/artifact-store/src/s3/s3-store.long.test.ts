@@ -416,9 +416,9 @@ describeBucket(title, () => {
     const listed = [];
     for await (const entry of store.list()) listed.push(entry.digest);
     expect(listed).toEqual([digest]);
-    const strangers = [];
-    for await (const key of store.unknownFiles()) strangers.push(key);
-    expect(strangers).toEqual([stranger]);
+    const unknownFiles = [];
+    for await (const key of store.unknownFiles()) unknownFiles.push(key);
+    expect(unknownFiles).toEqual([stranger]);
   });
 
   test('an artifact in slices whose removal was cut off is not there, and the next removal ends it', async () => {
@@ -431,9 +431,9 @@ describeBucket(title, () => {
     await expect(store.quarantine.remove(digest)).rejects.toMatchObject({ code: 'ARTIFACT_STORE_DENIED' });
     server.fault = () => undefined;
     expect([await store.stat(digest), await store.verify(digest)]).toEqual([null, 'missing']);
-    const strangers = [];
-    for await (const key of store.unknownFiles()) strangers.push(key);
-    expect(strangers).toEqual([`${prefix}slices/${digest}`]);
+    const unknownFiles = [];
+    for await (const key of store.unknownFiles()) unknownFiles.push(key);
+    expect(unknownFiles).toEqual([`${prefix}slices/${digest}`]);
     const aside = [];
     for await (const entry of store.quarantine.list()) aside.push(entry.digest);
     expect(aside).toEqual([digest]);

@@ -32,13 +32,13 @@ interface ReadFile {
   partSums: string[];
 }
 /** The object that an upload has to make. */
-export interface Wanted extends Pick<ReadFile, 'partSums'> {
+export interface UploadRequest extends Pick<ReadFile, 'partSums'> {
   bucket: S3Bucket;
   key: string;
   bytes: number;
   digest: string;
 }
-interface Sending extends ReadFile, Wanted {
+interface Sending extends ReadFile, UploadRequest {
   file: FileHandle;
 }
 
@@ -119,7 +119,7 @@ async function sendParts(sending: Sending, uploadId: string, mayHaveParts: boole
 }
 
 /** Tells whether the existing object has the file's bytes. */
-export async function isWhole({ bucket, key, bytes, digest, partSums }: Wanted): Promise<boolean> {
+export async function isWhole({ bucket, key, bytes, digest, partSums }: UploadRequest): Promise<boolean> {
   const there = await bucket.head(key);
   if (there?.bytes !== bytes) return false;
   if (there.sha256 !== undefined && there.sha256 === base64(digest)) return true;

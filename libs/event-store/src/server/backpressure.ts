@@ -5,13 +5,13 @@ import type { EventCorrupt } from './store/refusals.js';
 
 type Sink = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
-interface Outlet {
+interface FlowControl {
   /** Settles when the chunk before the current one has been sent. */
   previous: Promise<unknown>;
   gone: Promise<unknown>;
 }
 
-const outlets = new WeakMap<Sink, Outlet>();
+const outlets = new WeakMap<Sink, FlowControl>();
 
 /**
  * Writes one chunk and returns when the chunk before it has been sent. So one chunk is prepared while another is on its way, and a slow
@@ -49,7 +49,7 @@ export function isGone(call: Sink): boolean {
   return call.cancelled || call.destroyed || call.writableEnded;
 }
 
-function outletOf(call: Sink): Outlet {
+function outletOf(call: Sink): FlowControl {
   const known = outlets.get(call);
   if (known) return known;
   const gone = new Promise<void>((resolve) => call.once('cancelled', resolve).once('close', resolve));

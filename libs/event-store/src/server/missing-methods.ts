@@ -39,7 +39,7 @@ const METHODS_ELSEWHERE = {
 };
 
 const asBytes = (bytes: Buffer): Buffer => bytes;
-interface Answering {
+interface MethodHandlers {
   emit(event: 'error', error: Error): unknown;
 }
 
@@ -61,7 +61,7 @@ export function servicesElsewhere(): [definition: object, handlers: object][] {
         },
       ];
     });
-    const refuse = (name: string) => (call: Answering) => call.emit('error', toStatus(new Unimplemented(`${service}/${name}`)));
+    const refuse = (name: string) => (call: MethodHandlers) => call.emit('error', toStatus(new Unimplemented(`${service}/${name}`)));
     return [Object.fromEntries(definition) as object, Object.fromEntries(methods.map((name) => [name, refuse(name)]))];
   });
 }

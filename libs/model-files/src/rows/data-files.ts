@@ -38,7 +38,7 @@ const FORMATS: Record<string, DataFormat> = {
 };
 const PACKINGS: Record<string, Packing> = { gz: 'gzip', zst: 'zstd' };
 /** The formats that usually only describe the data when they lie in a folder of other data. */
-const OFTEN_NO_DATA: DataFormat[] = ['json', 'csv', 'tsv'];
+const AMBIGUOUS_FORMATS: DataFormat[] = ['json', 'csv', 'tsv'];
 const ALLOWED_FORMATS =
   '.jsonl or .ndjson with {"text": ...} in each line, .json with an array of those, .csv, .tsv or .parquet with a column text, and .txt, ' +
   "each also as .gz or .zst; and tokens as .npy, or as Megatron's .bin with its .idx beside it";
@@ -88,7 +88,7 @@ export async function listDataFiles(dataPath: string, signal?: AbortSignal, look
     files.push(describe(path, known, entry));
   }
   if (files.length === 0) throw unknownFormat(`the folder ${dataPath} holds no data file`, dataPath);
-  const surely = files.filter(({ format }) => !OFTEN_NO_DATA.includes(format));
+  const surely = files.filter(({ format }) => !AMBIGUOUS_FORMATS.includes(format));
   return surely.length > 0 ? surely : files;
 }
 

@@ -158,7 +158,7 @@ const subjectOf = (subject: Partial<Subject>): Subject => ({
 });
 
 /** Options that name a model of a run. */
-const OF_RUN = {
+const RUN_FLAGS = {
   teacher: '--teacher',
   intact: '--intact',
   export: '--export',
@@ -177,8 +177,8 @@ function requireRunOrModel(runId: string | undefined, options: EvaluateOptions):
     return;
   }
   if (runId !== undefined) refuse('--model', '--model names a model without a run: leave the run out');
-  for (const [name, flag] of Object.entries(OF_RUN))
-    if (options[name as keyof typeof OF_RUN] !== undefined) refuse(flag, `${flag} is for a run, and --model has none`);
+  for (const [name, flag] of Object.entries(RUN_FLAGS))
+    if (options[name as keyof typeof RUN_FLAGS] !== undefined) refuse(flag, `${flag} is for a run, and --model has none`);
   if (options.tasks === undefined && options.data === undefined) refuse('--data', '--model needs --data, a text to measure, or --tasks');
 }
 

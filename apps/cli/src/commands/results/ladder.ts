@@ -6,8 +6,8 @@ import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import type { Connection } from '../../connection/connection.js';
 import { aimOption, aimWords, amountsOf, bytesByBudget, bytesCounted } from '../../ladder/budget-rungs.js';
-import { markWithin, type Aim, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
-import { candidatesOf, type Rated } from '../../ladder/measured-candidates.js';
+import { markWithin, type BudgetTarget, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
+import { candidatesOf, type MeasuredMark } from '../../ladder/measured-candidates.js';
 import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
 import { nameOf, smallestWithin, type Candidate } from '../../ladder/candidate.js';
 import { benchRun, evaluateRun } from '../../engine-calls.js';
@@ -26,12 +26,12 @@ interface LadderOptions {
   maxPerplexity?: number;
   export?: string;
   format?: string;
-  targetParams?: Aim[];
-  targetBytes?: Aim[];
-  targetMacs?: Aim[];
+  targetParams?: BudgetTarget[];
+  targetBytes?: BudgetTarget[];
+  targetMacs?: BudgetTarget[];
 }
 
-const aimsOf = ({ targetParams = [], targetBytes = [], targetMacs = [] }: LadderOptions): Aim[] => [
+const aimsOf = ({ targetParams = [], targetBytes = [], targetMacs = [] }: LadderOptions): BudgetTarget[] => [
   ...targetParams,
   ...targetBytes,
   ...targetMacs,
@@ -89,7 +89,7 @@ export function registerLadder(program: Command): void {
 
 const amounts =
   (setting: BudgetName) =>
-  (text: string): Aim[] => {
+  (text: string): BudgetTarget[] => {
     try {
       return amountsOf(setting, text);
     } catch (error) {
@@ -117,7 +117,7 @@ interface Rung extends Sizes {
   mark: number | 'last';
   stateDigest: string;
   hardSparsity: number;
-  aims: Aim[]; // the budgets within which it is the largest model
+  aims: BudgetTarget[]; // the budgets within which it is the largest model
 }
 
 /** @param budgetBytes the bytes as the run's budget counts them; undefined where its target is not in bytes */
@@ -224,7 +224,7 @@ async function climb(
     const run = lacking > 0 && aimsOf(options).length === 0 ? await runOf(connection, runId) : before;
     const intactPerplexity = perplexityOf(run, '') ?? (await evaluateRun(connection, { runId, intact: true }, progress, signal)).perplexity;
     done = digests.length;
-    const measured: Rated[] = [];
+    const measured: MeasuredMark[] = [];
     const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
     for (const { mark, stateDigest, aims } of rungs) {
       const named = namedBy({ mark });

@@ -12,7 +12,7 @@ import { absolutePath } from '../../options/parse.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { measurePlan } from '../../engine-calls.js';
 import { bytes, count, decimal, duration, enumWord, howMany, percent } from '../../output/format.js';
-import { changedRemarks, computedRemarks, printSettings, type Remark } from '../../output/settings.js';
+import { changedRemarks, computedRemarks, printSettings, type SettingNote } from '../../output/settings.js';
 import { resultWords } from '../../output/result-words.js';
 import { printWarnings, warnOf } from '../../output/warnings.js';
 import { action, examples } from '../command.js';
@@ -214,7 +214,7 @@ function estimateWords({
   return `about ${duration(estimatedSeconds)}, at the speed of run ${estimatedByRunId}`;
 }
 
-function printPlan(context: Context, response: Whole<v1.PlanRunResponse>, remark: Remark, measured?: v1.MeasuredPlan): void {
+function printPlan(context: Context, response: Whole<v1.PlanRunResponse>, remark: SettingNote, measured?: v1.MeasuredPlan): void {
   const { settings, parameterCount, prunableParameterCount, hiddenSize, memory: m, disk } = response;
   const { output } = context;
   output.line(`${howMany(parameterCount, 'parameter')}, ${count(prunableParameterCount)} of them prunable, hidden size ${hiddenSize}`);

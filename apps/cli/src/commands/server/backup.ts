@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { keepForOwner } from '#files';
-import { backupNames, readBackup, within, type Backup, type PlaceOptions } from '../../backups/backup-place.js';
+import { backupNames, readBackup, withPlace, type Backup, type PlaceOptions } from '../../backups/backup-place.js';
 import { CliError, ExitCode } from '../../cli-error.js';
 import { runningServer } from '../../local-server/stack.js';
 import { bytes, count, duration, howMany, problemsFound } from '../../output/format.js';
@@ -59,8 +59,8 @@ function registerBackup(program: Command): void {
       const places = bucketOptions(options);
       const own = artifactsOf(dataFolder, options);
       requireApart(target, dataFolder, own);
-      const report = await within({ given: own, option: '--artifacts', ...places }, (artifacts) =>
-        within({ given: target, option: 'target', isNew: true, ...places }, (place) =>
+      const report = await withPlace({ given: own, option: '--artifacts', ...places }, (artifacts) =>
+        withPlace({ given: target, option: 'target', isNew: true, ...places }, (place) =>
           makeBackup({ dataFolder, artifacts }, place, signal),
         ),
       );
@@ -92,7 +92,7 @@ function registerList(program: Command): void {
   action<PlaceOptions & { check?: string | true }, [string]>(
     list,
     async ({ output, signal }, [target], options) =>
-      within({ given: target, option: 'target', ...bucketOptions(options) }, async (place) => {
+      withPlace({ given: target, option: 'target', ...bucketOptions(options) }, async (place) => {
         if (options.check !== undefined) {
           const { checkBackup } = await import('../../backups/read-backup.js'); // loaded only when needed
           const backup = await readBackup(place, options.check === true ? undefined : options.check);
@@ -158,9 +158,9 @@ function registerRestore(program: Command): void {
       keepForOwner();
       const { restoreBackup } = await import('../../backups/read-backup.js'); // loaded only when needed
       const places = bucketOptions(options);
-      const report = await within({ given: target, option: 'target', ...places }, async (place) => {
+      const report = await withPlace({ given: target, option: 'target', ...places }, async (place) => {
         const backup = await readBackup(place, options.backup);
-        return within({ given: artifactsOf(dataFolder, options), option: '--artifacts', isNew: true, ...places }, (artifacts) =>
+        return withPlace({ given: artifactsOf(dataFolder, options), option: '--artifacts', isNew: true, ...places }, (artifacts) =>
           restoreBackup(place, backup, { dataFolder, artifacts, overwrite: options.overwrite ?? false }, signal),
         );
       });

@@ -13,7 +13,7 @@ export const WITH_TOKEN: CallLimit = { ofOneClient: 64, inAll: 256 };
 /** The limit of calls that need no token. It is separate, so that these calls take no room from calls with a token. */
 export const WITHOUT_TOKEN: CallLimit = { ofOneClient: 16, inAll: 64 };
 /** The most streams of one connection, refused calls included. Further calls wait in the client. */
-export const STREAMS_OF_ONE_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
+export const STREAMS_PER_CONNECTION = 2 * (WITH_TOKEN.ofOneClient + WITHOUT_TOKEN.ofOneClient);
 
 /** @param counts the counts of calls with a token, which all servers of a process may share */
 export function callLimits(counts = new OpenCalls(WITH_TOKEN)): ServerInterceptor {

@@ -9,10 +9,10 @@ import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
 
 /** An engine opens a session in less than this time, and the time in which its disk reads the weights. */
 const OPENING_MS = 120_000;
-const SLOW_DISK_BYTES_A_MS = 20_000;
+const SLOW_DISK_BYTES_PER_MS = 20_000;
 
 /** The time in which an engine that has a model's files opens a session of it. */
-export const openingMs = ({ weightBytes }: Pick<ModelIdentity, 'weightBytes'>): number => OPENING_MS + weightBytes / SLOW_DISK_BYTES_A_MS;
+export const openingMs = ({ weightBytes }: Pick<ModelIdentity, 'weightBytes'>): number => OPENING_MS + weightBytes / SLOW_DISK_BYTES_PER_MS;
 
 export function sessionOptions(
   { settings, model }: { settings: RunSettings; model: Pick<ModelIdentity, 'path' | 'weightsDigest'> },

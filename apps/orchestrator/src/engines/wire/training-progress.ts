@@ -10,12 +10,12 @@ export interface StateToFetch {
 }
 
 /** A state that an engine held: in the store, as bytes, or to be fetched. */
-export type Arrived = 'stored' | Uint8Array | StateToFetch;
+export type StateArrival = 'stored' | Uint8Array | StateToFetch;
 
 /** A state that an engine holds. */
 export interface StateUnderWay {
   /** @throws EspalierError ENGINE_LOST */
-  arrival: Promise<Arrived>;
+  arrival: Promise<StateArrival>;
 }
 
 /** An engine's report of a segment that it has trained. The client refuses one without a state. */

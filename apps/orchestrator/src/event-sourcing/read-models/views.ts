@@ -18,7 +18,7 @@ import {
 } from './views-file.js';
 
 /** How many milliseconds a query waits until the views have all events of the store. */
-const PATIENCE_MS = 5000;
+const CATCH_UP_TIMEOUT_MS = 5000;
 const RETRY_MS = 1000;
 /** How often to ask again for a runner's progress, since another one may have taken its place. */
 const ASKED_AGAIN_MS = 200;
@@ -147,7 +147,7 @@ export abstract class Views {
 
   /** Waits until the views show the aggregate at this revision. @throws VIEW_LAGGING when they don't in time */
   async reach(id: string, revision: number): Promise<void> {
-    const deadline = Date.now() + PATIENCE_MS;
+    const deadline = Date.now() + CATCH_UP_TIMEOUT_MS;
     for (;;) {
       const change = this.changes.next(id, Math.max(1, deadline - Date.now()));
       if ((this.revisionOf(id) ?? -1) >= revision) return;
@@ -159,8 +159,9 @@ export abstract class Views {
   /** Waits until the views have caught up, so that no query reads half a history. */
   async ready(): Promise<void> {
     if (this.damage !== null) throw this.damage;
-    await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS).unref())]);
-    if (!(await this.runner.whenCaughtUp(PATIENCE_MS))) throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
+    await Promise.race([this.started, new Promise((resolve) => setTimeout(resolve, CATCH_UP_TIMEOUT_MS).unref())]);
+    if (!(await this.runner.whenCaughtUp(CATCH_UP_TIMEOUT_MS)))
+      throw lagging(`${this.runner.eventsDone} events are in`, this.runner.lastFailure);
   }
 
   /** Resolves once the views have caught up with the store, or can't be written at the moment. Views that were not started don't move. */

@@ -76,14 +76,14 @@ export interface BytesEach {
   output: number;
 }
 
-interface Heads {
+interface AttentionShape {
   layers: number;
   heads: number;
   headDim: number;
 }
 
 /** @param wholeAttention a layer has all its heads or none */
-export function bytesEach(dtype: string, { layers, heads, headDim }: Heads, wholeAttention: boolean): BytesEach {
+export function bytesEach(dtype: string, { layers, heads, headDim }: AttentionShape, wholeAttention: boolean): BytesEach {
   const { usual, otherwise, head, output = usual, values = () => usual, down = () => usual } = FILE_TYPES[dtype]!;
   const mean = (of: (layer: number) => StoredType): number =>
     Array.from({ length: layers }, (_, layer) => of(layer).bytesEach).reduce((sum, each) => sum + each, 0) / layers;

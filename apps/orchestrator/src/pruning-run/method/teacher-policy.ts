@@ -147,7 +147,7 @@ export interface SnapshotCount {
 }
 
 /** The largest number of snapshots, as a multiple of the likely one, in nine runs of 20 to 150 steps to targets from 30% to 70%. */
-const MOST_BY_LAG = 2;
+const TEACHER_LAG_FACTOR = 2;
 
 /**
  * Counts the snapshots. A step that reaches several marks, as in a short warm-up, takes one snapshot for all of them. With tracking the
@@ -169,7 +169,7 @@ export function snapshotsTaken(
   const stepOf = (threshold: number): number =>
     reaches(firstStep, threshold) ? firstStep : largestNumber((step) => !reaches(step, threshold), firstStep, prune.endStep - 1) + 1;
   const likely = new Set(marks.map(({ threshold }) => stepOf(threshold))).size + atEnd;
-  return { likely, most: Math.min(inAll, MOST_BY_LAG * likely), inAll };
+  return { likely, most: Math.min(inAll, TEACHER_LAG_FACTOR * likely), inAll };
 }
 
 /** The snapshots that are due at a state of pruning: those of the marks that it reaches, or the one that the next phase begins with. */

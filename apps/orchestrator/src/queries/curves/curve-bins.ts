@@ -10,7 +10,7 @@ export const BIN_STEPS = 64;
 /** The number of runs that are kept. A run of a million steps takes 8 MB. */
 const RUNS_KEPT = 24;
 /** The number of segments in one read. Between two reads the process does its other work. */
-const SEGMENTS_A_READ = 64;
+const SEGMENTS_PER_READ = 64;
 
 interface Binned {
   points: CurvePoints;
@@ -47,12 +47,12 @@ export class CurveBins {
   ): Promise<void> {
     for (;;) {
       signal.throwIfAborted();
-      const segments = segmentsAfter(views.database, run.runId, binned.revision, SEGMENTS_A_READ);
+      const segments = segmentsAfter(views.database, run.runId, binned.revision, SEGMENTS_PER_READ);
       for (const segment of segments) {
         binned.points.add(run, segment, (step) => isActiveStep(extras.rewinds, segment.branch, step));
         binned.revision = segment.revision;
       }
-      if (segments.length < SEGMENTS_A_READ) return;
+      if (segments.length < SEGMENTS_PER_READ) return;
       await breathe();
     }
   }

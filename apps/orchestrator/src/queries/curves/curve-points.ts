@@ -63,7 +63,7 @@ function tokensPerSecond({ settings }: RunFacts): ValueOf {
 
 /** A point sums up several things: first its steps, their seconds and the times when they were recorded, then each quantity. */
 const STEPS = 0;
-const SECONDS_OF_STEPS = 1;
+const STEP_SECONDS = 1;
 const RECORDED_AT = 2;
 const FIRST_QUANTITY = 3;
 /** The numbers that sum up the values of one thing: the lowest value, the sum, the number of values, the highest value. */
@@ -88,7 +88,7 @@ export class CurvePoints {
       if (!isWanted(step)) continue;
       const at = this.pointOf(step);
       this.join(at + EACH * STEPS, step);
-      this.join(at + EACH * SECONDS_OF_STEPS, numberAt(rows, from + SECONDS));
+      this.join(at + EACH * STEP_SECONDS, numberAt(rows, from + SECONDS));
       this.join(at + EACH * RECORDED_AT, recordedAtMs / 1000);
       quantities.forEach((valueOf, index) => {
         const value = valueOf(rows, from);
@@ -120,7 +120,7 @@ export class CurvePoints {
   } {
     const points = Array.from({ length: this.length }, (_, point) => point).filter((point) => this.summed(point, STEPS)[2] > 0);
     const all = (thing: number) => points.map((point) => this.summed(point, thing));
-    const seconds = all(SECONDS_OF_STEPS).map(([, sum]) => sum);
+    const seconds = all(STEP_SECONDS).map(([, sum]) => sum);
     return {
       steps: all(STEPS).map(([, , , last]) => last),
       seconds,

@@ -11,7 +11,7 @@ import { CurvePoints, QUANTITIES } from './curve-points.js';
 const DEFAULT_POINTS = 500;
 const MOST_POINTS = 5_000;
 /** The number of segments in one read. Between two reads the process does its other work. */
-const SEGMENTS_A_BREATH = 64;
+const SEGMENTS_PER_TURN = 64;
 /** A client that asks for live steps asks again soon. So long it counts as one that watches the run, which is then reported often. */
 const WATCHES_FOR_MS = 5_000;
 
@@ -118,7 +118,7 @@ async function pointsAt(
     if (segment.revision > revision) break;
     points.add(run, segment, (step) => step >= fromStep && step <= toStep && isActiveStep(earlier, branch, step));
     read += 1;
-    if (read % SEGMENTS_A_BREATH !== 0) continue;
+    if (read % SEGMENTS_PER_TURN !== 0) continue;
     await breathe();
     signal.throwIfAborted();
   }

@@ -15,7 +15,7 @@ import { ownMeasurements } from '../../pruning-run/record/own-events.js';
 import type { SegmentMasks, StepMeasurement, StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import type { PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import type { RecordSegment } from '../../pruning-run/aggregate/engine-decisions.js';
-import { patiently, type Patience } from '../../event-sourcing/store-retries.js';
+import { withRetries, type RetryOptions } from '../../event-sourcing/store-retries.js';
 import { RunRepository } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
 import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
@@ -76,7 +76,7 @@ export class SegmentRecorder {
       const whole = failure === undefined ? segments : segments.slice(0, stored.indexOf(failure));
       const onWait = (error: Error): void => this.waits(run.runId, error);
       if (whole.length > 0) {
-        recorded = await this.append(run, whole, { patienceMs: Infinity, signal: patience, onWait });
+        recorded = await this.append(run, whole, { retryForMs: Infinity, signal: patience, onWait });
         this.live.goesOn(run.runId);
         this.live.recorded(run.runId, recorded.current?.step ?? 0);
         for (const { report } of whole) {
@@ -94,7 +94,7 @@ export class SegmentRecorder {
     }
   }
 
-  private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: Patience): Promise<PruningRunState> {
+  private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: RetryOptions): Promise<PruningRunState> {
     const at = new Date().toISOString();
     const metrics = segments.map(({ report: { attempt, firstStep }, steps, masks }) => {
       const measured: StepsMeasured = { v: CURRENT_VERSION, at, attempt, branch, masks, steps };
@@ -102,7 +102,7 @@ export class SegmentRecorder {
       ownMeasurements.remember(event, measured);
       return event;
     });
-    const { revision } = await patiently(() => this.store.append(metricsStream(runId), metrics, 'any'), patience);
+    const { revision } = await withRetries(() => this.store.append(metricsStream(runId), metrics, 'any'), patience);
     const firstRevision = Number(revision) - (metrics.length - 1);
     const changes = segments.map(({ report }, index) => {
       const change: RecordSegment = { ...report, metricsRevision: firstRevision + index, metricsDigest: sha256Hex(metrics[index]!.data) };

@@ -17,7 +17,7 @@ import type { TrainedSegment } from './segment-recorder.js';
 /** Two machines may round the last bits of a sparsity otherwise. */
 const SPARSITY_ROUNDING = 1e-9;
 /** The parts of a state's file of which the gates and the shape target consist. */
-const OF_GATES = /^(?:mask\.\w+|step|shape|exact_size|cost|lora\.\w+|lambda(?:\.\w+)?)$/;
+const GATE_TENSORS = /^(?:mask\.\w+|step|shape|exact_size|cost|lora\.\w+|lambda(?:\.\w+)?)$/;
 const HEADER_BYTES_MAX = 64 << 20;
 /** A header is rarely longer, so one request reads it. */
 const HEADER_BYTES_USUAL = 64 << 10;
@@ -98,7 +98,7 @@ async function outlineOf(artifacts: StatesToRead, digest: string, path: string):
 /** The ranges of the data that hold the gates. Ranges with little between them are one, since each takes a request to a bucket. */
 function gateRanges(header: Buffer): [from: number, to: number][] {
   const ranges: [from: number, to: number][] = [];
-  const places = tensorsIn(header).flatMap(([name, place]) => (OF_GATES.test(name) ? [place] : []));
+  const places = tensorsIn(header).flatMap(([name, place]) => (GATE_TENSORS.test(name) ? [place] : []));
   for (const [from, to] of places.sort(([one], [other]) => one - other)) {
     const last = ranges.at(-1);
     if (last !== undefined && from - last[1] <= GAP_BYTES_MAX) last[1] = Math.max(last[1], to);

@@ -27,7 +27,7 @@ export class StoreError extends Error {
   }
 }
 
-const CODE_OF_SQLITE: [prefix: string, code: StoreErrorCode, hint: string][] = [
+const SQLITE_CODES: [prefix: string, code: StoreErrorCode, hint: string][] = [
   ['SQLITE_FULL', 'STORE_DISK_FULL', 'no space is left on the disk of the event store; free some and try again'],
   ['SQLITE_IOERR_WRITE', 'STORE_DISK_FULL', 'the event store could not write to its disk'],
   ['SQLITE_IOERR_FSYNC', 'STORE_DISK_FULL', 'the event store could not make a write durable'],
@@ -44,7 +44,7 @@ export function toStoreError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const code = (error as { code?: unknown }).code;
   const text = error instanceof Error ? error.message : String(error);
-  const known = CODE_OF_SQLITE.find(([prefix]) => typeof code === 'string' && code.startsWith(prefix));
+  const known = SQLITE_CODES.find(([prefix]) => typeof code === 'string' && code.startsWith(prefix));
   if (known) return new StoreError(known[1], `${known[2]} (${code as string}: ${text})`, { cause: error });
   if (code === 'ENOSPC') return new StoreError('STORE_DISK_FULL', `no space is left on the disk (${text})`, { cause: error });
   if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') {
