@@ -2,11 +2,24 @@
 // is no Chromium. The first steps of a person are in dashboard.test.ts.
 import { readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import type { Page, Request } from 'playwright-core';
+import type { Locator, Page, Request } from 'playwright-core';
 import { checkAuditBundle } from '#audit';
 import { v1 } from '#protocol';
 import { Dashboard, describeInChromium, longNumbersIn, NAME } from './harness/dashboard.js';
+import { isShownAs } from './harness/shown-numbers.js';
 import { CORPUS, ENDLESS, TINY_MODEL, TINY_RUN, unary } from './harness/server.js';
+
+/** The views of a run, each with words that it shows. */
+const VIEWS_OF_RUN: [path: string, words: string][] = [
+  ['', 'Loss'],
+  ['/teachers', 'Snapshots'],
+  ['/masks', 'Attention heads'],
+  ['/ladder', 'Parameters left'],
+  ['/evaluations', 'windows of 64 tokens'],
+  ['/family', 'nothing was forked from it yet'],
+  ['/history', 'RunCompleted'],
+  ['/settings', 'lora_learning_rate'],
+];
 
 /** A text that tries whatever a text must not do, beside what it may. */
 const HOSTILE_TEXT = `# It works
@@ -23,7 +36,7 @@ const HOSTILE_TEXT = `# It works
 
 describeInChromium('the dashboard', () => {
   const dashboard = new Dashboard();
-  const { server, complaints, text, state, view, shot, barriers, barriersOfBothThemes } = dashboard;
+  const { server, complaints, text, state, view, shot, barriers, barriersOfBothThemes, overprinted, cli } = dashboard;
   const chart = (title: string) => page.getByRole('region', { name: title, exact: true });
   const csvOf = async (title: string) => {
     const downloaded = page.waitForEvent('download');
@@ -43,16 +56,7 @@ describeInChromium('the dashboard', () => {
   });
   afterAll(() => dashboard.end());
 
-  test.each([
-    ['', 'Loss'],
-    ['/teachers', 'Snapshots'],
-    ['/masks', 'Attention heads'],
-    ['/ladder', 'Parameters left'],
-    ['/evaluations', 'windows of 64 tokens'],
-    ['/family', 'nothing was forked from it yet'],
-    ['/history', 'RunCompleted'],
-    ['/settings', 'lora_learning_rate'],
-  ])('the view %s of a run has an address of its own, in both themes without barriers', async (path, words) => {
+  test.each(VIEWS_OF_RUN)('the view %s of a run has an address of its own, in both themes without barriers', async (path, words) => {
     await view(`/runs/${runId}${path}`, words);
     expect(await barriersOfBothThemes(`run${path.replace('/', '-')}`)).toEqual([]);
   });
@@ -64,6 +68,26 @@ describeInChromium('the dashboard', () => {
       '1\u202f234\u202f567\u202f891',
     ]);
     expect(longNumbersIn('5.124 at step 12\u202f345, 0.00001234, 1000000000, a1234567890b, 15:04:05, 2.34e-12')).toEqual([]);
+  });
+
+  test('a shown number is the value, rounded to its own digits, and no other', () => {
+    for (const [text, value] of [
+      ['228\u2009k', 227_745],
+      ['10.5\u2009%', 0.10483],
+      ['\u22121.2', -1.24],
+      ['1\u202f200', 1_200],
+      ['3.1e\u22125', 3.14e-5],
+    ] as const)
+      expect([text, isShownAs(text, value)]).toEqual([text, true]);
+    for (const [text, value] of [
+      ['228\u2009k', 228_600],
+      ['10.5\u2009%', 0.106],
+      ['5.12', 5.13],
+      ['–', 0],
+      ['', 0],
+      ['12 apples', 12],
+    ] as const)
+      expect([text, isShownAs(text, value)]).toEqual([text, false]);
   });
 
   test('charts come first: figures, teachers and values fold to a line each, and stay as the reader left them', async () => {
@@ -364,6 +388,9 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('group', { name: 'perplexity against sparsity, %' }).waitFor();
     await page.getByRole('row', { name: /^wanda 2 of 2/ }).waitFor();
     expect(await page.locator('main img').count()).toBe(0); // markup in a name is shown as text
+    const picture = page.getByRole('group', { name: 'perplexity against sparsity, %' });
+    expect(await picture.locator('text').last().textContent()).toMatch(/^before pruning: /); // above the line, and above all marks
+    expect(await overprinted()).toEqual([]);
     expect(await barriersOfBothThemes('study')).toEqual([]);
     await page.getByLabel('Show').selectOption('scatter');
     await page.getByLabel('Across').selectOption('calibration_sequences');
@@ -513,6 +540,7 @@ describeInChromium('the dashboard', () => {
     await page.getByLabel('Show').selectOption('parallel');
     await page.getByRole('img', { name: /^Runs by .*perplexity$/ }).waitFor();
     expect(await page.locator('.run-line').count()).toBe(7);
+    expect(await overprinted()).toEqual([]);
     expect(await barriersOfBothThemes('parallel')).toEqual([]);
   });
 
@@ -601,30 +629,125 @@ describeInChromium('the dashboard', () => {
     await screen.send('Emulation.clearDeviceMetricsOverride');
   });
 
-  test('it can be read on a telephone and on a large screen', async () => {
+  test('each number on the page is the command line’s, rounded', async () => {
+    interface CliRun {
+      run_id: string;
+      step: number;
+      hard_sparsity: number;
+      teacher_count: number;
+      result: { parameter_count: number } | null;
+      settings: Record<string, unknown>;
+      last_step: { loss: number } | null;
+      training_seconds: number;
+      evaluations: { subject: string; teacher_mark: number | null; value: number; n: number; step: number; headline: boolean }[];
+    }
+    const cells = async (row: Locator): Promise<string[]> => (await row.getByRole('cell').allTextContents()).map((text) => text.trim());
+    const differing: string[] = [];
+    let compared = 0;
+    const compare = (name: string, shown: string | undefined, value: number | null | undefined): void => {
+      compared += 1;
+      const isSame = value === null || value === undefined ? shown === '–' : isShownAs(shown ?? '', value);
+      if (!isSame) differing.push(`${name}: ${shown} for ${value}`);
+    };
+    const { runs } = cli('runs') as { runs: CliRun[] };
+    await page.setViewportSize({ width: 1600, height: 1000 });
+    await view('/?columns=id,step,set.seed,perplexity,parameters_left,loss,teachers', `${runs.length} in all`);
+    for (const run of runs) {
+      const row = page.getByRole('row').filter({ hasText: run.run_id });
+      const [step, seed, perplexity, parameters, loss, teachers] = (await cells(row)).slice(-6);
+      compare(`${run.run_id} step`, step, run.step);
+      compare(`${run.run_id} seed`, seed, Number(run.settings['seed']));
+      compare(`${run.run_id} perplexity`, perplexity, run.evaluations.find(({ headline }) => headline)?.value);
+      compare(`${run.run_id} parameters`, parameters, run.result?.parameter_count);
+      compare(`${run.run_id} loss`, loss, run.last_step?.loss);
+      compare(`${run.run_id} teachers`, teachers, run.teacher_count);
+    }
+    const run = cli('show', runId) as CliRun;
+    await view(`/runs/${runId}/settings`, 'lora_learning_rate');
+    const shown = await page.evaluate<[name: string, value: string][]>(
+      "[...document.querySelectorAll('th[scope=row]')].map((head) => [head.firstChild.data, head.nextElementSibling.textContent])",
+    );
+    for (const [name, value] of Object.entries(run.settings)) if (typeof value === 'number') compare(name, new Map(shown).get(name), value);
+    await view(`/runs/${runId}/evaluations`, 'windows of 64 tokens');
+    const measured = await page.getByRole('region', { name: 'Evaluations' }).getByRole('row').all();
+    expect(measured.length).toBe(run.evaluations.length + 1);
+    const left = [...run.evaluations];
+    for (const row of measured.slice(1)) {
+      const [, , value = '', n = '', step = ''] = await cells(row);
+      const at = left.findIndex((one) => isShownAs(value, one.value) && isShownAs(n, one.n) && isShownAs(step, one.step));
+      compared += 1;
+      if (at < 0) differing.push(`evaluation ${value} at step ${step}`);
+      else left.splice(at, 1);
+    }
+    const { teachers } = cli('teachers', runId) as {
+      teachers: {
+        mark: number;
+        step: number;
+        expected_sparsity: number;
+        hard_sparsity: number;
+        bytes: number;
+        weight_bytes: number;
+        parameter_count: number;
+      }[];
+    };
+    await view(`/runs/${runId}/teachers`, 'Snapshots');
+    for (const one of teachers) {
+      const row = page.getByRole('row').filter({ has: page.getByText(`#${one.mark}`, { exact: true }) });
+      const [, step, expected, hard, parameters, , , exported, , , size] = await cells(row);
+      compare(`#${one.mark} step`, step, one.step);
+      compare(`#${one.mark} expected sparsity`, expected, one.expected_sparsity);
+      compare(`#${one.mark} hard sparsity`, hard, one.hard_sparsity);
+      compare(`#${one.mark} parameters`, parameters, one.parameter_count);
+      compare(`#${one.mark} export`, exported?.replace('about ', ''), one.weight_bytes);
+      compare(`#${one.mark} state`, size, one.bytes);
+    }
+    expect(differing).toEqual([]);
+    expect(compared).toBeGreaterThan(150);
+  });
+
+  test('each view can be read at four widths: nothing reaches beyond the window, and the labels of plots stand clear', async () => {
+    const narrow: string[] = [];
+    const views: [name: string, path: string, words: string][] = [
+      ['runs', '/', 'in all'],
+      ['scatter', '/?plot=scatter', 'each point is a run'],
+      ['parallel', '/?plot=parallel', 'a line breaks where'],
+      ['groups', '/?group=recipe', 'mean ± standard deviation'],
+      ['studies', '/studies', 'seeds'],
+      ['study', '/studies/seeds', '4 of 4 completed'],
+      ['compare', `/compare?runs=${runId}`, 'baseline'],
+      ['pages', '/pages', 'page'],
+      ['page', `/pages/new?runs=${runId}`, 'as it is now'],
+      ['server', '/server', 'Engines'],
+      ...VIEWS_OF_RUN.map(([tab, words]): [string, string, string] => [
+        `run${tab.replace('/', '-')}`,
+        `/runs/${runId}${tab}`,
+        tab === '/family' ? 'forked by hand' : words, // the run has a fork by now
+      ]),
+    ];
     for (const [width, height] of [
       [390, 844],
-      [1920, 1080],
+      [768, 1024],
+      [1280, 900],
+      [2560, 1440],
     ] as const) {
       await page.setViewportSize({ width, height });
-      for (const [name, path, words] of [
-        ['runs', '/', 'in all'],
-        ['run', `/runs/${runId}`, 'Gradient norm'],
-      ] as const) {
+      for (const [name, path, words] of views) {
         await view(path, words);
+        const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+        if (sideways > 0) narrow.push(`${name} at ${width}: ${sideways} pixels`);
+        narrow.push(...(await overprinted()).map((words) => `${name} at ${width}: ${words}`));
         if (width === 390 && name === 'runs') {
           const heads = await page.getByRole('columnheader').allTextContents();
           expect(heads.map((head) => head.trim()).filter(Boolean)).toEqual(['Name', 'Perplexity', 'Parameters']);
           expect(await page.getByRole('search').count()).toBe(0); // the filters are folded
         }
-        const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
-        expect([name, width, sideways <= 0]).toEqual([name, width, true]);
         for (const colorScheme of ['light', 'dark'] as const) {
           await page.emulateMedia({ colorScheme });
           await shot(name, width);
         }
       }
     }
+    expect(narrow).toEqual([]);
     expect(complaints).toEqual([]);
   });
 });

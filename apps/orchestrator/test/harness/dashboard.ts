@@ -1,4 +1,5 @@
 // The dashboard in Chromium in front of a real server.
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -15,6 +16,7 @@ const FLAGS = [
 ];
 /** Pictures of the views for a person's eye, in the folder dist. No test looks at them, and each costs as much as loading its page. */
 const SCREENSHOTS = process.env['ESPALIER_SCREENSHOTS'] && fileURLToPath(new URL('../../../../screenshots', import.meta.url));
+const CLI = fileURLToPath(new URL('../../../cli/src/espalier.js', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 export const describeInChromium = (name: string, tests: () => void): void =>
@@ -65,6 +67,9 @@ export class Dashboard {
     await this.page.goto(loginLink(this.server.webAddress, this.server.token));
   }
 
+  /** Runs a command of the command line against the server, and returns what it prints as JSON. */
+  readonly cli = (...words: string[]): unknown =>
+    JSON.parse(execFileSync(process.execPath, [CLI, '--data-folder', this.server.dataFolder, '--json', ...words], { encoding: 'utf8' }));
   readonly text = (words: string | RegExp): Promise<void> => this.page.getByText(words).filter({ visible: true }).first().waitFor();
   readonly state = (word: string): Promise<void> => this.page.locator('.status', { hasText: word }).first().waitFor();
   readonly view = async (path: string, words: string | RegExp): Promise<void> => {
@@ -92,6 +97,14 @@ export class Dashboard {
     })()`);
     return texts.flatMap(longNumbersIn).map((number) => `a number of too many digits: ${number}`);
   };
+  /** The labels of plots that are printed over one another. */
+  readonly overprinted = (): Promise<string[]> =>
+    this.page.evaluate<string[]>(`[...document.querySelectorAll('svg.scatter, svg.life')].flatMap((plot) => {
+      const labels = [...plot.querySelectorAll('text')].map((one) => ({ words: one.textContent, box: one.getBoundingClientRect() }));
+      const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 4 && b.top < a.bottom - 4;
+      const over = (a, others) => others.filter((b) => meet(a.box, b.box)).map((b) => a.words + ' over ' + b.words);
+      return labels.flatMap((a, index) => over(a, labels.slice(index + 1)));
+    })`);
   /**
    * The same barriers in both themes, and numbers of too many digits. Themes differ only in colours, so the second one is only asked for
    * these.

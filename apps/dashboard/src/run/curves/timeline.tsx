@@ -46,7 +46,7 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
               style={{ left: `${start}%`, width: `${end - start}%` }}
               title={`${teacherName(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
             >
-              <span>{one.mark === null || one.mark === 0 ? teacherName(one) : `#${one.mark}`}</span>
+              <span>{one.mark === 0 ? 'intact' : one.mark === null ? teacherName(one) : `#${one.mark}`}</span>
             </div>
           );
         })}

@@ -21,8 +21,10 @@ export function CompareTable({ groups, all, sort, sortBy, first, without }: Prop
   return (
     <table class="plain num compared">
       <caption class="soft">
-        Only perplexity makes a run better or worse: by one measure, over two seeds or more on both sides, beyond two standard errors, and
-        at one size, or where the better run is the smaller one.
+        <span>
+          Only perplexity makes a run better or worse: by one measure, over two seeds or more on both sides, beyond two standard errors, and
+          at one size, or where the better run is the smaller one.
+        </span>
       </caption>
       <thead>
         <tr>

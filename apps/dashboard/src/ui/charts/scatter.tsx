@@ -174,7 +174,7 @@ function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridPro
       {x.ticks.map((value) => (
         <g key={value}>
           <line x1={x.at(value)} x2={x.at(value)} y1={TOP} y2={HEIGHT - BOTTOM} stroke="var(--grid)" />
-          <text x={x.at(value)} y={HEIGHT - BOTTOM + 18} text-anchor="middle" fill="var(--text-soft)">
+          <text x={x.at(value)} y={HEIGHT - BOTTOM + 20} text-anchor="middle" fill="var(--text-soft)">
             {xAxis.words(value)}
           </text>
         </g>
