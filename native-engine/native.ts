@@ -1,9 +1,9 @@
 // The types of the native addon, as addon/ exports it. Only index.ts uses the addon directly. Where the engine's protocol has a message for
 // something, the addon returns or takes this very message, so that its fields are described in the protocol alone
 // (proto/espalier/engine/v1/engine_service.proto).
-import type { engineV1, v1 } from '#protocol';
+import type { engineV1, EnumWord, v1 } from '#protocol';
 
-export type ComputeDtype = 'f32' | 'bf16';
+export type ComputeDtype = EnumWord<typeof engineV1.ComputeDtype, 'COMPUTE_DTYPE_'>;
 /** Settings by their names in events. core/session/settings.h says which settings the engine takes for which use. */
 export type Settings = Readonly<Record<string, number | bigint | boolean | string | readonly string[]>>;
 
@@ -44,7 +44,7 @@ export interface TeacherStretch {
 type InWords<Message, Word> = Omit<Message, 'importance'> & { importance: Word };
 
 /** A one-step pruning first closes the parts with the smallest weights, the smallest outputs on text, or the least effect on the loss. */
-export type Importance = 'magnitude' | 'wanda' | 'taylor' | 'fisher';
+export type Importance = EnumWord<typeof engineV1.Importance, 'IMPORTANCE_'>;
 
 export interface SegmentOptions {
   firstStep: number; // must be the state's step
@@ -176,7 +176,7 @@ export type SpeedResult = Omit<engineV1.SpeedOutcome, 'computeDtype'>;
 
 export interface ExportKind {
   container: 'safetensors' | 'gguf';
-  form: 'masked' | 'padded' | 'blocks' | 'compacted';
+  form: EnumWord<typeof engineV1.ExportForm, 'EXPORT_FORM_'>;
   dtype: 'f32' | 'bf16' | 'f16' | 'q8_0' | 'source';
   multipleOf: number; // MLP and hidden widths are rounded up to it
 }

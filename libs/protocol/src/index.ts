@@ -6,6 +6,7 @@ export * from './bearer-token.js';
 export * from './byte-tunnel.js';
 export * from './counted-words.js';
 export * from './descriptors.js';
+export * from './enum-words.js';
 export * from './error-codes.js';
 export * from './espalier-error.js';
 export * from './grpc-handlers.js';

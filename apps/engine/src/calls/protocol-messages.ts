@@ -1,7 +1,7 @@
 // Converts requests of espalier.engine.v1 to the native engine's options. Its results are messages already.
 import { isAbsolute } from 'node:path';
 import type { Slice } from '#files';
-import { engineV1, givenEngineSettings, invalidField } from '#protocol';
+import { engineV1, enumWords, givenEngineSettings, invalidField } from '#protocol';
 
 import type { ComputeDtype, EvaluateOptions, ExportKind, SessionOptions } from '#native-engine';
 import { exactNumber } from './engine-errors.js';
@@ -10,24 +10,25 @@ import type { LocatedSegment, SparsityMark, TrainingOptions } from '../training/
 
 /** Returns the word of an enum's value, as in "fisher" of IMPORTANCE_FISHER. Only the words given are allowed. */
 function wordOf<Word extends string>(name: string | undefined, prefix: string, words: readonly Word[], field: string): Word {
-  const word = words.find((one) => name === `${prefix}_${one.toUpperCase()}`);
+  const word = words.find((one) => name === prefix + one.toUpperCase());
   if (word === undefined) throw invalidField('FIELD_UNKNOWN_VALUE', field, `must be one of ${words.join(', ').toUpperCase()}`);
   return word;
 }
 
 export function computeDtypeOf(value: engineV1.ComputeDtype, unspecified: ComputeDtype): ComputeDtype {
   if (value === engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED) return unspecified;
-  return wordOf(engineV1.ComputeDtype[value], 'COMPUTE_DTYPE', ['f32', 'bf16'], 'compute_dtype');
+  const words = enumWords(engineV1.ComputeDtype, 'COMPUTE_DTYPE_');
+  return wordOf(engineV1.ComputeDtype[value], 'COMPUTE_DTYPE_', words, 'compute_dtype');
 }
 
 function oneShotOf({ importance, calibrationSequences }: engineV1.OneShot): NonNullable<TrainingOptions['steps']['oneShot']> {
-  const words = ['magnitude', 'wanda', 'taylor', 'fisher'] as const;
-  return { importance: wordOf(engineV1.Importance[importance], 'IMPORTANCE', words, 'one_shot.importance'), calibrationSequences };
+  const words = enumWords(engineV1.Importance, 'IMPORTANCE_');
+  return { importance: wordOf(engineV1.Importance[importance], 'IMPORTANCE_', words, 'one_shot.importance'), calibrationSequences };
 }
 
 export function unstructuredOf(pruning: engineV1.Unstructured): NonNullable<EvaluateOptions['unstructured']> {
   const words = ['magnitude', 'wanda'] as const;
-  return { ...pruning, importance: wordOf(engineV1.Importance[pruning.importance], 'IMPORTANCE', words, 'unstructured.importance') };
+  return { ...pruning, importance: wordOf(engineV1.Importance[pruning.importance], 'IMPORTANCE_', words, 'unstructured.importance') };
 }
 
 export function checkedClosings(closings: engineV1.Closings): engineV1.Closings {
@@ -144,7 +145,7 @@ function exportDtype(dtype: string): ExportKind['dtype'] {
 export function exportKind(request: Pick<engineV1.ExportModelRequest, 'container' | 'form' | 'dtype' | 'multipleOf'>): ExportKind {
   return {
     container: request.container === engineV1.ExportContainer.EXPORT_CONTAINER_GGUF ? 'gguf' : 'safetensors',
-    form: wordOf(engineV1.ExportForm[request.form], 'EXPORT_FORM', ['masked', 'padded', 'blocks', 'compacted'], 'form'),
+    form: wordOf(engineV1.ExportForm[request.form], 'EXPORT_FORM_', enumWords(engineV1.ExportForm, 'EXPORT_FORM_'), 'form'),
     dtype: exportDtype(request.dtype),
     multipleOf: request.multipleOf === 0 ? 1 : request.multipleOf,
   };

@@ -1,6 +1,6 @@
 // Answers the calls about jobs. A job does the work of a streaming call without a client that waits. There are no rules here.
 import { Inject, Injectable } from '@nestjs/common';
-import { EspalierError, invalidField, unary, v1 } from '#protocol';
+import { enumValue, EspalierError, invalidField, unary, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { BackgroundJobs, type BackgroundJob, type JobResult, type Work } from '../run-services/background-jobs.js';
 import { RunServices } from '../run-services/run-services.js';
@@ -13,12 +13,6 @@ import { evaluationMessage, exportMessage } from '../views/run-message.js';
 import { RunViews } from '../views/run-views.js';
 import { Callers } from './admission/callers.js';
 
-const STATES = {
-  running: v1.JobState.JOB_STATE_RUNNING,
-  done: v1.JobState.JOB_STATE_DONE,
-  cancelled: v1.JobState.JOB_STATE_CANCELLED,
-  failed: v1.JobState.JOB_STATE_FAILED,
-};
 /** The names of the protocol's fields. */
 const FIELDS = { evaluate: 'evaluate', evaluateTasks: 'evaluate_tasks', export: 'export', bench: 'bench', verify: 'verify' };
 
@@ -104,7 +98,7 @@ function message({ work, state, failure, endedAt, result, ...rest }: BackgroundJ
   return {
     ...rest,
     request: { work },
-    state: STATES[state],
+    state: enumValue(v1.JobState, 'JOB_STATE_', state),
     failure: failure === null ? undefined : { code: failure.code, message: failure.message, field: failure.field },
     endedAt: endedAt ?? undefined,
     evaluations: result?.evaluations ?? [],

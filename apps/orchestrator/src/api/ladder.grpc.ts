@@ -1,18 +1,11 @@
 // Answers the calls about a run's ladder by the server's job. It contains no rules.
 import { Inject, Injectable } from '@nestjs/common';
-import { unary, v1 } from '#protocol';
+import { enumValue, unary, v1 } from '#protocol';
 import { Ladders, type LadderProgress } from '../run-services/ladders.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { StorageWatch } from '../storage/storage-watch.js';
 import { RunViews } from '../views/run-views.js';
 import { Callers } from './admission/callers.js';
-
-const STATES = {
-  running: v1.LadderState.LADDER_STATE_RUNNING,
-  done: v1.LadderState.LADDER_STATE_DONE,
-  cancelled: v1.LadderState.LADDER_STATE_CANCELLED,
-  failed: v1.LadderState.LADDER_STATE_FAILED,
-};
 
 @Injectable()
 export class LadderGrpc {
@@ -52,7 +45,7 @@ function message(runId: string, progress: LadderProgress | undefined): v1.Ladder
   return {
     ...rest,
     runId,
-    state: STATES[state],
+    state: enumValue(v1.LadderState, 'LADDER_STATE_', state),
     failure: failure === null ? undefined : { code: failure.code, message: failure.message, field: '' },
   };
 }

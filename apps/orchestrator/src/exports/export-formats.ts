@@ -1,10 +1,10 @@
 // The kinds of exports. Users name a format. Behind it are a container and a form, which the engine takes separately.
 import { architectureFacts, EXPORT_FORMAT_NAMES, type ExportFormat } from '#comparison';
-import { engineV1, invalidField, type v1 } from '#protocol';
+import { engineV1, enumValue, invalidField, type EnumWord, type v1 } from '#protocol';
 import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
 
 export type { ExportFormat };
-export type ExportForm = 'masked' | 'compacted' | 'padded' | 'blocks';
+export type ExportForm = EnumWord<typeof engineV1.ExportForm, 'EXPORT_FORM_'>;
 
 interface FormatRule {
   container: engineV1.ExportContainer;
@@ -21,12 +21,6 @@ const formats: Record<ExportFormat, FormatRule> = {
   gguf: { container: gguf, forms: ['compacted', 'padded', 'masked'], dtypes: [...plainDtypes, 'q8_0', ...QUANTIZED_TYPES] },
   vllm: { container: safetensors, forms: ['blocks'], dtypes: plainDtypes },
   masked: { container: safetensors, forms: ['masked'], dtypes: plainDtypes },
-};
-const engineForms: Record<ExportForm, engineV1.ExportForm> = {
-  masked: engineV1.ExportForm.EXPORT_FORM_MASKED,
-  compacted: engineV1.ExportForm.EXPORT_FORM_COMPACTED,
-  padded: engineV1.ExportForm.EXPORT_FORM_PADDED,
-  blocks: engineV1.ExportForm.EXPORT_FORM_BLOCKS,
 };
 const MULTIPLE_MAX = 1024;
 const Q8_BLOCK = 32;
@@ -68,7 +62,8 @@ export function chooseExport(
   }
   const multipleOf = request.multipleOf === 0 ? blockOf(dtype) : request.multipleOf;
   // For a type that llama.cpp quantizes to, the engine writes the source's own type.
-  return { format, form, dtype, multipleOf, engine: { container, form: engineForms[form], dtype: isQuantizedType(dtype) ? '' : dtype } };
+  const engineForm = enumValue(engineV1.ExportForm, 'EXPORT_FORM_', form);
+  return { format, form, dtype, multipleOf, engine: { container, form: engineForm, dtype: isQuantizedType(dtype) ? '' : dtype } };
 }
 
 /** The number of values of a row that are stored together. */

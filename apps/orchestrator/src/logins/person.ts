@@ -1,7 +1,7 @@
 // Turns the provider's claims into a person with a role. All functions are pure.
 import { createHash } from 'node:crypto';
 import { EspalierError } from '#protocol';
-import type { LoginRole, OidcSettings } from './oidc-file.js';
+import { LOGIN_ROLES, type LoginRole, type OidcSettings } from './oidc-file.js';
 
 export type Claims = Readonly<Record<string, unknown>>;
 
@@ -15,7 +15,7 @@ export interface Person {
 }
 
 /** The roles from the highest to the lowest. */
-const ROLES_DOWN = ['admin', 'operator', 'viewer'] as const satisfies readonly LoginRole[];
+const ROLES_DOWN = LOGIN_ROLES.toReversed();
 /** A subject as the standard allows it: at most 255 characters of ASCII. */
 const SUBJECT = /^[ -~]{1,255}$/;
 const NAME_CHARACTERS_MAX = 100;

@@ -1,12 +1,11 @@
 // Answers ListRuns. Filters, and an order by a column, are SQL over narrow, indexed rows. The wide part of a run, and the sum over its
 // rows, is read for the page only. An order by any other figure reads the wide part of every run that passes the filters.
-import { invalidField, v1 } from '#protocol';
+import { enumWords, invalidField, v1 } from '#protocol';
 import { conditionsOf } from './run-conditions.js';
 import { decodePageToken, encodePageToken, type PageKey } from './page-token.js';
 import type { RunSummary } from './projection/run-detail.js';
 import { behind, orderedBy, orderOf, type OrderedRun } from './run-order.js';
 import type { ViewsDatabase } from '../event-sourcing/read-models/views-file.js';
-import { STATUS_NUMBERS } from './run-status.js';
 
 const DEFAULT_PAGE_SIZE = 50;
 const LARGEST_PAGE_SIZE = 500;
@@ -93,7 +92,7 @@ export function countByStatus(database: ViewsDatabase, heard: readonly string[],
   const counted = database
     .prepare<[object], { status: string; count: number }>(`SELECT ${SHOWN_STATUS} AS status, COUNT(*) AS count FROM runs GROUP BY 1`)
     .all({ now: nowMs, heard: JSON.stringify(heard) });
-  const none = [...Object.keys(STATUS_NUMBERS), 'damaged'].map((status) => [status, 0] as const);
+  const none = enumWords(v1.RunStatus, 'RUN_STATUS_').map((status) => [status, 0] as const);
   return { ...Object.fromEntries(none), ...Object.fromEntries(counted.map(({ status, count }) => [status, count] as const)) };
 }
 

@@ -21,7 +21,7 @@ import { sizeOf, type ResultSize } from '../pruning-run/planning/result-size.js'
 import { engineSecondsAt } from '../pruning-run/aggregate/engine-time.js';
 import type { LivePreparation, LiveWait } from '../live/live-steps.js';
 import { isDamaged, startIsLost, type RunSummary } from './projection/run-detail.js';
-import { leaseUntilMs, shownStatus, STATUS_NUMBERS } from './run-status.js';
+import { leaseUntilMs, shownStatus, statusNumber } from './run-status.js';
 import { budgetOfRun } from './budget-message.js';
 
 function dataMessage(data: DataIdentity): v1.DataSource {
@@ -131,7 +131,7 @@ export function runMessage(
     targetReachedStep: BigInt(run.targetReachedStep ?? -1),
     engineLeaseUntil: lease === null ? undefined : new Date(lease),
     damage: extras.damage.map((one) => ({ ...one, revision: BigInt(one.revision) })),
-    recordedStatus: STATUS_NUMBERS[run.status],
+    recordedStatus: statusNumber(run.status),
     targetMissed: missedTarget(run),
     liveStep: BigInt(Math.max(current?.step ?? 0, (live.at(-1)?.step ?? -1) + 1)),
     liveMetrics: live.length === 0 ? undefined : stepMessage(live.at(-1)!, run.settings),

@@ -1,6 +1,6 @@
 // The status that clients see. It follows from the events, except for one thing that no event can tell in time: that the engine which
 // should be training no longer gives a sign of life.
-import { v1 } from '#protocol';
+import { enumValue, v1 } from '#protocol';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 
 type StatusInput = Pick<PruningRunState, 'status' | 'pausedBy' | 'engine' | 'updatedAt'>;
@@ -16,7 +16,7 @@ export function shownStatus(run: StatusInput, heardAtMs: number | null, nowMs: n
   if (leaseMs !== null && leaseMs < nowMs) return v1.RunStatus.RUN_STATUS_RECOVERING;
   // A run that only a shutdown interrupted waits for its turn and needs no resume.
   if (run.status === 'paused' && run.pausedBy === 'shutdown') return v1.RunStatus.RUN_STATUS_QUEUED;
-  return STATUS_NUMBERS[run.status];
+  return statusNumber(run.status);
 }
 
 /** Tells whether all steps of a run that works are recorded, so that only the evaluation on its validation text is left. */
@@ -26,14 +26,4 @@ export function isEvaluating({ status, step, phases }: Pick<v1.Run, 'status' | '
   return works && step > 0n && last !== undefined && step >= last.endStep;
 }
 
-export const STATUS_NUMBERS: Record<PruningRunState['status'], v1.RunStatus> = {
-  queued: v1.RunStatus.RUN_STATUS_QUEUED,
-  preparing: v1.RunStatus.RUN_STATUS_PREPARING,
-  training: v1.RunStatus.RUN_STATUS_TRAINING,
-  paused: v1.RunStatus.RUN_STATUS_PAUSED,
-  recovering: v1.RunStatus.RUN_STATUS_RECOVERING,
-  completed: v1.RunStatus.RUN_STATUS_COMPLETED,
-  failed: v1.RunStatus.RUN_STATUS_FAILED,
-  cancelled: v1.RunStatus.RUN_STATUS_CANCELLED,
-  deleted: v1.RunStatus.RUN_STATUS_DELETED,
-};
+export const statusNumber = (status: PruningRunState['status']): v1.RunStatus => enumValue(v1.RunStatus, 'RUN_STATUS_', status);

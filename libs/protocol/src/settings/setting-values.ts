@@ -1,39 +1,35 @@
 // Converts values of settings between their three forms: in a message of the protocol, in events (words and decimal strings, which JSON
 // keeps exact), and as a text that a person writes.
 import { BUDGET_NAMES, hasSuffixes, presetDefault, typedNumber } from '#comparison';
+import type { EnumWord } from '../enum-words.js';
 import * as v1 from '../v1.js';
 import { settingOfName, settingsTable, type Setting, type SettingName } from './settings-table.js';
 
-type Word<Name, Prefix extends string> = Name extends `${Prefix}${infer Rest}` ? Exclude<Lowercase<Rest>, 'unspecified'> : never;
+/** The enums among the settings, each by the prefix of its values. */
+interface SettingEnums {
+  RECIPE_: typeof v1.Recipe;
+  SCHEDULE_SHAPE_: typeof v1.ScheduleShape;
+  SPARSITY_CONTROL_: typeof v1.SparsityControl;
+  COMPUTE_DTYPE_: typeof v1.ComputeDtype;
+  RATE_SHAPE_: typeof v1.RateShape;
+  SHAPE_TARGET_: typeof v1.ShapeTarget;
+  MASK_ROUNDING_: typeof v1.MaskRounding;
+  RECOVER_WEIGHTS_: typeof v1.RecoverWeights;
+  GRADIENT_SUM_: typeof v1.GradientSum;
+  LAYER_LOSS_SCALE_: typeof v1.LayerLossScale;
+}
+type WordOf<T> = {
+  [P in keyof SettingEnums]: T extends SettingEnums[P][keyof SettingEnums[P]] ? EnumWord<SettingEnums[P], P> : never;
+}[keyof SettingEnums];
 
-/** The form of a message's value in an event. Each enum among the settings has a line here. */
+/** The form of a message's value in an event. */
 type Stored<T> = T extends string | boolean | readonly string[]
   ? T
   : T extends bigint
     ? string // numbers in JSON are exact only up to 2^53
     : `${number}` extends `${T & number}`
       ? number
-      : T extends v1.Recipe
-        ? Word<keyof typeof v1.Recipe, 'RECIPE_'>
-        : T extends v1.ScheduleShape
-          ? Word<keyof typeof v1.ScheduleShape, 'SCHEDULE_SHAPE_'>
-          : T extends v1.SparsityControl
-            ? Word<keyof typeof v1.SparsityControl, 'SPARSITY_CONTROL_'>
-            : T extends v1.ComputeDtype
-              ? Word<keyof typeof v1.ComputeDtype, 'COMPUTE_DTYPE_'>
-              : T extends v1.RateShape
-                ? Word<keyof typeof v1.RateShape, 'RATE_SHAPE_'>
-                : T extends v1.ShapeTarget
-                  ? Word<keyof typeof v1.ShapeTarget, 'SHAPE_TARGET_'>
-                  : T extends v1.MaskRounding
-                    ? Word<keyof typeof v1.MaskRounding, 'MASK_ROUNDING_'>
-                    : T extends v1.RecoverWeights
-                      ? Word<keyof typeof v1.RecoverWeights, 'RECOVER_WEIGHTS_'>
-                      : T extends v1.GradientSum
-                        ? Word<keyof typeof v1.GradientSum, 'GRADIENT_SUM_'>
-                        : T extends v1.LayerLossScale
-                          ? Word<keyof typeof v1.LayerLossScale, 'LAYER_LOSS_SCALE_'>
-                          : never;
+      : WordOf<T>;
 
 /** The values of all settings, as events hold them. */
 export type SettingValues = { [K in SettingName]-?: Stored<NonNullable<v1.RunSettings[K]>> };

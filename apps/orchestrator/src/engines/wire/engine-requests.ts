@@ -1,7 +1,7 @@
 // Makes the requests to the engine, in one place and from the record alone. So a replay asks for exactly the same as the run did.
-import { engineSettingsMessage, engineV1 } from '#protocol';
+import { engineSettingsMessage, engineV1, enumValue } from '#protocol';
 import type { Budget, ClosedKind, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
-import { phaseAt, prunesAtOnce } from '../../pruning-run/method/phases.js';
+import { phaseAt, prunesAtOnce, type OneShotRecipe } from '../../pruning-run/method/phases.js';
 import { snapshotsInstruct, snapshotsTaken } from '../../pruning-run/method/teacher-policy.js';
 import { FREE, shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
@@ -43,15 +43,10 @@ export function initialStateRequest(
   return { sessionId, seed: BigInt(settings.seed), shape: shape && { ...shape, cost: budget?.cost ?? [] }, closed: 0 };
 }
 
-const importances = {
-  magnitude: engineV1.Importance.IMPORTANCE_MAGNITUDE,
-  wanda: engineV1.Importance.IMPORTANCE_WANDA,
-  taylor: engineV1.Importance.IMPORTANCE_TAYLOR,
-  fisher: engineV1.Importance.IMPORTANCE_FISHER,
-};
+const importanceOf = (recipe: OneShotRecipe): engineV1.Importance => enumValue(engineV1.Importance, 'IMPORTANCE_', recipe);
 
 function oneShotOf({ recipe, calibrationSequences }: RunSettings): engineV1.OneShot | undefined {
-  return prunesAtOnce(recipe) ? { importance: importances[recipe], calibrationSequences } : undefined;
+  return prunesAtOnce(recipe) ? { importance: importanceOf(recipe), calibrationSequences } : undefined;
 }
 
 /** Names single weights of the intact model to set to 0, chosen by the run's own text and seed. */
@@ -59,7 +54,7 @@ export function unstructuredRequest(
   { calibrationSequences, seed }: RunSettings,
   { importance, sparsity }: { importance: 'magnitude' | 'wanda'; sparsity: number },
 ): engineV1.Unstructured {
-  return { importance: importances[importance], sparsity, calibrationSequences, seed: BigInt(seed) };
+  return { importance: importanceOf(importance), sparsity, calibrationSequences, seed: BigInt(seed) };
 }
 
 export function closingsRequest({ closes, layer }: { closes: ClosedKind; layer: number | undefined }): engineV1.Closings {

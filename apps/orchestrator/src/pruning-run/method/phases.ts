@@ -1,11 +1,11 @@
 // The phases of a run follow from its settings, one after the other. Steps count through all phases. All functions are pure.
-import type { engineV1 } from '#protocol';
+import { engineV1, enumWords, type EnumWord } from '#protocol';
 import type { PhaseKind, RunSettings } from '../record/pruning-run.events.js';
 
 /** The baselines: recipes that prune in one step and train nothing while they prune. */
-export type OneShotRecipe = 'magnitude' | 'wanda' | 'taylor' | 'fisher';
-export const prunesAtOnce = (recipe: RunSettings['recipe']): recipe is OneShotRecipe =>
-  recipe === 'magnitude' || recipe === 'wanda' || recipe === 'taylor' || recipe === 'fisher';
+export type OneShotRecipe = RunSettings['recipe'] & EnumWord<typeof engineV1.Importance, 'IMPORTANCE_'>;
+const ONE_SHOT: readonly string[] = enumWords(engineV1.Importance, 'IMPORTANCE_');
+export const prunesAtOnce = (recipe: RunSettings['recipe']): recipe is OneShotRecipe => ONE_SHOT.includes(recipe);
 
 export interface Phase {
   kind: PhaseKind;
