@@ -15,11 +15,7 @@ export function enumWords<E extends Enum, Prefix extends string>(values: E, pref
 }
 
 /** Returns the value of a word: IMPORTANCE_FISHER for "fisher". */
-export function enumValue<E extends Enum, Prefix extends string>(
-  values: E,
-  prefix: Prefix,
-  word: EnumWord<E, Prefix>,
-): EnumValue<E> {
+export function enumValue<E extends Enum, Prefix extends string>(values: E, prefix: Prefix, word: EnumWord<E, Prefix>): EnumValue<E> {
   return values[prefix + (word as string).toUpperCase()] as EnumValue<E>;
 }
 
