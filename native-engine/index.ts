@@ -35,38 +35,7 @@ import { loadWithDigest } from './weights-digests.js';
 
 export { EngineError } from './load-addon.js';
 export { releaseBytes, writeBytes } from './result-bytes.js';
-export type {
-  ComputeDtype,
-  DeviceDescription,
-  EngineDescription,
-  EngineSettings,
-  EvaluateOptions,
-  EvaluationResult,
-  ExportedModel,
-  ExportKind,
-  ExportOptions,
-  GeneratedToken,
-  GenerateOptions,
-  GeneratePrompt,
-  GenerationResult,
-  Importance,
-  MeasureOptions,
-  MemoryPlan,
-  ModelDescription,
-  ScoreBatch,
-  ScorerOptions,
-  Scores,
-  SegmentOptions,
-  SegmentResult,
-  Settings,
-  SpeedResult,
-  StateSummary,
-  StepReport,
-  TeacherStretch,
-  TokenFile,
-  TokenSource,
-  TrainerOptions,
-} from './native.js';
+export type * from './native.js';
 
 /** The options of a trainer. All except the settings have a default. */
 export type GivenTrainerOptions = Partial<TrainerOptions> & Pick<TrainerOptions, 'settings'>;

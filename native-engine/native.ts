@@ -82,14 +82,18 @@ export interface SegmentResult extends Omit<engineV1.SegmentOutcome, 'state' | '
   stopped: boolean; // ended by cancel()
 }
 
-export interface EvaluateOptions {
-  ids: Uint32Array;
-  window: number;
+/** Which model computes, and where. */
+export interface ScorerOptions {
   computeDtype: ComputeDtype;
   device: string;
   threads: number;
   intact: boolean; // without masks and LoRA
   modelFolder?: string | undefined; // the folder of another model than the session's
+}
+
+export interface EvaluateOptions extends ScorerOptions {
+  ids: Uint32Array;
+  window: number;
   /** Evaluates the intact model with this share of each projection's single weights set to 0. wanda looks at the session's text. */
   unstructured?: InWords<engineV1.Unstructured, 'magnitude' | 'wanda'> | undefined;
   /** Evaluates the intact model with a part of the state's masks: those of one layer or of all, of the kinds that are true. */
@@ -99,22 +103,9 @@ export interface EvaluateOptions {
 /** closedGates counts the closed gates if a part of the masks was asked for; else it is 0. */
 export type EvaluationResult = Omit<engineV1.EvaluationOutcome, 'seconds'>;
 
-export interface ScorerOptions {
-  computeDtype: ComputeDtype;
-  device: string;
-  threads: number;
-  intact: boolean; // without masks and LoRA
-  modelFolder?: string | undefined; // the folder of another model than the session's
-}
-
-export interface GenerateOptions {
+export interface GenerateOptions extends ScorerOptions {
   prompts: readonly GeneratePrompt[];
   endTokens: Uint32Array; // the tokens of which each ends a text
-  computeDtype: ComputeDtype;
-  device: string;
-  threads: number;
-  intact: boolean; // without masks and LoRA
-  modelFolder?: string | undefined; // the folder of another model than the session's
 }
 
 /**

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, type Dirent } from 'node:fs';
 import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { bytesAt, bytesOfSlices, digestOfSlices, joinedBytes, makeFolder, readPart, SLICE_LIST, slicesIn, type Slice } from '#files';
-import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, PutOptions, PutResult } from './artifact-store.js';
+import { bytesAt, bytesOfSlices, digestOfSlices, makeFolder, readPart, SLICE_LIST, slicesIn, type Slice } from '#files';
+import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore } from './artifact-store.js';
 import { ArtifactStoreError, subjectOf, toArtifactError } from './artifact-store.errors.js';
 import { isDigest, requireDigest } from './digest.js';
 import { FolderIncoming } from './folder-incoming.js';
@@ -16,7 +16,7 @@ import { FolderOwner } from './folder-owner.js';
 import { CHUNK_BYTES, conditionOf, readChunks } from './read-chunks.js';
 import { syncPath } from './sync-path.js';
 import { openSlices, rangeOfSlices } from './sliced-bytes.js';
-import { ofSource, SourceError, writeAll, writeSlices } from './write-all.js';
+import { isMissing, WritingStore } from './writing-store.js';
 
 export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   const root = resolve(folder);
@@ -35,13 +35,15 @@ export async function openFolderStore(folder: string): Promise<ArtifactStore> {
   return new FolderStore(root);
 }
 
-class FolderStore implements ArtifactStore {
+class FolderStore extends WritingStore implements ArtifactStore {
   readonly incoming: FolderIncoming;
   readonly quarantine: FolderQuarantine;
   readonly owner: FolderOwner;
   readonly sideFolder: string;
+  protected readonly isDurable = true;
 
   constructor(private readonly root: string) {
+    super();
     this.sideFolder = root;
     this.owner = new FolderOwner(root);
     this.incoming = new FolderIncoming(join(root, 'incoming'));
@@ -71,52 +73,7 @@ class FolderStore implements ArtifactStore {
       await this.publish(incomingPath, digest);
     } catch (error) {
       if (isMissing(error)) this.makeIncoming(); // so the caller sees that only the file is gone
-      throw this.writeError(error, digest);
-    }
-  }
-
-  async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
-    if (options.expectedDigest !== undefined) requireDigest(options.expectedDigest);
-    const incoming = this.incoming.newPath();
-    try {
-      const result = await this.write(incoming, bytes, options.slices);
-      if (options.expectedDigest !== undefined && options.expectedDigest !== result.digest) {
-        throw new ArtifactStoreError(
-          'ARTIFACT_CORRUPT',
-          `the bytes have digest ${result.digest}, not the announced ${options.expectedDigest}`,
-          options.expectedDigest,
-        );
-      }
-      await options.beforeNamed?.(result.digest);
-      await this.publish(incoming, result.digest);
-      return result;
-    } catch (error) {
-      if (error instanceof SourceError) throw error.cause;
-      throw this.writeError(error, options.expectedDigest ?? null);
-    } finally {
-      await this.incoming.end(incoming).catch(() => undefined);
-    }
-  }
-
-  private async write(
-    path: string,
-    bytes: AsyncIterable<Uint8Array> | Uint8Array,
-    slices: readonly Slice[] | undefined,
-  ): Promise<PutResult> {
-    if (slices !== undefined) {
-      this.makeIncoming();
-      return writeSlices(path, ofSource(bytes instanceof Uint8Array ? [bytes] : bytes), slices);
-    }
-    return writeAll(await this.newIncoming(path), bytes instanceof Uint8Array ? bytes : ofSource(bytes), true);
-  }
-
-  private async newIncoming(path: string): Promise<FileHandle> {
-    try {
-      return await open(path, 'wx');
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-      this.makeIncoming();
-      return open(path, 'wx');
+      throw this.diskError(error, digest);
     }
   }
 
@@ -124,19 +81,12 @@ class FolderStore implements ArtifactStore {
    * Makes the folder `incoming` again, which a user may have removed. If the whole store is gone, nothing is made: its disk may not be
    * mounted.
    */
-  private makeIncoming(): void {
+  protected makeIncoming(): void {
     if (existsSync(join(this.root, 'objects'))) makeFolder(join(this.root, 'incoming'));
   }
 
-  /** Adds the folder to the error, so that the user knows where to make room. */
-  private writeError(error: unknown, digest: string | null): unknown {
-    const named = writeError(error, digest);
-    if (!(named instanceof ArtifactStoreError) || named.cause === undefined) return named;
-    return new ArtifactStoreError(named.code, `${named.message} (folder ${this.root})`, named.digest, named.cause);
-  }
-
   /** Moves the file to its name. A file that is already there is replaced: it has equal bytes, or is damaged. */
-  private async publish(incoming: string, digest: string): Promise<void> {
+  protected async publish(incoming: string, digest: string): Promise<void> {
     const path = this.pathOf(digest);
     const shard = dirname(path);
     const isNew = await rename(incoming, path).then(
@@ -171,12 +121,6 @@ class FolderStore implements ArtifactStore {
     } finally {
       await this.incoming.end(aside);
     }
-  }
-
-  async get(digest: string): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of this.open(digest)) chunks.push(chunk);
-    return joinedBytes(chunks);
   }
 
   async slicesOf(digest: string): Promise<Slice[] | null> {
@@ -347,13 +291,3 @@ class FolderStore implements ArtifactStore {
 
 const isShard = (entry: Dirent): boolean => entry.isDirectory() && /^[0-9a-f]{2}$/.test(entry.name);
 const byName = (left: { name: string }, right: { name: string }): number => (left.name < right.name ? -1 : 1);
-
-const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
-
-/** Translates an error of a write. If the folder of the store is gone, the error says so instead of naming a missing artifact. */
-function writeError(error: unknown, digest: string | null): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) return error;
-  if (code !== 'ENOENT') return toArtifactError(error, 'write', digest);
-  return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', 'the folder of the artifact store is gone', digest, error);
-}

@@ -1,7 +1,7 @@
 // Keeps artifacts in a bucket, behind a cache of files (docs/design/object-storage.md). An object appears in the bucket only when it is
 // whole.
 import { createHash } from 'node:crypto';
-import { open, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   bytesOfSlices,
@@ -12,17 +12,8 @@ import {
   SLICE_LIST_BYTES_MAX,
   slicesIn,
   type Slice,
-  joinedBytes,
 } from '#files';
-import type {
-  ArtifactCondition,
-  ArtifactEntry,
-  ArtifactStat,
-  ArtifactStore,
-  PutOptions,
-  PutResult,
-  Quarantine,
-} from '../artifact-store.js';
+import type { ArtifactCondition, ArtifactEntry, ArtifactStat, ArtifactStore, Quarantine } from '../artifact-store.js';
 import { ArtifactStoreError, subjectOf, toArtifactError } from '../artifact-store.errors.js';
 import { isDigest, requireDigest } from '../digest.js';
 import { FolderIncoming } from '../folder-incoming.js';
@@ -30,7 +21,8 @@ import { mediaTypeOf, MEDIA_TYPE_PROBE_BYTES, MEDIA_TYPE_SAFETENSORS, MEDIA_TYPE
 import { CHUNK_BYTES, conditionOf, readChunks } from '../read-chunks.js';
 import { StoreReach } from '../store-reach.js';
 import { openSlices, rangeOfSlices } from '../sliced-bytes.js';
-import { ofSource, SourceError, writeAll, writeSlices } from '../write-all.js';
+import { writeAll } from '../write-all.js';
+import { WritingStore } from '../writing-store.js';
 import { CacheCopy } from './cache-copy.js';
 import { FileCache } from './file-cache.js';
 import { S3Addresses } from './s3-addresses.js';
@@ -50,12 +42,13 @@ export async function openS3Store(location: S3Location): Promise<ArtifactStore> 
   }
 }
 
-class S3Store implements ArtifactStore {
+class S3Store extends WritingStore implements ArtifactStore {
   readonly reach = new StoreReach();
   readonly incoming: FolderIncoming;
   readonly quarantine: Quarantine;
   readonly owner: S3Owner;
   readonly sideFolder: string;
+  protected readonly isDurable = false;
   readonly addresses: S3Addresses;
   private readonly bucket: S3Bucket;
   private readonly prefix: string;
@@ -68,6 +61,7 @@ class S3Store implements ArtifactStore {
     location: S3Location,
     private readonly cache: FileCache,
   ) {
+    super();
     this.prefix = location.prefix;
     this.sideFolder = location.cacheFolder;
     this.bucket = new S3Bucket(location, this.reach);
@@ -146,43 +140,6 @@ class S3Store implements ArtifactStore {
       throw new ArtifactStoreError('ARTIFACT_CORRUPT', `the list of the slices of ${subjectOf(digest)} is damaged`, digest);
     this.known.set(digest, slices);
     return slices;
-  }
-
-  async put(bytes: AsyncIterable<Uint8Array> | Uint8Array, options: PutOptions = {}): Promise<PutResult> {
-    const { expectedDigest } = options;
-    if (expectedDigest !== undefined) requireDigest(expectedDigest);
-    const incoming = this.incoming.newPath();
-    try {
-      const result = await this.write(incoming, bytes, options.slices);
-      if (expectedDigest !== undefined && expectedDigest !== result.digest) {
-        const problem = `the bytes have digest ${result.digest}, not the announced ${expectedDigest}`;
-        throw new ArtifactStoreError('ARTIFACT_CORRUPT', problem, expectedDigest);
-      }
-      await options.beforeNamed?.(result.digest);
-      await this.adopt(incoming, result.digest);
-      return result;
-    } catch (error) {
-      if (error instanceof SourceError) throw error.cause;
-      throw this.diskError(error, expectedDigest ?? null);
-    } finally {
-      await this.incoming.end(incoming).catch(() => undefined);
-    }
-  }
-
-  private async write(
-    path: string,
-    bytes: AsyncIterable<Uint8Array> | Uint8Array,
-    slices: readonly Slice[] | undefined,
-  ): Promise<PutResult> {
-    if (slices === undefined) return writeAll(await this.newIncoming(path), bytes instanceof Uint8Array ? bytes : ofSource(bytes));
-    makeFolder(dirname(path));
-    return writeSlices(path, ofSource(bytes instanceof Uint8Array ? [bytes] : bytes), slices);
-  }
-
-  async get(digest: string): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of this.open(digest)) chunks.push(chunk);
-    return joinedBytes(chunks);
   }
 
   async *open(digest: string, offset = 0, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
@@ -347,18 +304,11 @@ class S3Store implements ArtifactStore {
     }
   }
 
-  /** Makes the cache's folder again, which a user may have removed. */
-  private async newIncoming(path: string): Promise<FileHandle> {
-    makeFolder(dirname(path));
-    return open(path, 'wx');
+  protected publish(incoming: string, digest: string): Promise<void> {
+    return this.adopt(incoming, digest);
   }
 
-  private diskError(error: unknown, digest: string | null): unknown {
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    if (code === undefined || syscall === undefined || error instanceof ArtifactStoreError) return error;
-    if (code === 'ENOENT')
-      return new ArtifactStoreError('ARTIFACT_STORE_UNAVAILABLE', `a file in ${this.sideFolder} is gone`, digest, error);
-    const named = toArtifactError(error, 'write', digest);
-    return new ArtifactStoreError(named.code, `${named.message} (folder ${this.sideFolder})`, digest, error);
+  protected makeIncoming(): void {
+    makeFolder(join(this.sideFolder, 'incoming'));
   }
 }
