@@ -58,5 +58,7 @@ test('a setting that the core does not take there is refused by name', () => {
       expect.objectContaining({ code: 'INVALID_ARGUMENT', field: `${use}.targetSparsity` }),
     );
   expect(() => settingsInEffect({ session: { seed: 1n } })).toThrow(expect.objectContaining({ field: 'session.seed' }));
-  expect(() => settingsInEffect({ session: { computeDtype: 'f8' } })).toThrow('session.computeDtype must be one of "f32", "bf16"');
+  expect(() => settingsInEffect({ session: { computeDtype: 'f8' } })).toThrow(
+    expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'session.computeDtype' }),
+  );
 });

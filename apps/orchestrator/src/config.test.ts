@@ -11,7 +11,9 @@ describe('an address beyond this machine', () => {
       expect(() => parsed(option, '0.0.0.0:7433')).toThrow(expect.objectContaining({ code: 'ADDRESS_INSECURE', field: option }) as Error);
       expect(parsed(option, '0.0.0.0:7433', ...TLS).tls).toMatchObject({ certFile: '/a/cert.pem', keyFile: '/a/key.pem' });
       expect(parsed(option, '0.0.0.0:7433', '--allow-insecure-remote').tls).toBeUndefined();
-      expect(() => parsed(option, '0.0.0.0:7433', ...TLS, '--open-loopback')).toThrow(/ every user there could do everything/);
+      expect(() => parsed(option, '0.0.0.0:7433', ...TLS, '--open-loopback')).toThrow(
+        expect.objectContaining({ code: 'ADDRESS_INSECURE' }),
+      );
     },
   );
 

@@ -48,7 +48,7 @@ test.each([
 ])('no change is accepted where %s under the server', async (_what, work) => {
   work();
   await expect(watch.requireRoom()).rejects.toMatchObject(refusal);
-  expect(() => watch.requireFolder()).toThrow(/was removed or replaced/);
+  expect(() => watch.requireFolder()).toThrow(expect.objectContaining({ code: 'STORAGE_UNUSABLE' }));
   await watch.check();
   expect(told).toEqual([false]);
 });

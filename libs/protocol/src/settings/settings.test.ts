@@ -138,5 +138,5 @@ describe('values of settings', () => {
 
 test('an engine names each setting that it misses', () => {
   const given = () => givenEngineSettings('training', v1.RunSettings.fromPartial({}), 'settings');
-  expect(given).toThrow(/settings\.mask_noise: is missing: an engine knows no default/);
+  expect(given).toThrow(expect.objectContaining({ code: 'REQUEST_INVALID', field: 'settings.seed' }));
 });

@@ -47,7 +47,9 @@ describe('a run', () => {
     const many = (count: number): string[] => Array.from({ length: count }, (_, index) => `t${index}`);
     const story = new Story(launched());
     story.when(description({ addTags: many(64) }));
-    expect(() => story.when(description({ addTags: ['one-more'] }))).toThrow('at most 64');
+    expect(() => story.when(description({ addTags: ['one-more'] }))).toThrow(
+      expect.objectContaining({ code: 'FIELD_OUT_OF_RANGE', field: 'add_tags' }),
+    );
     expect(story.when(description({ addTags: ['one-more'], removeTags: ['t0'] }))).toHaveLength(1);
   });
 });

@@ -74,7 +74,7 @@ describe('a run of two phases', () => {
   it('completes after the last phase, not before', () => {
     const story = recovering();
     const complete = { kind: 'complete', attempt: 1, evaluationError: null } as const;
-    expect(() => story.when(complete)).toThrow('has steps left to train');
+    expect(() => story.when(complete)).toThrow(expect.objectContaining({ code: 'INTERNAL' }));
     expect(typesOf(story.train(stateAt(30, 0.02), stateAt(35, 0.02)).when(complete))).toEqual(['RunCompleted']);
   });
   it('is rewound into pruning, and recovers again', () => {

@@ -18,5 +18,5 @@ test('a digest is found by any beginning that no other has', () => {
 test('what cannot be a digest is refused with what is allowed', () => {
   expect(requireDigestPrefix('ab12', 'digest')).toBe('ab12');
   for (const text of ['ab1', 'AB12', 'xyzw', '', 'a'.repeat(65)])
-    expect(() => requireDigestPrefix(text, 'digest')).toThrow(/first 4 or more digits/);
+    expect(() => requireDigestPrefix(text, 'digest')).toThrow(expect.objectContaining({ code: 'FIELD_OUT_OF_RANGE', field: 'digest' }));
 });

@@ -323,11 +323,13 @@ describe('ListRuns', () => {
     project(launchMany(12));
     const list = (partial: Partial<v1.ListRunsRequest>) => () => listRuns(database, request(partial), [], nowMs);
     const { nextPageToken } = list({ pageSize: 5 })();
-    expect(list({ pageSize: 501 })).toThrow('page_size');
-    expect(list({ orderBy: 'colour' })).toThrow('order_by');
-    expect(list({ statuses: [99 as v1.RunStatus] })).toThrow('statuses');
-    expect(list({ pageToken: 'nonsense' })).toThrow('page_token');
-    expect(list({ pageToken: nextPageToken, orderBy: 'name' })).toThrow('another order or filter');
+    expect(list({ pageSize: 501 })).toThrow(expect.objectContaining({ code: 'FIELD_OUT_OF_RANGE', field: 'page_size' }));
+    expect(list({ orderBy: 'colour' })).toThrow(expect.objectContaining({ code: 'FIELD_UNKNOWN_VALUE', field: 'order_by' }));
+    expect(list({ statuses: [99 as v1.RunStatus] })).toThrow(expect.objectContaining({ code: 'FIELD_UNKNOWN_VALUE', field: 'statuses' }));
+    expect(list({ pageToken: 'nonsense' })).toThrow(expect.objectContaining({ code: 'PAGE_TOKEN_INVALID', field: 'page_token' }));
+    expect(list({ pageToken: nextPageToken, orderBy: 'name' })).toThrow(
+      expect.objectContaining({ code: 'PAGE_TOKEN_INVALID', field: 'page_token' }),
+    );
   });
 });
 
@@ -347,7 +349,7 @@ test('run ids: exact, prefix, ambiguous, unknown, too short', () => {
       message: 'there is no run aaa: no run has this name, and at least 4 characters of an id are needed',
     }),
   );
-  expect(resolve('')).toThrow('run_id');
+  expect(resolve('')).toThrow(expect.objectContaining({ code: 'FIELD_REQUIRED', field: 'run_id' }));
 });
 
 test('run names: the id goes before the name; what could mean several runs is told', () => {
@@ -373,7 +375,7 @@ test('a name that is blank, or means another run, is refused', () => {
   for (const name of ['', 'first', 'aaa', 'aaaab c', 'AAAA', 'aaaabbbbccccd', 'bbbb']) expect(take(name)).not.toThrow();
   for (const name of ['aaaa', 'aaaabbbbcccc']) expect(take(name)).toThrow(expect.objectContaining({ code: 'RUN_NAME_INVALID' }));
   expect(take('aaaa')).toThrow(/^name: "aaaa" is the beginning of the id of run aaaabbbbcccc/);
-  expect(take(' \t')).toThrow(/is blank/);
+  expect(take(' \t')).toThrow(expect.objectContaining({ code: 'RUN_NAME_INVALID', field: 'name' }));
 });
 
 test('a further figure of a step makes another schema version', () => {
