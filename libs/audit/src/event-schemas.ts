@@ -402,7 +402,7 @@ const schemas: Record<string, z.ZodType> = Object.fromEntries(
 
 /** Returns the schema of an event of the given version as it is stored. */
 export function eventSchema(type: KnownType, version: number): z.ZodType {
-  return version === NEWEST_VERSION ? schemas[type]! : z.never();
+  return (version === NEWEST_VERSION ? schemas[type] : undefined) ?? z.never();
 }
 
 export type CheckedEvent<T extends KnownType> = EventData<T> & {

@@ -8,7 +8,7 @@ import { fillFrom } from './fill-from.js';
 export const SLICE_LIST = 'list';
 export const SLICE_LIST_LEAD = 'espalier slices 1\n';
 /** The limit of a slice: systems and programs that count in 32 bits take a file of this size. */
-export const SLICE_BYTES_MAX = 2 ** 31;
+const SLICE_BYTES_MAX = 2 ** 31;
 /** A smaller state passes the memory of a process as a whole. */
 export const SLICE_BYTES = 2 ** 28;
 /** A list of as many slices stands for a state of 200 TiB. */
@@ -104,7 +104,8 @@ export class PassingState {
 
   digest(): string {
     this.endSlice();
-    return this.slices.length === 1 ? this.slices[0]!.digest : digestOfSlices(this.slices);
+    const [only, ...others] = this.slices;
+    return only !== undefined && others.length === 0 ? only.digest : digestOfSlices(this.slices);
   }
 
   private endSlice(): void {

@@ -94,7 +94,7 @@ function declared(files: unknown, paths: readonly string[]): Map<string, string[
  * Matches a pattern with `*`, `**` and `?`, piece by piece: a pattern comes from a stranger, and as a regular expression it could take
  * hours.
  */
-export function matches(path: string, pattern: string): boolean {
+function matches(path: string, pattern: string): boolean {
   const crossing = '\u0001';
   const wanted = pattern
     .replace(/^\.?\//, '')
@@ -123,7 +123,7 @@ function byWords(paths: readonly string[]): Map<string, string[]> {
   const splits = new Map<string, string[]>();
   for (const path of paths) {
     const words = path.toLowerCase().split(/[^a-z]+/);
-    const split = Object.keys(SPLIT_WORDS).find((one) => SPLIT_WORDS[one]!.some((word) => words.includes(word)));
+    const [split] = Object.entries(SPLIT_WORDS).find(([, own]) => own.some((word) => words.includes(word))) ?? [];
     if (split !== undefined) splits.set(split, [...(splits.get(split) ?? []), path]);
   }
   return splits;

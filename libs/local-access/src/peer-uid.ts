@@ -88,7 +88,7 @@ function mapped(address: string): string {
 }
 
 function words(address: string): string {
-  const [head = '', tail = ''] = address.split('%')[0]!.split('::');
+  const [head = '', tail = ''] = address.replace(/%.*$/s, '').split('::');
   const groups = (text: string): number[] => (text === '' ? [] : text.split(':').map((group) => parseInt(group, 16)));
   const [front, back] = [groups(head), groups(tail)];
   const all = [...front, ...new Array<number>(8 - front.length - back.length).fill(0), ...back];

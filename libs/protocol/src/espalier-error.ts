@@ -44,6 +44,7 @@ export function invalidField(code: ErrorCode, field: string, description: string
 
 /** Makes one error of all wrong fields of a request. A single wrong field keeps its own code. */
 export function invalidRequest(violations: FieldViolation[]): EspalierError {
-  const code = violations.length === 1 ? violations[0]!.code : 'REQUEST_INVALID';
+  const [only, ...others] = violations;
+  const code = only !== undefined && others.length === 0 ? only.code : 'REQUEST_INVALID';
   return new EspalierError(code, violations.map((one) => `${one.field}: ${one.description}`).join('; '), { violations });
 }

@@ -148,9 +148,9 @@ const mean = z.strictObject({
 
 const kinds = { choices: multipleChoice, contexts, continuation, rolling, generation, mean };
 export type ChoicesTask = z.infer<typeof multipleChoice>;
-export type ContextsTask = z.infer<typeof contexts>;
-export type ContinuationTask = z.infer<typeof continuation>;
-export type RollingTask = z.infer<typeof rolling>;
+type ContextsTask = z.infer<typeof contexts>;
+type ContinuationTask = z.infer<typeof continuation>;
+type RollingTask = z.infer<typeof rolling>;
 export type GenerationTask = z.infer<typeof generation>;
 export type MeanTask = z.infer<typeof mean>;
 export type ScoredTask = ChoicesTask | ContextsTask | ContinuationTask | RollingTask | GenerationTask;

@@ -152,7 +152,7 @@ function questionMaker(task: ScoredTask): QuestionMaker {
     return made;
   };
   const path = (source: string): string => {
-    columns.add(source.split('.')[0]!);
+    columns.add(source.replace(/\..*$/s, ''));
     return source;
   };
   const base = ({ file, line }: LocatedRow, index: number) => ({

@@ -58,7 +58,7 @@ export function registerCompletion(program: Command): void {
     ['espalier completion fish > ~/.config/fish/completions/espalier.fish'],
   );
   action(completion, async ({ output }, [shell]: [string]) => {
-    const script = Object.hasOwn(SCRIPTS, shell) ? SCRIPTS[shell]! : undefined;
+    const [, script] = Object.entries(SCRIPTS).find(([name]) => name === shell) ?? [];
     if (script === undefined) throw invalidOption('shell', shell, `${Object.keys(SCRIPTS).join(', ')} are allowed`);
     for (const line of script.split('\n')) output.line(line);
   });

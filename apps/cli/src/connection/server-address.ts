@@ -44,7 +44,7 @@ export interface ServerAddress {
 }
 
 /** The origin of a token; null: there is no token. */
-export type TokenOrigin = 'given' | 'login' | 'data folder' | null;
+type TokenOrigin = 'given' | 'login' | 'data folder' | null;
 
 /** The options by which the user names a server. */
 export interface GivenServer {

@@ -9,7 +9,7 @@ import { CliError, ExitCode } from '../cli-error.js';
 import { entriesOf, EXPORT_MARKER, foldersOf, readMarker, type Entry } from './export-folder.js';
 import { fileError } from '../output/result-files.js';
 
-export interface CheckedFile {
+interface CheckedFile {
   name: string;
   /** The size of the file on the disk; null: it is missing. */
   bytes: number | null;

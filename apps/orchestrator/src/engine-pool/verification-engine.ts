@@ -16,7 +16,7 @@ export interface BorrowedEngine {
   isLast: boolean;
 }
 /** A recorded computation that is to be repeated. */
-export interface ComputedBefore {
+interface ComputedBefore {
   threads: number;
   /** The name of the device, such as "cpu" or "cuda:0". */
   device: string;

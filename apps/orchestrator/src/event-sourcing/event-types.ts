@@ -1,8 +1,8 @@
 // An aggregate's event types and their version. A release that changes the fields of an event raises the version and adds an upcaster, so
 // that events of every version stay readable (HACKING.md, "Change a stored format").
 
-export type Fields = Record<string, unknown>;
-export type Upcaster = (fields: Fields) => Fields;
+type Fields = Record<string, unknown>;
+type Upcaster = (fields: Fields) => Fields;
 
 /** upcasters[type][n] turns the fields of version n into those of version n + 1. Where one is missing, nothing changed. */
 export type Upcasters<Type extends string> = Partial<Record<Type, Record<number, Upcaster>>>;

@@ -4,7 +4,7 @@ import { engineV1, enumValue, invalidField, type EnumWord, type v1 } from '#prot
 import { isQuantizedType, QUANTIZED_BLOCK, QUANTIZED_TYPES } from './quantizer.js';
 
 export type { ExportFormat };
-export type ExportForm = EnumWord<typeof engineV1.ExportForm, 'EXPORT_FORM_'>;
+type ExportForm = EnumWord<typeof engineV1.ExportForm, 'EXPORT_FORM_'>;
 
 interface FormatRule {
   container: engineV1.ExportContainer;

@@ -7,7 +7,7 @@ export type RunInTurn = Pick<
 >;
 
 /** A run that gets an engine counts as this much time of its caller at once, since its real time is not known yet. */
-export const RUN_AHEAD_SECONDS = 3_600;
+const RUN_AHEAD_SECONDS = 3_600;
 
 /**
  * 1. A run that lost its engine or its server goes on before any other begins.

@@ -105,14 +105,14 @@ export class KeptLogins {
     const all = [...this.kept.values()].map(({ stored }) => stored);
     const exact = all.find(({ loginId, actor }) => loginId === whom || actor === whom)?.actor;
     if (exact !== undefined || /^login:[0-9a-f]{8}:./.test(whom)) return exact ?? whom;
-    const actors = [...new Set(all.filter(({ name }) => name === whom).map(({ actor }) => actor))];
-    if (actors.length === 1) return actors[0]!;
-    if (actors.length === 0)
+    const [actor, ...others] = new Set(all.filter(({ name }) => name === whom).map((one) => one.actor));
+    if (actor === undefined)
       throw new EspalierError(
         'LOGIN_NOT_FOUND',
         'there is no login of this id or name here; a person without one is named as events do: login:ISSUER:SUBJECT',
       );
-    throw new EspalierError('LOGIN_AMBIGUOUS', `${actors.length} people have this name: name one of ${actors.join(', ')}`);
+    if (others.length === 0) return actor;
+    throw new EspalierError('LOGIN_AMBIGUOUS', `${others.length + 1} people have this name: name one of ${[actor, ...others].join(', ')}`);
   }
 
   /** Renews and ends logins that are due. Called once a second, because the clock may be set. */

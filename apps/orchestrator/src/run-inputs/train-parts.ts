@@ -14,7 +14,8 @@ const FIELD = 'data.train_weights';
 export function trainParts(paths: readonly string[], weights: readonly number[] | undefined): number[] | undefined {
   if (weights === undefined) return undefined;
   const violations = violationsOf(paths, weights);
-  if (violations.length > 0) throw new EspalierError('REQUEST_INVALID', violations[0]!.description, { violations });
+  const [first] = violations;
+  if (first !== undefined) throw new EspalierError('REQUEST_INVALID', first.description, { violations });
   return weights.length === 1 ? undefined : partsOf(weights);
 }
 

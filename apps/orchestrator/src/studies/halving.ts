@@ -20,7 +20,7 @@ const ROUNDING = 1e-9;
 /** One run or more. */
 type Runs = [PlannedRun, ...PlannedRun[]];
 
-export interface Contender {
+interface Contender {
   runs: Runs;
 }
 export interface Standing extends Contender {

@@ -26,7 +26,7 @@ export interface StudyRequest {
   runs: RunOfStudy[];
 }
 /** The request names the setting by its field. */
-export type RequestedHalving = Omit<Halving, 'setting'> & { setting: string };
+type RequestedHalving = Omit<Halving, 'setting'> & { setting: string };
 
 export interface LaunchedStudy {
   study: StudyState;

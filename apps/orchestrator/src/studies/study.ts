@@ -31,7 +31,7 @@ export interface StudyState {
   chain: string;
 }
 
-export interface RungDecision {
+interface RungDecision {
   race: string;
   rung: number;
   results: RungResult[];

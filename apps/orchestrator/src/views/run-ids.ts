@@ -36,9 +36,10 @@ export function resolveRunId(database: ViewsDatabase, text: string, field: strin
     if (others.length === 0) return one.runId;
     throw ambiguous(field, `${text} is the name of one run and the beginning of another run's id`, [one, ...others]);
   }
-  if (begun.length > 1) throw ambiguous(field, `${text} is the beginning of several run ids`, begun);
-  if (begun.length === 0) throw runNotFound(text, field);
-  return begun[0]!.runId;
+  const [first, ...others] = begun;
+  if (first === undefined) throw runNotFound(text, field);
+  if (others.length > 0) throw ambiguous(field, `${text} is the beginning of several run ids`, begun);
+  return first.runId;
 }
 
 type Select = (condition: string, ...values: string[]) => Named[];

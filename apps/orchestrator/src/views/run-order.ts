@@ -40,7 +40,7 @@ export function orderOf(orderBy: string, statusColumn: string): RunOrder {
   );
 }
 
-const firstWord = (name: string): string => name.split(/\s/, 1)[0]!;
+const firstWord = (name: string): string => name.replace(/\s.*$/s, '');
 
 function figureOf(name: string): Figure | null {
   try {

@@ -58,18 +58,20 @@ export class PageFiles {
 }
 
 function read(folder: string): Map<string, PageFile> {
-  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => TYPES[extname(name)] !== undefined);
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
   return new Map(
-    names.map((name) => {
+    names.flatMap((name) => {
+      const type = TYPES[extname(name)];
+      if (type === undefined) return [];
       const bytes = readFileSync(join(folder, name));
       const path = `/${relative('.', name).split(sep).join('/')}`;
       const headers = {
-        'content-type': TYPES[extname(name)]!,
+        'content-type': type,
         'cache-control': path.startsWith('/assets/') ? FOR_EVER : ASK_AGAIN,
         etag: `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 22)}"`,
         vary: 'accept-encoding',
       };
-      return [path, new PageFile(bytes, headers)];
+      return [[path, new PageFile(bytes, headers)] as const];
     }),
   );
 }

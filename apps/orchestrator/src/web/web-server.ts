@@ -123,7 +123,7 @@ export class WebServer {
 
   private async serve(access: WebAccess, request: IncomingMessage, response: ServerResponse): Promise<void> {
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
-    const path = (request.url ?? '/').split('?', 1)[0]!;
+    const path = (request.url ?? '/').replace(/\?.*$/s, '');
     const isCall = API_PATH.test(path);
     const foreign = access.foreignHost(request);
     if (!isCall) response.setTimeout(UNREAD_PAGE_MS, () => response.destroy());

@@ -32,7 +32,7 @@ const EVENTS_PER_CURSOR = 500;
  */
 const ROOMY_SHARE = 1.1;
 
-export interface WebhookTimes {
+interface WebhookTimes {
   /** The time that a receiver has for its answer. */
   attemptMs: number;
   firstRetryMs: number;

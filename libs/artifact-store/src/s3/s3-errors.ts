@@ -84,4 +84,4 @@ function wordsOf(failure: S3Failure): string {
   return parts.length === 0 ? 'no answer' : parts.join(', ');
 }
 
-const firstLine = (text: string): string => text.split('\n')[0]!.slice(0, 300);
+const firstLine = (text: string): string => text.replace(/\n.*$/s, '').slice(0, 300);

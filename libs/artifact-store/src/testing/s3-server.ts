@@ -20,7 +20,7 @@ const program = programs.find((path) => existsSync(path));
 export const noS3Server: string | null = program === undefined ? 'moto_server is not installed (Debian: python3-moto)' : null;
 
 /** Decides what the proxy does with a request; undefined: it passes the request on. */
-export type Fault = (request: {
+type Fault = (request: {
   method: string;
   url: string;
 }) => 'cut' | 'hang' | { status: number; code: string } | { bytes: number } | undefined;

@@ -25,11 +25,11 @@ type Outgoing = ClientDuplexStream<Buffer, Buffer>;
  * The fate of the next append: it is cut off before the store has it, cut off after the store has committed it, or answered only when
  * `release` is called.
  */
-export type AppendFault = 'cut-before' | 'cut-after-commit' | 'hold';
+type AppendFault = 'cut-before' | 'cut-after-commit' | 'hold';
 /** The way in which a subscription is dropped: by a status, by an end without an error, or with its connection. */
 export type Drop = 'unavailable' | 'cancelled' | 'end' | 'cut';
 
-export interface NodeTls {
+interface NodeTls {
   certificate: string;
   key: string;
 }

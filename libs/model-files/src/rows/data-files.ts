@@ -46,7 +46,7 @@ const ALLOWED_FORMATS =
 function formatOf(path: string): Pick<DataFile, 'format' | 'packing'> | null {
   const [, ending, packing] = /\.([a-z]+)(?:\.(gz|zst))?$/i.exec(path) ?? [];
   const format = ending === undefined ? undefined : FORMATS[ending.toLowerCase()];
-  return format === undefined ? null : { format, packing: packing === undefined ? null : PACKINGS[packing.toLowerCase()]! };
+  return format === undefined ? null : { format, packing: PACKINGS[packing?.toLowerCase() ?? ''] ?? null };
 }
 
 /** Returns the path of the index that belongs to a .bin file of Megatron. */

@@ -26,10 +26,11 @@ interface LogsOptions {
 const POLL_MS = 250;
 /** Logs may be long, so only this part at the end of each is read. */
 const TAIL_BYTES = 4 << 20;
+const INFO: [string, Style] = ['info', 'cyan'];
 const LEVEL_WORDS: Record<number, [string, Style]> = {
   10: ['trace', 'dim'],
   20: ['debug', 'dim'],
-  30: ['info', 'cyan'],
+  30: INFO,
   40: ['warn', 'yellow'],
   50: ['error', 'red'],
   60: ['fatal', 'red'],
@@ -120,7 +121,7 @@ class LogFile {
 }
 
 function print({ output }: Context, { time, level, source, text, logged }: LogLine): void {
-  const [name, style] = LEVEL_WORDS[level] ?? LEVEL_WORDS[30]!;
+  const [name, style] = LEVEL_WORDS[level] ?? INFO;
   output.item({ source, logged }, () => {
     const at = time === undefined ? ' '.repeat(19) : when(new Date(time));
     output.indented(`${output.style('dim', at)}  ${output.style(style, name.padEnd(5))}  ${source.padEnd(12)}  `, 42, visibleText(text));

@@ -17,13 +17,13 @@ function alive(state: PruningRunState | null): PruningRunState {
   return run;
 }
 
-export type Launch = { kind: 'launch' } & PruningRunEventData<'RunLaunched'>;
+type Launch = { kind: 'launch' } & PruningRunEventData<'RunLaunched'>;
 
 function launch(state: PruningRunState | null, { kind: _, ...data }: Launch, at: string): NewFact[] {
   return state === null ? [{ type: 'RunLaunched', at, data }] : [];
 }
 
-export type Prepare = { kind: 'prepare' } & PruningRunEventData<'RunPrepared'>;
+type Prepare = { kind: 'prepare' } & PruningRunEventData<'RunPrepared'>;
 
 /** Records that the run is prepared, even if the run was paused in the meantime: the work is done. */
 function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, at: string): NewFact[] {
@@ -33,7 +33,7 @@ function prepare(state: PruningRunState | null, { kind: _, ...data }: Prepare, a
   return [{ type: 'RunPrepared', at, data }];
 }
 
-export interface FailPreparation {
+interface FailPreparation {
   kind: 'failPreparation';
   code: string;
   message: string;
@@ -50,7 +50,7 @@ function failPreparation(state: PruningRunState | null, change: FailPreparation,
   return [{ type: 'RunFailed', at, data: { step: stepOf(run), code, message, field } }];
 }
 
-export interface RequestPause {
+interface RequestPause {
   kind: 'requestPause';
 }
 
@@ -63,7 +63,7 @@ function requestPause(state: PruningRunState | null, _: RequestPause, at: string
   return [{ type: 'RunPaused', at, data: { step, by: 'request' } }];
 }
 
-export interface ConfirmPause {
+interface ConfirmPause {
   kind: 'confirmPause';
   by: 'request' | 'shutdown';
 }
@@ -74,7 +74,7 @@ function confirmPause(state: PruningRunState | null, { by }: ConfirmPause, at: s
   return [{ type: 'RunPaused', at, data: { step: stepOf(run), by } }];
 }
 
-export interface Cancel {
+interface Cancel {
   kind: 'cancel';
   reason: string;
 }
@@ -148,7 +148,7 @@ function recordReplay(state: PruningRunState | null, { kind: _, branch, ...data 
   return run.status === 'deleted' || run.branch !== branch ? [] : [{ type: 'StepsReplayed', at, data }];
 }
 
-export type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
+type RecordExport = { kind: 'recordExport' } & PruningRunEventData<'ModelExported'>;
 
 function recordExport(state: PruningRunState | null, { kind: _, ...data }: RecordExport, at: string): NewFact[] {
   const run = alive(state);
@@ -157,7 +157,7 @@ function recordExport(state: PruningRunState | null, { kind: _, ...data }: Recor
   return isKnown && findDiscard(run, ({ digest }) => digest === data.exportDigest) === null ? [] : [{ type: 'ModelExported', at, data }];
 }
 
-export interface Prioritize {
+interface Prioritize {
   kind: 'prioritize';
   priority: number;
 }

@@ -158,7 +158,7 @@ function recoverWeights(preset: RunSettings): RunSettings['recoverWeights'] {
  * The default for the steps over which the scheduled sparsity rises. The preset `paper` has the published epochs, 1 or 4 of 7, which follow
  * from a sparsity.
  */
-export function warmupSteps(settings: RunSettings, budget: Budget | null = null): number {
+function warmupSteps(settings: RunSettings, budget: Budget | null = null): number {
   const { preset, totalSteps } = settings;
   if (preset !== 'paper') return Math.floor(totalSteps * 0.3);
   return Math.floor(totalSteps * (shareToPrune(settings, budget) < 0.35 ? 4 / 7 : 1 / 7));

@@ -16,7 +16,6 @@ export type {
   DataIdentity,
   DataReading,
   DiscardedArtifact,
-  EvaluatedSubject,
   ExportProof,
   ExportSize,
   InheritedTeacher,
@@ -40,8 +39,6 @@ export type {
  * proto/espalier/v1/common.proto.
  */
 export type RunSettings = SettingValues;
-export type Recipe = RunSettings['recipe'];
-export type ScheduleShape = RunSettings['schedule'];
 export type SparsityControl = RunSettings['sparsityControl'];
 
 export type PruningRunEventType = KnownType;
@@ -51,5 +48,4 @@ export type NewFact = {
   [T in PruningRunEventType]: { type: T; at: string; data: EventData<T>; context?: CallContext | undefined };
 }[PruningRunEventType];
 export type PruningRunEvent = { [T in PruningRunEventType]: Envelope & { type: T; data: EventData<T> } }[PruningRunEventType];
-export type { UnknownEvent };
 export type RecordedEvent = PruningRunEvent | UnknownEvent;

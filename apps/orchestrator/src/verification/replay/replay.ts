@@ -41,7 +41,7 @@ export interface SegmentVerdict {
   engine: ReplayEngine;
 }
 
-export interface ReplayEngine extends Pick<BorrowedEngine, 'name' | 'isOther'> {
+interface ReplayEngine extends Pick<BorrowedEngine, 'name' | 'isOther'> {
   /** Such as "cpu" or "cuda:0". */
   device: string;
 }

@@ -79,8 +79,9 @@ export class CommitQueue {
     } catch (error) {
       // If the disk can't be read either, the next write finds out.
       const failure = this.rolledBack() ?? error;
-      if (group.length > 1) return false;
-      group[0]!.reject(this.named(failure));
+      const [only, ...others] = group;
+      if (only === undefined || others.length > 0) return false;
+      only.reject(this.named(failure));
       return true;
     }
     const touched = new Set(this.log.touched);
