@@ -122,26 +122,15 @@ export const STORE_NAME_STREAM = 'espalierEventStore';
  * @throws EmbeddedStoreError BACKUP_DAMAGED, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND
  */
 export function checkEmbeddedBackup(file: string): Omit<BackupReport, 'file' | 'bytes'> & { storeName: string | null } {
-  try {
+  return translating(() => {
     const { events, streams, endPosition } = checkBackup(file);
     return { events, streams, endPosition, storeName: storeNameIn(file) };
-  } catch (error) {
-    throw translated(error);
-  }
+  });
 }
 
 /** Reads and checks every event of a store, whether or not a server has it open. */
 export function verifyEmbeddedEventStore(options: { folder: string }): VerifyReport {
-  try {
-    const database = openForReading(options.folder);
-    try {
-      return verifyDatabase(database);
-    } finally {
-      database.close();
-    }
-  } catch (error) {
-    throw translated(error);
-  }
+  return translating(() => using(openForReading(options.folder), verifyDatabase));
 }
 
 /**
@@ -168,16 +157,7 @@ export function requireKnownSchema(folder: string): void {
 }
 
 export function embeddedEventStoreStats(options: { folder: string }): EmbeddedEventStoreStats {
-  try {
-    const database = openForReading(options.folder);
-    try {
-      return statsOf(database, options.folder);
-    } finally {
-      database.close();
-    }
-  } catch (error) {
-    throw translated(error);
-  }
+  return translating(() => using(openForReading(options.folder), (database) => statsOf(database, options.folder)));
 }
 
 function statsOf(database: Database.Database, folder: string): EmbeddedEventStoreStats {
@@ -266,12 +246,10 @@ function entryAt(file: string): Stats | undefined {
 
 function isStoreFile(file: string): boolean {
   try {
-    const database = openFileForReading(file);
-    try {
-      return database.prepare("SELECT 1 FROM store_info WHERE key = 'store_id'").get() !== undefined;
-    } finally {
-      database.close();
-    }
+    return using(
+      openFileForReading(file),
+      (database) => database.prepare("SELECT 1 FROM store_info WHERE key = 'store_id'").get() !== undefined,
+    );
   } catch {
     return false; // the file is not a database, belongs to another program, or is too damaged to tell
   }
@@ -289,15 +267,10 @@ function makePlace(partial: string, file: string): void {
 
 function checkBackup(file: string, damaged = `"${basename(file)}" is damaged`): VerifyReport {
   if (!existsSync(file)) throw new EmbeddedStoreError('STORE_NOT_FOUND', `there is no backup "${file}"`);
-  const database = openBackup(file);
-  try {
-    const report = verifyDatabase(database);
-    const [first] = report.problems;
-    if (first) throw new EmbeddedStoreError('BACKUP_DAMAGED', `${damaged}: ${first.code}: ${first.message}`);
-    return report;
-  } finally {
-    database.close();
-  }
+  const report = using(openBackup(file), verifyDatabase);
+  const [first] = report.problems;
+  if (first) throw new EmbeddedStoreError('BACKUP_DAMAGED', `${damaged}: ${first.code}: ${first.message}`);
+  return report;
 }
 
 function storeNameIn(file: string): string | null {
@@ -324,6 +297,22 @@ function openBackup(file: string): Database.Database {
   } catch (error) {
     const { code, message } = toStoreError(error);
     throw new EmbeddedStoreError(code, `"${basename(file)}" can't be used as a backup: ${message}`, { cause: error });
+  }
+}
+
+function using<T>(database: Database.Database, use: (database: Database.Database) => T): T {
+  try {
+    return use(database);
+  } finally {
+    database.close();
+  }
+}
+
+function translating<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw translated(error);
   }
 }
 
