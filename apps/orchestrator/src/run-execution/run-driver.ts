@@ -196,7 +196,7 @@ export class RunDriver {
 
   private isReady(run: PruningRunState): boolean {
     const { runId } = run;
-    return isRunnable(run) && isPrepared(run) && !this.feed.isDamaged(runId) && !this.atWork.has(runId);
+    return isRunnable(run) && isPrepared(run) && !this.atWork.has(runId) && !this.feed.isDamaged(runId); // the last one asks the views
   }
 
   private giveJobs({ jobs }: Placement): void {
