@@ -64,8 +64,8 @@ async function main(): Promise<void> {
   const lease = new DriverLease({ store, folderId: folder.id, leaseMs, log, ownsStore: config.eventStore === undefined });
   const cookieKey = (): string => folder.cookieKey();
   const stores = { store, condition, artifacts, lease };
-  const surroundings = { config, ...stores, folderId: folder.id, token, tls, tallies, ...files, cookieKey, log };
-  const app = await NestFactory.createApplicationContext(AppModule.of(surroundings), { logger: ['error', 'warn'], abortOnError: false });
+  const parts = { config, ...stores, folderId: folder.id, token, tls, tallies, ...files, cookieKey, log };
+  const app = await NestFactory.createApplicationContext(AppModule.of(parts), { logger: ['error', 'warn'], abortOnError: false });
   await app.init();
   // A named device is checked at once. With `auto`, a device is looked for when an engine is first needed.
   warnOfThreads(config, log);

@@ -24,7 +24,7 @@ export interface EnginesWanted {
   leaseSeconds: number;
 }
 
-export interface SlotSurroundings {
+export interface SlotContext {
   folderId: string;
   /** Whether this orchestrator drives the runs. */
   drives: () => boolean;
@@ -36,7 +36,7 @@ export interface SlotSurroundings {
 /** Makes a slot around a connector. */
 type SlotMaker = (name: string, connector: EngineConnector, threads?: number, device?: string) => EngineSlot;
 
-function slotMaker({ artifacts, tallies, log }: SlotSurroundings): SlotMaker {
+function slotMaker({ artifacts, tallies, log }: SlotContext): SlotMaker {
   const bootId = ownBootId();
   return (name, connector, threads, device) => {
     const onLoss = (): void => {
@@ -71,23 +71,23 @@ export function processOptions(
 }
 
 /** Returns the slots of local engines, then those of named engines in the order of their names on the command line. */
-export function engineSlots(wanted: EnginesWanted, surroundings: SlotSurroundings): EngineSlot[] {
-  const slot = slotMaker(surroundings);
+export function engineSlots(wanted: EnginesWanted, context: SlotContext): EngineSlot[] {
+  const slot = slotMaker(context);
   const local = Array.from({ length: wanted.engines }, (_, index) => {
     const name = `local-${index + 1}`;
     const device = wanted.devices[index] ?? wanted.devices[0]!;
     const started = { device: processDevice(wanted, device, index), threads: wanted.threads };
-    return slot(name, localEngine({ ...processOptions(wanted, name, surroundings.log), ...started }), wanted.threads, device);
+    return slot(name, localEngine({ ...processOptions(wanted, name, context.log), ...started }), wanted.threads, device);
   });
-  const lease = leaseOptions(wanted, surroundings);
+  const lease = leaseOptions(wanted, context);
   const named = wanted.namedEngines.map((address) => slot(address, namedEngine({ address, ...lease }), wanted.namedThreads));
   return [...local, ...named];
 }
 
 /** The engines that dial in. A session on one has as many threads as the engine was started with. */
-export function joinedEngines(wanted: EnginesWanted, surroundings: SlotSurroundings, pool: EnginePool): JoinedEngines {
-  const slot = slotMaker(surroundings);
-  const options = { ...leaseOptions(wanted, surroundings), folder: join(wanted.dataFolder, 'engine') };
+export function joinedEngines(wanted: EnginesWanted, context: SlotContext, pool: EnginePool): JoinedEngines {
+  const slot = slotMaker(context);
+  const options = { ...leaseOptions(wanted, context), folder: join(wanted.dataFolder, 'engine') };
   const make = (name: string, changed: () => void): JoinedSlot => {
     const engine = new JoinedEngine(options, () => {
       joined.slot.supervisor.notify();
@@ -96,10 +96,10 @@ export function joinedEngines(wanted: EnginesWanted, surroundings: SlotSurroundi
     const joined = { engine, slot: slot(name, engine) };
     return joined;
   };
-  return new JoinedEngines(pool, make, surroundings.log);
+  return new JoinedEngines(pool, make, context.log);
 }
 
-function leaseOptions({ leaseSeconds }: EnginesWanted, { folderId, drives }: SlotSurroundings): LeaseOptions {
+function leaseOptions({ leaseSeconds }: EnginesWanted, { folderId, drives }: SlotContext): LeaseOptions {
   return { leaseMs: leaseSeconds * 1_000, folderId, mayRenew: drives };
 }
 
