@@ -62,6 +62,28 @@ describe('runs that prune at once', () => {
     expect(forked.hardSparsity).toBe(runs.get(RECIPE_WANDA)!.hardSparsity);
   });
 
+  it('keep the widths of layers that a launch names, and repeat them', async () => {
+    const { layers } = runs.get(RECIPE_FISHER)!;
+    const [{ heads, units }] = layers as [v1.LayerShape, ...v1.LayerShape[]];
+    const widths = layers.map((_, layer) => (layer === 0 ? `${heads}/${units}` : `${heads / 2}/${units - 7 * layer}`));
+    const asked = { recipe: RECIPE_FISHER, targetSparsity: undefined, layerWidths: widths.join(',') };
+    const run = await server.completed((await launched(RECIPE_FISHER, asked)).runId);
+    expect(run.layers.map(({ headsOpen, unitsOpen }) => `${headsOpen}/${unitsOpen}`)).toEqual(widths);
+    expect(run.settings!.targetSparsity).toBeCloseTo(run.hardSparsity, 5);
+    const verified = await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: run.runId, replay: true })));
+    expect(verified.at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
+    const again = await server.completed((await launched(RECIPE_FISHER, { ...run.settings! })).runId);
+    expect(again.stateDigest).toBe(run.stateDigest);
+    for (const refused of [
+      { layerWidths: widths[0]! },
+      { targetSparsity: 0.5 },
+      { layerWidths: `${heads + heads}/1,${widths.slice(1).join(',')}` },
+    ])
+      expect(codeOf(await launched(RECIPE_FISHER, { ...asked, ...refused }).catch((error: unknown) => error))).toMatch(
+        /^(FIELD_OUT_OF_RANGE|BUDGETS_CONFLICT)$/,
+      );
+  });
+
   it('refuse several steps, and forks that would learn their masks', async () => {
     const refused = await launched(RECIPE_WANDA, { totalSteps: 100 }).catch((error: unknown) => error);
     expect(refused).toMatchObject({ message: expect.stringContaining('must be 1 with recipe wanda') as string });

@@ -68,6 +68,8 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   if (options.has("oneShot")) {
     const JsObject one_shot = options.object("oneShot");
     out.one_shot = {read_importance(one_shot), one_shot.integer("calibrationSequences", 1, 1 << 30)};
+    for (const JsObject& layer : one_shot.has("layers") ? one_shot.objects("layers") : std::vector<JsObject>{})
+      out.one_shot->layers.push_back({layer.integer("heads", 0, 1 << 20), layer.integer("units", 0, 1 << 24)});
   }
   if (options.has("momentsFromStep")) out.moments_from_step = options.integer("momentsFromStep", 0, INT64_C(1) << 53);
   out.lora_learning_rate = options.numbers("loraLearningRate");

@@ -157,7 +157,7 @@ bool reaches(const ModelConfig& c, const ShapeTarget& shape, const BlockGates& g
 // A part of a layer that closes as a whole: `count` gates from `first` on, in the list of heads or of units of all layers.
 struct Part {
   bool unit = false;
-  int64_t layer = 0, first = 0, count = 1;
+  int64_t first = 0, count = 1;
   double cost = 0, rating = 0;
 };
 
@@ -167,13 +167,12 @@ std::vector<Part> ranked_parts(const ModelConfig& c, const PartCosts& costs, con
   std::vector<Part> parts;
   for (int64_t l = 0; l < c.layer_count; l++) {
     for (int64_t h = 0; h < c.head_count; h += together) {
-      Part& part =
-          parts.emplace_back(Part{false, l, l * c.head_count + h, together, costs.kv + static_cast<double>(together) * costs.head});
+      Part& part = parts.emplace_back(Part{false, l * c.head_count + h, together, costs.kv + static_cast<double>(together) * costs.head});
       for (int64_t i = 0; i < together; i++) part.rating += importance.head[part.first + i];
     }
     for (int64_t i = 0; i < c.intermediate_size; i++) {
       const int64_t at = l * c.intermediate_size + i;
-      parts.push_back({true, l, at, 1, costs.unit, importance.intermediate[at]});
+      parts.push_back({true, at, 1, costs.unit, importance.intermediate[at]});
     }
   }
   std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.rating * b.cost < b.rating * a.cost; });
@@ -220,13 +219,23 @@ void close_within_layers(const OneShotTarget& target, const GateImportance& impo
       a.intermediate[l * c.intermediate_size + units[l][units_closed[l]++]] = -kSure;
 }
 
+// Closes the gates of key/value heads that no open head reads, and of blocks without an open part.
+void close_empty_blocks(const ModelConfig& c, const BlockGates& gates, Masks& a) {
+  const int64_t together = c.head_count / c.kv_head_count;
+  const auto all_closed = [](auto first, int64_t count) { return std::all_of(first, first + count, [](float v) { return v < 0; }); };
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    const auto heads = a.head.begin() + l * c.head_count;
+    if (gates.kv_group)
+      for (int64_t g = 0; g < c.kv_head_count; g++)
+        if (all_closed(heads + g * together, together)) a.kv_group[l * c.kv_head_count + g] = -kSure;
+    if (gates.attention && all_closed(heads, c.head_count)) a.attention[l] = -kSure;
+    if (gates.mlp && all_closed(a.intermediate.begin() + l * c.intermediate_size, c.intermediate_size)) a.mlp[l] = -kSure;
+  }
+}
+
 void close_over_layers(const OneShotTarget& target, const GateImportance& importance, Masks& a) {
   const auto& [c, shape, gates, costs, sparsity, wanted] = target;
-  std::vector<int64_t> heads(c.layer_count, c.head_count), units(c.layer_count, c.intermediate_size);
-  const auto close = [&](const Part& part) {
-    std::fill_n((part.unit ? a.intermediate : a.head).begin() + part.first, part.count, -kSure);
-    (part.unit ? units : heads)[part.layer] -= part.count;
-  };
+  const auto close = [&](const Part& part) { std::fill_n((part.unit ? a.intermediate : a.head).begin() + part.first, part.count, -kSure); };
   double removed = 0;
   std::vector<Part> open;
   for (const Part& part : ranked_parts(c, costs, importance)) {
@@ -240,16 +249,63 @@ void close_over_layers(const OneShotTarget& target, const GateImportance& import
   }
   for (size_t i = 0; i < open.size() && !reaches(c, shape, gates, a, sparsity); i++)
     if (open[i].unit) close(open[i]);
+  close_empty_blocks(c, gates, a);
+}
+
+// Returns the indices from the most important to the least important; equal ones keep their order.
+std::vector<int32_t> best_first(const std::vector<double>& importance) {
+  std::vector<int32_t> order(importance.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return importance[i] > importance[j]; });
+  return order;
+}
+
+void check_widths(const ModelConfig& c, const std::vector<KeptParts>& layers) {
+  const auto refuse = [](const std::string& field, const std::string& what) {
+    throw Error(ErrorCode::kInvalidArgument, "one_shot.layers" + field, what);
+  };
+  if (static_cast<int64_t>(layers.size()) != c.layer_count)
+    refuse("", "has " + std::to_string(layers.size()) + " layers, but the model has " + std::to_string(c.layer_count));
   const int64_t together = c.head_count / c.kv_head_count;
-  for (int64_t l = 0; l < c.layer_count; l++) {
-    if (gates.kv_group)
-      for (int64_t g = 0; g < c.kv_head_count; g++) a.kv_group[l * c.kv_head_count + g] = a.head[l * c.head_count + g * together];
-    if (gates.attention && heads[l] == 0) a.attention[l] = -kSure;
-    if (gates.mlp && units[l] == 0) a.mlp[l] = -kSure;
+  for (size_t l = 0; l < layers.size(); l++) {
+    const std::string field = "[" + std::to_string(l) + "]";
+    const auto& [heads, units] = layers[l];
+    if (heads < 0 || heads > c.head_count || heads % together != 0)
+      refuse(field + ".heads", "is " + std::to_string(heads) + ": must be a multiple of " + std::to_string(together) + " up to " +
+                                   std::to_string(c.head_count));
+    if (units < 0 || units > c.intermediate_size)
+      refuse(field + ".units", "is " + std::to_string(units) + ": must be from 0 to " + std::to_string(c.intermediate_size));
   }
 }
 
 }  // namespace
+
+std::vector<int32_t> groups_by_rating(const ModelConfig& c, const GateImportance& importance, int64_t layer) {
+  const int64_t together = c.head_count / c.kv_head_count;
+  std::vector<double> ratings(static_cast<size_t>(c.kv_head_count));
+  for (int64_t h = 0; h < c.head_count; h++) ratings[h / together] += importance.head[layer * c.head_count + h];
+  return best_first(ratings);
+}
+
+std::vector<int32_t> units_by_rating(const ModelConfig& c, const GateImportance& importance, int64_t layer) {
+  const auto first = importance.intermediate.begin() + layer * c.intermediate_size;
+  return best_first({first, first + c.intermediate_size});
+}
+
+Masks log_alphas_of_widths(const ModelConfig& c, const BlockGates& gates, const GateImportance& importance,
+                           const std::vector<KeptParts>& layers) {
+  check_widths(c, layers);
+  Masks a = all_open(c, gates);
+  const int64_t together = c.head_count / c.kv_head_count;
+  for (int64_t l = 0; l < c.layer_count; l++) {
+    const std::vector<int32_t> groups = groups_by_rating(c, importance, l), units = units_by_rating(c, importance, l);
+    for (int64_t i = layers[l].heads / together; i < c.kv_head_count; i++)
+      std::fill_n(a.head.begin() + l * c.head_count + groups[i] * together, together, -kSure);
+    for (int64_t i = layers[l].units; i < c.intermediate_size; i++) a.intermediate[l * c.intermediate_size + units[i]] = -kSure;
+  }
+  close_empty_blocks(c, gates, a);
+  return a;
+}
 
 GateImportance magnitude_importance(const ModelWeights& model) {
   const ModelConfig& c = model.config();

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "espalier/method/model_masks.h"
+#include "espalier/method/segment_plan.h"
 
 namespace espalier {
 
@@ -42,5 +43,15 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
 // closed as a whole.
 Masks one_shot_log_alphas(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
                           double sparsity);
+
+// Returns such log-alphas where each layer keeps the given number of heads and units: those with the highest ratings. Heads that read one
+// key/value head are kept or closed together. Throws Error(kInvalidArgument, "one_shot.layers...").
+Masks log_alphas_of_widths(const ModelConfig& config, const BlockGates& gates, const GateImportance& importance,
+                           const std::vector<KeptParts>& layers);
+
+// Returns the key/value heads of a layer by the ratings of their heads, and its units, each the most important one first; equal ones keep
+// their order.
+std::vector<int32_t> groups_by_rating(const ModelConfig& config, const GateImportance& importance, int64_t layer);
+std::vector<int32_t> units_by_rating(const ModelConfig& config, const GateImportance& importance, int64_t layer);
 
 }  // namespace espalier

@@ -195,7 +195,9 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
     if (!layers) return std::nullopt;
     ratings->layer = *layers;
   }
-  const Masks log_alphas = one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0]);
+  const std::vector<KeptParts>& layers = plan.one_shot->layers;
+  const Masks log_alphas = layers.empty() ? one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0])
+                                          : log_alphas_of_widths(model_.config(), gates, *ratings, layers);
   state_.write_log_alphas(in_a_row(log_alphas));
   report.step = state_.step++;
   report.scheduled_sparsity = plan.scheduled_sparsity[0];

@@ -253,6 +253,52 @@ TEST_F(OneShotPruning, PartsOfAllLayersCompeteAndHeadsOfOneKeyCloseTogether) {
   EXPECT_EQ(std::count_if(units.head.begin(), units.head.end(), [](float a) { return a < 0; }), 0);
 }
 
+// Later parts are rated higher, and heads of one key/value head in the opposite order.
+TEST_F(OneShotPruning, LayersKeepTheGivenNumbersOfTheirBestRatedParts) {
+  const int64_t together = config.head_count / config.kv_head_count, groups = config.kv_head_count, units = config.intermediate_size;
+  ASSERT_GE(config.layer_count, 2);
+  ASSERT_GT(groups, 1);
+  GateImportance ratings{std::vector<double>(config.layer_count * config.head_count), std::vector<double>(config.layer_count * units)};
+  for (size_t i = 0; i < ratings.intermediate.size(); i++) ratings.intermediate[i] = static_cast<double>(i);
+  for (size_t h = 0; h < ratings.head.size(); h++) ratings.head[h] = 1e3 - static_cast<double>(h);
+  std::vector<KeptParts> layers(config.layer_count, {config.head_count, units});
+  layers[0] = {together, 5};
+  layers[1] = {0, 0};
+  const BlockGates gates{.kv_group = true, .attention = true, .mlp = true};
+  const Masks found = log_alphas_of_widths(config, gates, ratings, layers);
+  const auto open = [](const std::vector<float>& part, int64_t i) { return part[static_cast<size_t>(i)] > 0; };
+  for (int64_t h = 0; h < config.head_count; h++) {
+    EXPECT_EQ(open(found.head, h), h < together) << h;
+    EXPECT_FALSE(open(found.head, config.head_count + h));
+  }
+  for (int64_t g = 0; g < groups; g++) {
+    EXPECT_EQ(open(found.kv_group, g), g == 0) << g;
+    EXPECT_FALSE(open(found.kv_group, groups + g));
+  }
+  for (int64_t i = 0; i < units; i++) EXPECT_EQ(open(found.intermediate, i), i >= units - 5) << i;
+  EXPECT_TRUE(open(found.attention, 0) && open(found.mlp, 0) && !open(found.attention, 1) && !open(found.mlp, 1));
+  for (int64_t l = 2; l < config.layer_count; l++) EXPECT_TRUE(open(found.attention, l) && open(found.mlp, l));
+  for (const float a : found.hidden) EXPECT_GT(a, 0);
+
+  SegmentPlan plan = at_once(Importance::kFisher, 0.5);
+  plan.one_shot->layers = layers;
+  const auto trainer = pruned(plan);
+  const HardSparsity hard = hard_sparsity(config, trainer->log_alphas());
+  for (int64_t l = 0; l < config.layer_count; l++) {
+    EXPECT_EQ(hard.heads_open[l], layers[l].heads) << l;
+    EXPECT_EQ(hard.units_open[l], layers[l].units) << l;
+  }
+
+  const auto refused = [&](const std::string& field, std::vector<KeptParts> asked) {
+    expect_error(ErrorCode::kInvalidArgument, field, "", [&] { log_alphas_of_widths(config, gates, ratings, asked); });
+  };
+  refused("one_shot.layers", {layers[0]});
+  layers[1].heads = together + 1;
+  refused("one_shot.layers[1].heads", layers);
+  layers[1] = {0, units + 1};
+  refused("one_shot.layers[1].units", layers);
+}
+
 // A change of a head is along the head's mask, and one of a unit along its column of down_proj, which LoRA of rank 1 makes longer.
 TEST_F(OneShotPruning, FisherComparesHeadsAndUnitsByTheSlopesAlongTheirOutputs) {
   constexpr double kStep = 1e-4;

@@ -21,9 +21,9 @@ export function computeDtypeOf(value: engineV1.ComputeDtype, unspecified: Comput
   return wordOf(engineV1.ComputeDtype[value], 'COMPUTE_DTYPE_', words, 'compute_dtype');
 }
 
-function oneShotOf({ importance, calibrationSequences }: engineV1.OneShot): NonNullable<TrainingOptions['steps']['oneShot']> {
+function oneShotOf({ importance, ...rest }: engineV1.OneShot): NonNullable<TrainingOptions['steps']['oneShot']> {
   const words = enumWords(engineV1.Importance, 'IMPORTANCE_');
-  return { importance: wordOf(engineV1.Importance[importance], 'IMPORTANCE_', words, 'one_shot.importance'), calibrationSequences };
+  return { importance: wordOf(engineV1.Importance[importance], 'IMPORTANCE_', words, 'one_shot.importance'), ...rest };
 }
 
 export function unstructuredOf(pruning: engineV1.Unstructured): NonNullable<EvaluateOptions['unstructured']> {

@@ -22,6 +22,7 @@ import type { Budget, DataIdentity, ModelIdentity, RunSettings, TokenSource } fr
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.state.js';
 import { groupViolations } from '../pruning-run/method/gates.js';
 import { typeInBlocks, typeViolations } from '../pruning-run/method/gguf-types.js';
+import { keptByLayer, requireNoTarget, sparsityOfWidths, widthsOfModelViolations } from '../pruning-run/method/layer-widths.js';
 import { learnsFromText, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
@@ -72,7 +73,9 @@ export class ModelAndData {
   async plan(modelPath: string, requested: RequestedSettings, card: Card | null = null): Promise<RunPlan> {
     const early = [...timeViolations(requested), ...settingsViolations(resolveSettings(requested))];
     if (early.length > 0) throw invalidRequest(early);
-    const { model, shape, asked } = await this.describe(modelPath, requested);
+    const described = await this.describe(modelPath, requested);
+    const { model, shape } = described;
+    const asked = withTargetOfWidths(described.asked, shape);
     const read = await readTable(asked, shape, this.artifacts);
     const budget = requestedBudget(asked, shape, read);
     // A digest that was cut short is recorded whole.
@@ -318,4 +321,19 @@ function requestedBudget(requested: RequestedSettings, shape: ModelShape, measur
   const violations = amountViolations(budget, requested, requested.targetSparsity);
   if (violations.length > 0) throw invalidRequest(violations);
   return budget;
+}
+
+/**
+ * Returns the request with the target that its widths of layers stand for.
+ * @throws EspalierError where the model can't have the widths, or where the request names another target too
+ */
+function withTargetOfWidths(asked: RequestedSettings, shape: ModelShape): RequestedSettings {
+  const settings = resolveSettings(asked);
+  const kept = keptByLayer(settings);
+  if (kept === null) return asked;
+  const violations = widthsOfModelViolations(kept, shape);
+  if (violations.length > 0) throw invalidRequest(violations);
+  const targetSparsity = sparsityOfWidths(kept, shape, settings);
+  requireNoTarget(asked.targetSparsity, targetSparsity);
+  return { ...asked, targetSparsity };
 }

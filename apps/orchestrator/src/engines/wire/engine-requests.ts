@@ -3,6 +3,7 @@ import { engineSettingsMessage, engineV1, enumValue } from '#protocol';
 import type { Budget, ClosedKind, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce, type OneShotRecipe } from '../../pruning-run/method/phases.js';
 import { snapshotsInstruct, snapshotsTaken } from '../../pruning-run/method/teacher-policy.js';
+import { keptByLayer } from '../../pruning-run/method/layer-widths.js';
 import { FREE, shapeOf } from '../../pruning-run/method/shape-target.js';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
 import type { TrainingPlan } from '../../pruning-run/planning/training-plan.js';
@@ -45,8 +46,10 @@ export function initialStateRequest(
 
 const importanceOf = (recipe: OneShotRecipe): engineV1.Importance => enumValue(engineV1.Importance, 'IMPORTANCE_', recipe);
 
-function oneShotOf({ recipe, calibrationSequences }: RunSettings): engineV1.OneShot | undefined {
-  return prunesAtOnce(recipe) ? { importance: importanceOf(recipe), calibrationSequences } : undefined;
+function oneShotOf(settings: RunSettings): engineV1.OneShot | undefined {
+  const { recipe, calibrationSequences } = settings;
+  if (!prunesAtOnce(recipe)) return undefined;
+  return { importance: importanceOf(recipe), calibrationSequences, layers: keptByLayer(settings) ?? [] };
 }
 
 /** Names single weights of the intact model to set to 0, chosen by the run's own text and seed. */

@@ -14,6 +14,7 @@ import {
 import { timeWords } from '#comparison';
 import { budgetViolations, prunableShareToGo, shareToGo, speedViolations } from './budget.js';
 import { gateViolations } from './gates.js';
+import { widthsViolations } from './layer-widths.js';
 import { prunesAtOnce } from './phases.js';
 import type { Budget, ModelIdentity, RunSettings, SparsityControl } from '../record/pruning-run.events.js';
 
@@ -347,6 +348,7 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldV
     violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }
   violations.push(...budgetViolations(s), ...speedViolations(s), ...gateViolations(s), ...refitViolations(s), ...ownWeightsViolations(s));
+  violations.push(...widthsViolations(s));
   if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
     const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';
     violations.push({ field: 'settings.recover_lm_loss_weight', description, code: 'FIELD_OUT_OF_RANGE' });

@@ -17,9 +17,16 @@ enum class SparsityControl { kMultipliers, kTracking };
 // How pruning at once rates heads and units of the unpruned model (core/method/one_shot.h).
 enum class Importance { kMagnitude, kWanda, kTaylor, kFisher };
 
+// The parts that a layer keeps.
+struct KeptParts {
+  int64_t heads = 0, units = 0;
+};
+
 struct OneShot {
   Importance importance = Importance::kMagnitude;
   int64_t calibration_sequences = 128;  // rows of the training text, each read once; if the text has fewer, all of them
+  // For each layer the parts that it keeps, where they were chosen beforehand. Empty: as many close as the scheduled sparsity asks for.
+  std::vector<KeptParts> layers = {};
 };
 
 // The options that stay the same over the steps of one segment.
