@@ -1,5 +1,5 @@
 // Lets a reader mark an area of a drawing with the mouse or a finger.
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 
 export interface Area {
   x: [from: number, to: number];
@@ -17,17 +17,24 @@ interface Props {
 /** A smaller mark is a click. */
 const LEAST = 4;
 
+type Place = [x: number, y: number];
+
 export function Brush({ area, isHeightOnly = false, done }: Props) {
-  const [marked, setMarked] = useState<{ from: [number, number]; to: [number, number] } | null>(null);
-  const placeOf = (event: PointerEvent & { currentTarget: SVGRectElement }): [number, number] => {
+  // Pointers move faster than the page is drawn again, so where the mark began is no state of the drawing.
+  const from = useRef<Place | null>(null);
+  const [shown, setShown] = useState<Area | null>(null);
+  const placeOf = (event: PointerEvent & { currentTarget: SVGRectElement }): Place => {
     const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(event.currentTarget.getScreenCTM()!.inverse());
     const within = (value: number, [low, high]: [number, number]): number => Math.min(Math.max(value, low), high);
     return [within(x, area.x), within(y, area.y)];
   };
   const sorted = (one: number, other: number): [number, number] => [Math.min(one, other), Math.max(one, other)];
-  const shown = marked && {
-    x: isHeightOnly ? area.x : sorted(marked.from[0], marked.to[0]),
-    y: sorted(marked.from[1], marked.to[1]),
+  const marked = ([x, y]: Place, [toX, toY]: Place): Area => ({ x: isHeightOnly ? area.x : sorted(x, toX), y: sorted(y, toY) });
+  const end = (): Place | null => {
+    const begun = from.current;
+    from.current = null;
+    setShown(null);
+    return begun;
   };
   return (
     <>
@@ -37,14 +44,16 @@ export function Brush({ area, isHeightOnly = false, done }: Props) {
         onPointerDown={(event) => {
           if (event.button !== 0) return;
           event.currentTarget.setPointerCapture(event.pointerId);
-          setMarked({ from: placeOf(event), to: placeOf(event) });
+          from.current = placeOf(event);
         }}
-        onPointerMove={(event) => marked !== null && setMarked({ ...marked, to: placeOf(event) })}
-        onPointerUp={() => {
-          setMarked(null);
-          if (shown !== null && shown.y[1] - shown.y[0] > LEAST && shown.x[1] - shown.x[0] > LEAST) done(shown);
+        onPointerMove={(event) => from.current !== null && setShown(marked(from.current, placeOf(event)))}
+        onPointerUp={(event) => {
+          const begun = end();
+          if (begun === null) return;
+          const { x, y } = marked(begun, placeOf(event));
+          if (y[1] - y[0] > LEAST && x[1] - x[0] > LEAST) done({ x, y });
         }}
-        onPointerCancel={() => setMarked(null)}
+        onPointerCancel={end}
       />
       {shown !== null && <rect class="brushed" {...sizes(shown)} />}
     </>
