@@ -46,9 +46,10 @@ class Hand {
   async drag(where: Locator): Promise<void> {
     this.clicks += 1;
     const box = (await where.boundingBox())!;
-    await this.page.mouse.move(box.x + box.width * 0.2, box.y + box.height * 0.05);
+    // The whole drawing: an area without a run would leave nothing to see.
+    await this.page.mouse.move(box.x + box.width * 0.02, box.y + box.height * 0.02);
     await this.page.mouse.down();
-    await this.page.mouse.move(box.x + box.width * 0.9, box.y + box.height * 0.95, { steps: 5 });
+    await this.page.mouse.move(box.x + box.width * 0.98, box.y + box.height * 0.98, { steps: 5 });
     await this.page.mouse.up();
   }
 }

@@ -44,7 +44,8 @@ describeInChromium('the dashboard', () => {
     const [head = '', ...lines] = readFileSync(await (await downloaded).path(), 'utf8')
       .trim()
       .split('\r\n');
-    return { head: head.split(/,(?! nats)/), rows: lines.map((line) => line.split(',').map(Number)) };
+    const outsideQuotes = /,(?=(?:[^"]*"[^"]*")*[^"]*$)/;
+    return { head: head.split(outsideQuotes), rows: lines.map((line) => line.split(',').map(Number)) };
   };
   let page: Page;
   let runId: string;
