@@ -96,11 +96,8 @@ export interface EvaluateOptions extends ScorerOptions {
   window: number;
   /** Evaluates the intact model with this share of each projection's single weights set to 0. wanda looks at the session's text. */
   unstructured?: InWords<engineV1.Unstructured, 'magnitude' | 'wanda'> | undefined;
-  /** Evaluates the intact model with a part of the state's masks: those of one layer or of all, of the kinds that are true. */
-  closings?: engineV1.Closings | undefined;
 }
 
-/** closedGates counts the closed gates if a part of the masks was asked for; else it is 0. */
 export type EvaluationResult = Omit<engineV1.EvaluationOutcome, 'seconds'>;
 
 export interface GenerateOptions extends ScorerOptions {

@@ -14,7 +14,7 @@ const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 2
 
 /** The table's defaults for a session, but LoRA of a rank that suits small models. */
 export function sessionSettings(changes: Partial<SettingValues> = {}): Settings {
-  return { ...defaultsOf('session'), loraRank: 8, ...changes };
+  return { ...defaultsOf('session'), loraRank: 8, scanSequences: 0, ...changes };
 }
 
 /** For a segment: multipliers that learn slowly. */

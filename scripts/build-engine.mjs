@@ -1,45 +1,86 @@
 #!/usr/bin/env node
-// Builds the native engine of an installed package, once, from the sources in the package. The command line starts this script before the
-// first command that needs an engine, and the build of an image may run it too. If it is interrupted, there is still a whole engine or
-// none: it builds in a folder of its own, which gets its final name at the end. setup.mjs builds a clone.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+// Builds what an installed package lacks where no binary package fits the machine, once: the native engine from the sources in the package,
+// and SQLite, whose package npm fetches or compiles. With ESPALIER_CUDA=ON it builds an engine even so. The command line starts this script
+// before the first command that needs an engine, and the build of an image may run it too. If it is interrupted, there is still a whole
+// part or none: it builds in a folder of its own, from which finished files move to their place. setup.mjs builds a clone.
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { unbuiltParts } from '../dist/libs/files/src/installation.js';
 import { cudaChoice, ended, ENGINE_PACKAGES, failureInWords, missingInWords, missingPackages } from './native-build.mjs';
 
-const engine = join(dirname(dirname(fileURLToPath(import.meta.url))), 'native-engine');
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const engine = join(root, 'native-engine');
 const BUILD = join(engine, 'build');
-const KEPT = ['espalier_native.node', 'llama_quantize'];
+const KEPT = ['llama_quantize', 'espalier_native.node']; // the addon comes last, since an engine is taken for built when it is there
+const SQLITE_TOOLS = ['python3', 'g++', 'make'];
 const IN_PARTS = /^build-(\d+)$/;
 
-try {
-  if (!existsSync(join(BUILD, KEPT[0]))) await build();
-} catch (error) {
-  console.error(`espalier: the native engine can't be built. ${error.message}`);
-  process.exitCode = 1;
-}
+const unbuilt = unbuiltParts();
+await attempt('sqlite', 'SQLite', buildSqlite);
+await attempt('engine', 'the native engine', buildEngine);
 
-async function build() {
-  const missing = missingPackages(ENGINE_PACKAGES);
-  if (missing.length > 0) throw new Error(missingInWords(missing));
-  const cuda = cudaChoice();
-  const folder = ownFolder();
+async function attempt(part, title, build) {
+  if (!unbuilt.includes(part) || process.exitCode === 1) return;
   const started = Date.now();
   try {
-    say(`building the native engine, once, ${cuda.said} ...`);
-    await run('cmake', ['-S', engine, '-B', folder, ...options(cuda)]);
-    await run('cmake', ['--build', folder, '--parallel', String(availableParallelism()), '--target', 'espalier_native']);
-    const whole = join(folder, 'whole');
-    mkdirSync(whole);
-    for (const file of KEPT) renameSync(join(folder, file), join(whole, file));
-    putInPlace(whole);
+    await build();
+    console.error(`${title} is built (${Math.round((Date.now() - started) / 1000)} s)`);
+  } catch (error) {
+    console.error(`espalier: ${title} can't be built. ${error.message}`);
+    process.exitCode = 1;
+  }
+}
+
+/** Lets npm fetch or compile the release of better-sqlite3 whose other half is in the bundles. */
+async function buildSqlite() {
+  const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const folder = ownFolder();
+  try {
+    say('building SQLite, once ...');
+    const wanted = `better-sqlite3@${devDependencies['better-sqlite3']}`;
+    const missing = missingPackages(SQLITE_TOOLS);
+    // Newer releases of npm run only those scripts of packages that are allowed by name.
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, allowScripts: { 'better-sqlite3': true } }));
+    try {
+      await run('npm', [
+        'install',
+        '--global=false',
+        '--prefix',
+        folder,
+        '--no-audit',
+        '--no-fund',
+        '--loglevel=error',
+
+        wanted,
+      ]);
+    } catch (error) {
+      throw missing.length > 0 ? new Error(missingInWords(missing)) : error;
+    }
+    const built = join(folder, 'node_modules/better-sqlite3/build/Release/better_sqlite3.node');
+    putInPlace(built, `sqlite-${process.versions.modules}.node`);
   } finally {
     clearLine();
     rmSync(folder, { recursive: true, force: true });
   }
-  console.error(`the native engine is built (${Math.round((Date.now() - started) / 1000)} s)`);
+}
+
+async function buildEngine() {
+  const missing = missingPackages(ENGINE_PACKAGES);
+  if (missing.length > 0) throw new Error(missingInWords(missing));
+  const cuda = cudaChoice();
+  const folder = ownFolder();
+  try {
+    say(`building the native engine, once, ${cuda.said} ...`);
+    await run('cmake', ['-S', engine, '-B', folder, ...options(cuda)]);
+    await run('cmake', ['--build', folder, '--parallel', String(availableParallelism()), '--target', 'espalier_native']);
+    for (const file of KEPT) putInPlace(join(folder, file), file);
+  } finally {
+    clearLine();
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 function options(cuda) {
@@ -72,13 +113,10 @@ function ownFolder() {
   return folder;
 }
 
-/** Gives the build its final name. Another command may have built the same engine meanwhile. */
-function putInPlace(whole) {
-  try {
-    renameSync(whole, BUILD);
-  } catch (error) {
-    if (!existsSync(join(BUILD, KEPT[0]))) throw error;
-  }
+/** Gives a finished file its final name. Where another command has built the same meanwhile, this one replaces it. */
+function putInPlace(file, name) {
+  mkdirSync(BUILD, { recursive: true });
+  renameSync(file, join(BUILD, name));
 }
 
 async function run(command, args) {

@@ -17,6 +17,7 @@ const programs = [
   'apps/orchestrator/src/main',
   'apps/orchestrator/src/engines/spawn-worker',
   'apps/orchestrator/src/event-sourcing/read-models/views-check-worker',
+  'apps/orchestrator/src/run-inputs/program-worker',
   'libs/event-store/src/server-main',
   'libs/event-store/src/server/store/checkpoint-worker',
   'libs/model-files/src/chat-process',
@@ -27,8 +28,8 @@ const programs = [
 ];
 
 const external = [
-  // These packages load files that lie beside them: native code, or the text of a protocol.
-  'better-sqlite3',
+  // These packages load files that lie beside them: native code, WebAssembly, or the text of a protocol.
+  'highs',
   '@kurrent/bridge',
   'grpc-health-check',
   // Nest looks for these packages, and works without them.
@@ -63,13 +64,28 @@ const ownPlace = {
   },
 };
 
+const DATABASE = join(root, 'node_modules/better-sqlite3/lib/database.js');
+const LOADING = "require('bindings')('better_sqlite3.node')";
+
+/** Lets better-sqlite3 load the compiled SQLite of this installation (libs/files, installation.ts), and not one that lies beside it. */
+const ownSqlite = {
+  name: 'own-sqlite',
+  load(file) {
+    if (file !== DATABASE) return null;
+    const code = readFileSync(file, 'utf8');
+    if (!code.includes(LOADING)) throw new Error(`${file} loads its compiled part in another way than ${LOADING}`);
+    const installation = join(compiled, 'libs/files/src/installation.js');
+    return { code: code.replace(LOADING, () => `require(${JSON.stringify(installation)}).loadSqlite()`), map: null };
+  },
+};
+
 rmSync(bundles, { recursive: true, force: true });
 const bundle = await rolldown({
   cwd: root,
   platform: 'node',
   input: Object.fromEntries(programs.map((program) => [program, join(compiled, `${program}.js`)])),
   external,
-  plugins: [ownPlace],
+  plugins: [ownPlace, ownSqlite],
   onLog: (level, log) => {
     if (level === 'warn') throw new Error(`${log.code}: ${log.message}`);
   },

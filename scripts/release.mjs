@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Makes a release of the version in package.json: its package, the contexts of its images, its notes and its tag. It pushes nothing.
+// Makes a release of the version in package.json: its package, the packages with the compiled engine, the contexts of its images, its notes
+// and its tag. It pushes nothing. It runs as root, since it compiles in a chroot (engine-packages/main.mjs).
 //   npm run release             makes all into dist/release
 //   npm run release -- --check  only says what is missing
 import { execFileSync } from 'node:child_process';
@@ -32,13 +33,13 @@ const release = join(root, 'dist/release');
 const images = join(release, 'images');
 rmSync(release, { recursive: true, force: true });
 mkdirSync(release, { recursive: true });
-execFileSync('npm', ['pack', '--pack-destination', release], { cwd: root, stdio: 'inherit' });
+execFileSync(process.execPath, [join(root, 'scripts/engine-packages/pack.mjs'), release], { stdio: 'inherit' });
 cpSync(join(root, 'deploy/images'), images, { recursive: true });
 cpSync(join(release, `espalier-${version}.tgz`), join(images, `espalier-${version}.tgz`));
 const file = join(release, 'notes.md');
 writeFileSync(file, `# Espalier ${version}\n\n${notes}\n`);
 git('tag', '--annotate', tag, '--cleanup=verbatim', '--file', file);
-console.log(`${release} has the package, the images' context and the notes. The tag is ${tag}: git push origin ${tag}`);
+console.log(`${release} has the packages, the images' context and the notes. The tag is ${tag}: git push origin ${tag}`);
 
 /** Returns the section of this version, without its title; null where the changelog lacks it. */
 function notesOf(changelog) {

@@ -16,7 +16,9 @@ process.on('exit', () => underWayProcesses.forEach((child) => child.kill())); //
 const stampFolder = join(root, 'node_modules', '.espalier');
 const given = process.argv.slice(2);
 const withTests = given.includes('--tests');
-const USAGE = `node scripts/setup.mjs [--tests]   builds all that has changed; with --tests also what tests need
+const forPackage = given.includes('--package');
+const USAGE = `node scripts/setup.mjs [--tests|--package]   builds all that has changed; with --tests also what tests need, with --package
+                                             only what the npm package has: it brings the engine's sources
 ESPALIER_CUDA=ON|OFF builds the CUDA backend, or not, whatever is found here
 ESPALIER_FILES_TOGETHER=ON compiles several native files at a time: quicker for all of them, slower for one that has changed`;
 
@@ -31,9 +33,10 @@ await main();
 
 async function main() {
   if (given.includes('--help')) return console.log(USAGE);
-  const unknown = given.find((argument) => argument !== '--tests');
-  if (unknown !== undefined) fail(`${unknown} is not an option.\n${USAGE}`);
+  const unknown = given.find((argument, place) => place > 0 || !['--tests', '--package'].includes(argument));
+  if (unknown !== undefined) fail(`${unknown} is not an option here.\n${USAGE}`);
   requireNode();
+  if (forPackage) return installPackages().then(compileTypeScript);
   const system = step('system packages', installSystemPackages);
   const packages = installPackages();
   await Promise.all([

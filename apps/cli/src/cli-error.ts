@@ -70,7 +70,6 @@ const STORE_EXIT_CODES: Record<string, number> = {
   STORE_LOCKED: ExitCode.notAllowed,
   BACKUP_FILE_EXISTS: ExitCode.notAllowed,
   BACKUP_FILE_FOREIGN: ExitCode.notAllowed,
-  BACKUP_FILE_NEEDED: ExitCode.notAllowed,
 };
 
 /** The command was told to stop. */

@@ -9,7 +9,8 @@ const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 /** Options that leave a command as it is, and only make it short, or keep it from the machine's other servers. */
 const ADDED: Record<string, string[]> = {
   up: ['--listen', '127.0.0.1:0', '--web', '127.0.0.1:0'],
-  launch: ['--steps', '210', '--recover-steps', '0', '--batch-size', '1', '--sequence-length', '32'],
+  launch: ['--steps', '210', '--recover-steps', '0', '--batch-size', '1', '--sequence-length', '32', '--evaluation-tokens', '2048'],
+  ladder: ['--target-params', '3M'], // of six models it measures the speed of one
 };
 
 let folder: string;

@@ -11,6 +11,7 @@ import { PageView } from './pages/page-view.js';
 import { RunView } from './run/run.js';
 import { Alerts } from './server/alerts.js';
 import { StudyView } from './studies/studies.page.js';
+import { useCurrentInSight } from './ui/current-in-sight.js';
 import { Keys } from './ui/keys.js';
 import { addressOf, type Page } from './ui/page.js';
 import { Anchor, useLocation, type PageLocation } from './ui/router.js';
@@ -33,6 +34,7 @@ export function App() {
   const place = useLocation();
   const link = useLink();
   const theme = useTheme();
+  const row = useCurrentInSight(place.path);
   const [launching, setLaunching] = useState(false);
   const [tone, words] = LINK_WORDS[link];
   return (
@@ -46,7 +48,7 @@ export function App() {
             <img src="/icon.svg" alt="" />
             <span>Espalier</span>
           </Anchor>
-          <nav aria-label="Views">
+          <nav aria-label="Views" ref={row}>
             {PAGES.map(([path, { name }]) => (
               <Anchor key={path} to={path} aria-current={place.path === path || partOf(place.path) === path ? 'page' : undefined}>
                 {name}

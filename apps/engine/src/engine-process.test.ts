@@ -125,6 +125,7 @@ const sessionSettings = (changes: Partial<v1.RunSettings> = {}): v1.RunSettings 
     loraRank: 4,
     loraAlpha: 4,
     loraTargets: ['q_proj', 'v_proj'],
+    scanSequences: 0,
     ...changes,
   });
 
@@ -248,7 +249,6 @@ function evaluate({ client }: Engine, request: Partial<engineV1.EvaluateRequest>
     computeDtype: 0,
     tokens: Buffer.alloc(0),
     unstructured: undefined,
-    closings: undefined,
   };
   stream.write({ ...empty, window: 64, tokens: ids.subarray(0, 4001), ...request }); // cut in the middle of a token
   stream.write({ ...empty, tokens: ids.subarray(4001) });
@@ -729,6 +729,9 @@ describe('one engine', () => {
     };
     const form = engineV1.ExportForm.EXPORT_FORM_COMPACTED;
     await expect(exporting({})).rejects.toEqual(refused('FIELD_UNKNOWN_VALUE', 'form'));
+    await expect(exporting({ form, container: 9 as engineV1.ExportContainer })).rejects.toEqual(
+      refused('FIELD_UNKNOWN_VALUE', 'container'),
+    );
     await expect(exporting({ form, outFolder: 'here' })).rejects.toEqual(refused('FIELD_OUT_OF_RANGE', 'out_folder'));
     await expect(exporting({ form })).rejects.toEqual(refused('STATE_CORRUPT', 'state_file'));
     await expect(exporting({ form, weightsDigest: 'another' })).rejects.toEqual(refused('MODEL_CHANGED', 'weights_digest'));

@@ -27,7 +27,7 @@ const LONGEST_DELAY_MS = 10_000;
 /** A cut connection is noticed in these times together. */
 const PING_MS = 10_000;
 const PING_TIMEOUT_MS = 20_000;
-/** Where a lease holds, the server is heard of all the time, and its silence is noticed earlier. */
+/** While it holds a lease, the engine hears from the server all the time. So it looks this often whether the server is silent. */
 const SILENCE_LOOK_MS = 1_000;
 const WELCOME_TIMEOUT_MS = 30_000;
 /** The orchestrator hangs up when it has taken the last answers, which may have a slow way. */

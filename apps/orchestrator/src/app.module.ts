@@ -20,6 +20,7 @@ import { PublicServices } from './api/public-services.js';
 import { ForkRunHandler } from './run-commands/fork-run.handler.js';
 import { LaunchRunHandler } from './run-commands/launch-run.handler.js';
 import { RunQuota } from './run-commands/run-quota.js';
+import { Libraries } from './run-inputs/library.js';
 import { ModelAndData } from './run-inputs/model-and-data.js';
 import { SpeedTables } from './run-inputs/speed-tables.js';
 import {
@@ -43,7 +44,6 @@ import { Logins } from './logins/logins.js';
 import type { OidcSettings } from './logins/oidc-file.js';
 import { FilesGrpc } from './api/files.grpc.js';
 import { JobGrpc } from './api/job.grpc.js';
-import { LadderGrpc } from './api/ladder.grpc.js';
 import { EngineJobs } from './engine-pool/engine-jobs.js';
 import { EnginePool } from './engine-pool/engine-pool.js';
 import { engineSlots, joinedEngines, processOptions } from './engine-pool/engine-slots.js';
@@ -58,7 +58,6 @@ import { RunServices } from './run-services/run-services.js';
 import { RunTexts } from './run-services/run-texts.js';
 import { JobNotes } from './run-services/job-notes.js';
 import { BackgroundJobs } from './run-services/background-jobs.js';
-import { Ladders } from './run-services/ladders.js';
 import { SegmentRecorder } from './run-execution/recording/segment-recorder.js';
 import { StateKeeper } from './retention/state-keeper.js';
 import { Verification } from './verification/verification.js';
@@ -183,6 +182,7 @@ export class AppModule {
       imports: [SharedModule.of(parts), CqrsModule.forRoot(), RunViewsModule],
       providers: [
         RunRepository,
+        Libraries,
         ModelAndData,
         SpeedTables,
         RunQuota,
@@ -209,8 +209,6 @@ export class AppModule {
         ModelServices,
         PlanMeasurement,
         JobNotes,
-        Ladders,
-        LadderGrpc,
         BackgroundJobs,
         JobGrpc,
         StudyRepository,

@@ -22,7 +22,7 @@ import { EnginePool } from './engine-pool/engine-pool.js';
 import { JoinedEngines } from './engine-pool/joined-engines.js';
 import { GrpcServer } from './api/grpc-server.js';
 import { RunDriver } from './run-execution/run-driver.js';
-import { tellSystemd } from './monitoring/systemd.js';
+import { notifySystemd } from './monitoring/systemd.js';
 import { Tallies } from './monitoring/tallies.js';
 import { timedStore } from './monitoring/timed-store.js';
 import { withRetries } from './event-sourcing/store-retries.js';
@@ -80,20 +80,20 @@ async function main(): Promise<void> {
   server.setEnginesServing(pool.canWork);
   const storage = app.get(StorageWatch);
   let [reachable, canRecord] = [true, true];
-  const tellHealth = (): void => {
+  const publishHealth = (): void => {
     const serving = reachable && canRecord && (artifacts.reach?.problem ?? null) === null;
     server.setServing(serving);
     app.get(WebServer).setServing(serving);
   };
-  followBucket(artifacts, tellHealth, log);
+  followBucket(artifacts, publishHealth, log);
   eventStore.onReachable = (is) => {
     reachable = is;
     condition.answers(is);
-    tellHealth();
+    publishHealth();
   };
   storage.onChange = (can) => {
     canRecord = can;
-    tellHealth();
+    publishHealth();
   };
   storage.start();
   await app.get(TokenKeeper).start();
@@ -104,7 +104,7 @@ async function main(): Promise<void> {
   app.get(Fleet).start(listen);
   lease.announce(listen);
   sayReady(listen, web, config);
-  tellSystemd(log);
+  notifySystemd(log);
 
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {
@@ -151,12 +151,12 @@ function readOptionFiles({ webhooks, fleet, oidc, tls, engineHours }: Orchestrat
 }
 
 /** Reports when the bucket stops answering and when it answers again. Its requests are repeated without this. */
-function followBucket({ reach }: ArtifactStore, tellHealth: () => void, log: Logger): void {
+function followBucket({ reach }: ArtifactStore, publishHealth: () => void, log: Logger): void {
   const reportChange = (): void => {
     const problem = reach?.problem ?? null;
     if (problem === null) log.info('the artifact store answers again: everything goes on');
     else log.error({ code: problem.code }, problem.message);
-    tellHealth();
+    publishHealth();
   };
   reach?.onChange(reportChange);
   if (reach?.problem != null) reportChange();

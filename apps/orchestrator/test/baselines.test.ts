@@ -119,37 +119,4 @@ describe('runs that prune at once', () => {
     expect((await Promise.all(codes)).map(codeOf)).toEqual(['FIELD_UNKNOWN_VALUE', 'FIELD_OUT_OF_RANGE', 'REQUEST_INVALID']);
     expect(recordProblems(await server.events(runId))).toEqual([]);
   });
-
-  it('show what a part of their closed gates costs, while nothing is trained', async () => {
-    const { runId, evaluations, layers, hiddenSize, hiddenOpen } = await server.run(runs.get(RECIPE_WANDA)!.runId);
-    const evaluate = async (closings: Partial<v1.Closings>, more: Partial<v1.EvaluateRunRequest> = {}): Promise<v1.Evaluation> => {
-      const request = v1.EvaluateRunRequest.fromPartial({ runId, closings, ...more });
-      return (await collect(server.runs.evaluateRun(request))).at(-1)!.evaluation!;
-    };
-    const all = await evaluate({});
-    const masked = evaluations.find(({ headline }) => headline)!;
-    expect(all).toMatchObject({ subject: 'closings:all', headline: false, step: 1n, convention: masked.convention });
-    expect(all.perplexity).toBe(masked.perplexity); // a baseline trains nothing
-    const unitsClosed = layers.reduce((sum, { units, unitsOpen }) => sum + units - unitsOpen, 0);
-    const headsClosed = layers.reduce((sum, { heads, headsOpen }) => sum + heads - headsOpen, 0);
-    expect(all.details).toMatchObject({ closedGates: headsClosed + unitsClosed + hiddenSize - hiddenOpen });
-    const ofLayer = await evaluate({ layer: 1, kind: 'units' });
-    expect(ofLayer).toMatchObject({ subject: 'closings:units:1', details: { closedGates: layers[1]!.units - layers[1]!.unitsOpen } });
-    const intact = evaluations.find(({ subject }) => subject === 'intact')!;
-    expect(new Set([intact, ofLayer, all].map(({ perplexity }) => perplexity)).size).toBe(3);
-    const refused = [
-      evaluate({ kind: 'gates' }),
-      evaluate({ layer: layers.length }),
-      evaluate({ layer: 0, kind: 'hidden' }),
-      evaluate({}, { intact: true }),
-    ].map((call) => call.catch((error: unknown) => error));
-    expect((await Promise.all(refused)).map(codeOf)).toEqual([
-      'FIELD_UNKNOWN_VALUE',
-      'FIELD_OUT_OF_RANGE',
-      'REQUEST_INVALID',
-      'REQUEST_INVALID',
-    ]);
-    expect((await server.run(runId)).evaluations.find(({ headline }) => headline)!.perplexity).toBe(masked.perplexity);
-    expect(recordProblems(await server.events(runId))).toEqual([]);
-  });
 });

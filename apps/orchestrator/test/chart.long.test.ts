@@ -19,6 +19,7 @@ import {
 import { parse, parseAllDocuments, stringify } from 'yaml';
 import { readFleetFile } from '../src/fleets/fleet-file.js';
 import { KubernetesHost } from '../src/fleets/kubernetes-host.js';
+import type { KubernetesJob } from '../src/fleets/kubernetes-pod.js';
 import { ApiServer, noApiServer } from './harness/kube-apiserver.js';
 
 const DEPLOY = fileURLToPath(new URL('../../../../deploy/', import.meta.url));
@@ -127,13 +128,14 @@ const cluster = new ApiServer();
     writeFileSync(join(folder, 'pod.yaml'), map.data!['pod.yaml']!);
     const given = { ...(parse(map.data!['fleet.yaml']!) as object), kubeconfig, namespace: NAMESPACE, tls_ca: undefined };
     writeFileSync(join(folder, 'fleet.yaml'), stringify(given));
-    const { kubernetes, cpus, cards, memoryGb } = readFleetFile(join(folder, 'fleet.yaml'))!;
+    const { kubernetes, cpus, cards, memoryGb } = readFleetFile(join(folder, 'fleet.yaml'))!.jobs[0];
     const wishes = { cpus, cards, memoryGb };
     const mark = { fleetId: 'abc', folderId: 'folder', addressId: 'address' };
-    const jobs = { mark, specId: 'spec', settings: kubernetes!, wishes, commandOf: () => ['espalier', 'engine'] };
-    const host = new KubernetesHost(jobs, null);
+    const job = { mark, specId: 'spec', settings: kubernetes!, wishes, commandOf: () => ['espalier', 'engine'] };
+    const hostOf = (one: KubernetesJob) => new KubernetesHost({ mark, specIdOf: () => one.specId }, () => one, one, null);
+    const host = hostOf(job);
 
-    expect(await host.submit('lab-1', 'first')).toBe('espalier-lab-1');
+    expect(await host.submit('lab-1', '', 'first')).toBe('espalier-lab-1');
     expect(await host.look()).toMatchObject([{ id: 'espalier-lab-1', engine: 'lab-1', stage: 'waiting', isOutdated: false }]);
     const core = cluster.administrator.makeApiClient(CoreV1Api);
     const token = async (): Promise<string> => {
@@ -141,7 +143,7 @@ const cluster = new ApiServer();
       return Buffer.from(data!['token']!, 'base64').toString();
     };
     expect(await token()).toBe('first');
-    await host.submit('lab-2', 'second');
+    await host.submit('lab-2', '', 'second');
     await apply(objects);
     expect(await token()).toBe('second');
     const { spec } = await cluster.administrator
@@ -150,8 +152,8 @@ const cluster = new ApiServer();
     expect(spec!.template.spec).toMatchObject({ nodeSelector: { gpu: 'a100' }, securityContext: { runAsNonRoot: true } });
     await host.cancel(['espalier-lab-1', 'espalier-lab-2']);
     expect(await host.look()).toEqual([]);
-    const elsewhere = new KubernetesHost({ ...jobs, settings: { ...jobs.settings, secret: 'espalier-tls' } }, null);
-    await expect(elsewhere.submit('lab-3', 'third')).rejects.toMatchObject({ code: 'FLEET_JOB_REFUSED' });
+    const elsewhere = hostOf({ ...job, settings: { ...job.settings, secret: 'espalier-tls' } });
+    await expect(elsewhere.submit('lab-3', '', 'third')).rejects.toMatchObject({ code: 'FLEET_JOB_REFUSED' });
   });
 
   it('takes each update of the chart but another volume, for which the set is removed without its pods first', async () => {

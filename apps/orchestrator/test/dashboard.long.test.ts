@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Locator, Page, Request } from 'playwright-core';
 import { checkAuditBundle } from '#audit';
+import { gainWords } from '#comparison';
 import { v1 } from '#protocol';
 import { Dashboard, describeInChromium, longNumbersIn, NAME } from './harness/dashboard.js';
 import { isShownAs } from './harness/shown-numbers.js';
@@ -21,6 +22,16 @@ const VIEWS_OF_RUN: [path: string, words: string][] = [
   ['/settings', 'lora_learning_rate'],
 ];
 
+/** A scan has as many steps as its model has layers, and it prunes nothing. */
+const TINY_SCAN: Partial<v1.RunSettings> = {
+  recipe: v1.Recipe.RECIPE_SCAN,
+  totalSteps: undefined,
+  targetSparsity: undefined,
+  segmentSteps: undefined,
+  calibrationSequences: 8,
+  scanSequences: 4,
+};
+
 /** A text that tries whatever a text must not do, beside what it may. */
 const HOSTILE_TEXT = `# It works
 
@@ -36,7 +47,7 @@ const HOSTILE_TEXT = `# It works
 
 describeInChromium('the dashboard', () => {
   const dashboard = new Dashboard();
-  const { server, complaints, text, state, view, shot, barriers, barriersOfBothThemes, overprinted, cli } = dashboard;
+  const { server, complaints, text, state, view, shot, shots, barriers, barriersOfBothThemes, overprinted, cli } = dashboard;
   const chart = (title: string) => page.getByRole('region', { name: title, exact: true });
   const csvOf = async (title: string) => {
     const downloaded = page.waitForEvent('download');
@@ -105,6 +116,16 @@ describeInChromium('the dashboard', () => {
     await page.getByRole('button', { name: 'All values' }).click();
     await page.locator('.readout .values').waitFor();
     await page.getByRole('button', { name: 'Fewer values' }).click();
+    const setting = page.getByText('lora_learning_rate', { exact: true });
+    expect((await setting.boundingBox())!.y).toBeGreaterThan((await chart('Gradient norm').boundingBox())!.y);
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.reload();
+    await text('Gradient norm');
+    expect(await setting.count()).toBe(0);
+    await page.locator('summary', { hasText: 'Settings of the run' }).click();
+    await setting.waitFor();
+    await page.locator('summary', { hasText: 'Settings of the run' }).click();
+    await page.setViewportSize({ width: 1280, height: 900 });
     await view(`/compare?runs=${runId}`, 'baseline');
     expect((await chart('Loss').boundingBox())!.y).toBeLessThan(300);
   });
@@ -174,6 +195,8 @@ describeInChromium('the dashboard', () => {
     await form.getByRole('button', { name: 'Panel 2 up' }).click();
     await form.getByRole('button', { name: 'Panel 3 down' }).waitFor();
     await form.getByRole('combobox', { name: 'Another column' }).selectOption('step');
+    await form.getByRole('button', { name: 'Add a scatter' }).click();
+    await form.getByRole('listitem', { name: 'Panel 4' }).getByRole('combobox', { name: 'Across' }).selectOption('total_steps');
     expect(await barriersOfBothThemes('page-edited')).toEqual([]);
     await form.getByRole('button', { name: 'Save the page' }).click();
     await page.waitForURL(/\/pages\/[a-z2-7]{12}$/);
@@ -184,7 +207,10 @@ describeInChromium('the dashboard', () => {
       'In short',
       'Loss over step',
       'Figures',
+      'perplexity against total steps',
     ]);
+    const scatter = page.getByRole('group', { name: 'perplexity against total steps' });
+    expect(await scatter.locator('a').getAttribute('href')).toBe(`/runs/${runId}`);
     const prose = page.locator('.prose');
     await prose.getByRole('heading', { name: 'It works' }).waitFor();
     expect(await prose.locator('script, img, iframe, style, [style], [onerror], [onclick]').count()).toBe(0);
@@ -263,6 +289,38 @@ describeInChromium('the dashboard', () => {
     await shot('compare');
   });
 
+  test('beside a step stands its teacher with the distance; beside a teacher its export, its speed and its children', async () => {
+    const step = 100;
+    const { teachers } = cli('teachers', runId) as { teachers: { mark: number; step: number; expected_sparsity: number }[] };
+    const assigned = (await server.events(runId))
+      .filter(({ type }) => type === 'TeacherAssigned')
+      .map(({ dataJson }) => JSON.parse(dataJson));
+    const { teacher } = assigned.findLast(({ fromStep }: { fromStep: number }) => fromStep <= step) as { teacher: { mark: number } };
+    const taught = teachers.find(({ mark }) => mark === teacher.mark)!;
+    const asked = v1.QueryMetricsRequest.fromPartial({ runId, fromStep: BigInt(step), toStep: BigInt(step) });
+    const { steps } = await unary<v1.QueryMetricsResponse>((done) => server.history.queryMetrics(asked, done));
+    const distance = (100 * (steps[0]!.expectedSparsity - taught.expected_sparsity)).toFixed(1);
+    await view(`/runs/${runId}`, 'Gradient norm');
+    await page.getByRole('slider', { name: 'Step' }).fill(String(step));
+    await text(`teacher #${taught.mark} of step ${taught.step}, ${distance} points less sparse`);
+    const { tree } = await unary<v1.GetLineageResponse>((done) => server.runs.getLineage({ runId }, done));
+    const child = tree.find(({ parentRunId }) => parentRunId === runId)!;
+    const parent = teachers.find((one) => one.step === Number(child.forkedAtStep))!;
+    const measured = v1.BenchRunRequest.fromPartial({ runId, teacherMark: parent.mark, promptTokens: 4, tokens: 4, rounds: 3 });
+    for await (const _ of server.runs.benchRun(measured) as AsyncIterable<v1.BenchRunResponse>);
+    const { decode } = (await server.run(runId)).speeds.at(-1)!;
+    await view(`/runs/${runId}/teachers`, 'Snapshots');
+    const row = page.getByRole('row').filter({ has: page.getByText(`#${parent.mark}`, { exact: true }) });
+    await row.getByText(gainWords(decode)).waitFor();
+    expect(await row.getByRole('link', { name: 'forked by hand' }).getAttribute('href')).toBe(`/runs/${child.runId}`);
+    const shown = page.getByRole('region', { name: 'Teachers over the steps' });
+    await shown.getByRole('slider', { name: 'Teacher' }).fill(String(teachers.indexOf(parent)));
+    await shown.getByText(`decodes ${gainWords(decode)}`).waitFor();
+    await shown.getByText(/exports as (about )?[\d.\u202f]+\s[KM]iB/).waitFor();
+    await shown.getByRole('link', { name: 'forked by hand' }).waitFor();
+    expect(await barriersOfBothThemes('teacher')).toEqual([]);
+  });
+
   test('the form of a launch is without barriers, and shows what the plan refuses', async () => {
     await view('/', 'in all');
     await page.getByRole('button', { name: 'Launch', exact: true }).click();
@@ -293,7 +351,7 @@ describeInChromium('the dashboard', () => {
 
   test('the ladder evaluates each tenth teacher, also when the page is left, and draws the front', async () => {
     await view(`/runs/${runId}/ladder`, 'not evaluated yet');
-    const takenUp = page.waitForResponse((answer) => answer.url().endsWith('/StartLadder'));
+    const takenUp = page.waitForResponse((answer) => answer.url().endsWith('/StartJob'));
     await page.getByRole('region', { name: 'Evaluation of the ladder' }).getByRole('combobox').selectOption('10');
     await page.getByRole('button', { name: 'Evaluate these' }).click();
     await takenUp;
@@ -334,6 +392,9 @@ describeInChromium('the dashboard', () => {
     expect(await page.locator('svg.life .agrees').count()).toBe(stretches.length);
     expect(await page.getByRole('img', { name: 'Engines and events over time' }).locator('rect title').textContent()).toMatch(
       /^attempt 1 on /,
+    );
+    expect(await page.getByRole('list', { name: 'Steps that were computed twice, in words' }).textContent()).toMatch(
+      /^steps 0–149: equal, by a process of the server, .*\(verification\)$/,
     );
     expect(await barriersOfBothThemes('history')).toEqual([]);
     await page.getByRole('button', { name: 'not checked' }).click();
@@ -538,6 +599,9 @@ describeInChromium('the dashboard', () => {
     );
     await page.getByRole('button', { name: 'Without these bounds' }).click();
     await text('7 in all');
+    await view('/?plot=scatter&where=perplexity>%3D1,perplexity<%3D2', 'No run matches'); // an area that holds no run
+    await page.getByRole('button', { name: 'Without these bounds' }).click();
+    await text('7 in all');
     await page.getByLabel('Show').selectOption('parallel');
     await page.getByRole('img', { name: /^Runs by .*perplexity$/ }).waitFor();
     expect(await page.locator('.run-line').count()).toBe(7);
@@ -608,6 +672,37 @@ describeInChromium('the dashboard', () => {
     await view(`/runs/${rewound}/family`, 'a branch that a rewind abandoned');
     expect(await page.locator('.family .abandoned title').textContent()).toMatch(/^abandoned by a rewind: steps \d+ to \d+$/);
     expect(await barriers()).toEqual([]);
+  });
+
+  test('the life of a run has its attempts, its pauses, and the time in which its server was away', async () => {
+    const { runId: hard } = await server.launch(ENDLESS);
+    const trains = (attempt: number) =>
+      server.until(hard, (run) => run.attempt === attempt && run.status === v1.RunStatus.RUN_STATUS_TRAINING && run.step > 0n);
+    await trains(1);
+    await server.pause(hard);
+    await server.resume(hard);
+    await trains(2);
+    await server.kill();
+    await server.orphansGone();
+    await server.start();
+    await trains(3);
+    await unary<v1.CancelRunResponse>((done) => server.runs.cancelRun({ runId: hard, reason: 'enough' }, done));
+    await server.until(hard, ({ status }) => status === v1.RunStatus.RUN_STATUS_CANCELLED);
+    await view(`/runs/${hard}/history`, 'the server was away');
+    const titles = await page.getByRole('img', { name: 'Engines and events over time' }).locator('rect title').allTextContents();
+    expect(titles.map((words) => words.replace(/ on .*|:.*/, '')).sort()).toEqual([
+      'attempt 1',
+      'attempt 2',
+      'attempt 3',
+      'paused',
+      'the server was away',
+    ]);
+    const told = (await server.events(hard)).filter(({ type }) => ['EngineAttached', 'EngineLost', 'RunPaused'].includes(type));
+    expect(told.length).toBe(5);
+    const listed = await page.getByRole('region', { name: 'Life of the run' }).getByRole('listitem').allTextContents();
+    for (const { summary } of told) expect(listed.filter((words) => words.includes(summary))).toHaveLength(1);
+    expect(await overprinted()).toEqual([]);
+    expect(await barriersOfBothThemes('life')).toEqual([]);
   });
 
   test('the numbers of charts are as large on a dense screen', async () => {
@@ -727,8 +822,8 @@ describeInChromium('the dashboard', () => {
     ];
     for (const [width, height] of [
       [390, 844],
-      [768, 1024],
-      [1280, 900],
+      [1024, 768],
+      [1440, 900],
       [2560, 1440],
     ] as const) {
       await page.setViewportSize({ width, height });
@@ -737,18 +832,87 @@ describeInChromium('the dashboard', () => {
         const sideways = await page.evaluate<number>('document.documentElement.scrollWidth - document.documentElement.clientWidth');
         if (sideways > 0) narrow.push(`${name} at ${width}: ${sideways} pixels`);
         narrow.push(...(await overprinted()).map((words) => `${name} at ${width}: ${words}`));
+        const [inSight, all] = await page.evaluate<[number, number]>(`(() => {
+          const links = [...document.querySelectorAll('nav [aria-current]')].map((one) => one.getBoundingClientRect());
+          return [links.filter(({ left, right }) => left >= 0 && right <= innerWidth).length, links.length];
+        })()`);
+        if (inSight < all) narrow.push(`${name} at ${width}: the link of the view is out of sight`);
         if (width === 390 && name === 'runs') {
           const heads = await page.getByRole('columnheader').allTextContents();
           expect(heads.map((head) => head.trim()).filter(Boolean)).toEqual(['Name', 'Perplexity', 'Parameters']);
           expect(await page.getByRole('search').count()).toBe(0); // the filters are folded
         }
-        for (const colorScheme of ['light', 'dark'] as const) {
-          await page.emulateMedia({ colorScheme });
-          await shot(name, width);
-        }
+        await shots(name, width);
       }
     }
     expect(narrow).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+
+  test('a scan shows its frontier at its end, each size begins a launch by it, and the page lists what came of it', async () => {
+    await page.setViewportSize({ width: 1280, height: 900 });
+    const { runId: before } = await server.launch(ENDLESS);
+    await server.until(before, ({ step }) => step > 0n);
+    const { runId: scan } = await server.launch(TINY_SCAN, { name: 'layers' });
+    await view(`/runs/${scan}`, 'The frontier comes at the end of a scan');
+    expect(await page.getByRole('navigation', { name: 'Views of the run' }).getByRole('link').allTextContents()).toEqual([
+      'Frontier',
+      'Evaluations and engine',
+      'Family',
+      'History',
+      'Settings',
+    ]);
+    await unary<v1.CancelRunResponse>((done) => server.runs.cancelRun({ runId: before, reason: '' }, done));
+    await server.completed(scan);
+    const table = page.getByRole('region', { name: 'Frontier', exact: true }).first();
+    await table.getByRole('row').nth(2).waitFor();
+    const { points, intactParameters } = await unary<v1.QueryFrontierResponse>((done) =>
+      server.runs.queryFrontier({ runId: scan, shares: [] }, done),
+    );
+    const rows = await table.getByRole('row').all();
+    const shown = await Promise.all(rows.slice(1).map((row) => row.getByRole('cell').allTextContents()));
+    expect(shown.length).toBe(points.length);
+    for (const [index, { parameters, sparsity, kl }] of points.entries())
+      for (const [cell, value] of [Number(parameters), Number(parameters) / Number(intactParameters), sparsity, kl].entries())
+        expect([shown[index]![cell], value, isShownAs(shown[index]![cell]!, value)]).toEqual([shown[index]![cell], value, true]);
+    const drawn = (await csvOf('Lost at each size')).rows.map(([, parameters, lost]) => [parameters, lost]);
+    expect(drawn.reverse()).toEqual(points.map(({ parameters, kl }) => [Number(parameters), kl]));
+    expect(await barriersOfBothThemes('frontier')).toEqual([]);
+
+    const smaller = points.find(({ sparsity }) => sparsity > 0.2)!;
+    await rows[1 + points.indexOf(smaller)]!.getByRole('button').click();
+    const dialog = page.getByRole('dialog', { name: 'Launch a run by layers' });
+    expect(await dialog.getByRole('textbox', { name: /^Model / }).inputValue()).toBe(TINY_MODEL);
+    expect(
+      await dialog
+        .getByLabel(/^preset/)
+        .first()
+        .inputValue(),
+    ).toBe('fisher');
+    await dialog.getByText('local-1').waitFor(); // the engine that the plan would take
+    for (const [name, value] of [
+      [/^recover steps/, '0'],
+      [/^batch size/, '2'],
+      [/^sequence length/, '32'],
+    ] as const)
+      await dialog.getByLabel(name).fill(value);
+    await dialog.locator('summary', { hasText: 'All other settings' }).click();
+    await dialog.getByLabel(/^calibration sequences/).fill('8');
+    await dialog.getByRole('button', { name: 'Launch', exact: true }).click();
+    await page.waitForURL(new RegExp(`/runs/(?!${scan})[a-z2-7]+$`));
+    const chosen = await server.completed(new URL(page.url()).pathname.split('/')[2]!);
+    expect(chosen.settings).toMatchObject({ library: scan, layerWidths: smaller.layerWidths });
+
+    await view(`/runs/${scan}`, 'Runs with this scan');
+    const made = page.getByRole('region', { name: 'Runs with this scan' }).first().getByRole('row').nth(1);
+    expect(await made.getByRole('link').getAttribute('href')).toBe(`/runs/${chosen.runId}`);
+    const cells = await made.getByRole('cell').allTextContents();
+    expect(isShownAs(cells[2]!, Number(chosen.result!.parameterCount))).toBe(true);
+    expect(isShownAs(cells[4]!, chosen.evaluations.find(({ headline }) => headline)!.perplexity)).toBe(true);
+    await page.setViewportSize({ width: 390, height: 844 });
+    await view(`/runs/${scan}`, 'Runs with this scan');
+    expect(await page.evaluate<boolean>('document.documentElement.scrollWidth <= document.documentElement.clientWidth')).toBe(true);
+    expect(await overprinted()).toEqual([]);
     expect(complaints).toEqual([]);
   });
 });

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { v1 } from '#protocol';
 import { recordProblems } from './harness/record-checks.js';
-import { CLOSELY_MS, isEmpty, TestServer } from './harness/server.js';
+import { CLOSELY_MS, isEmpty, TestServer, unary } from './harness/server.js';
 
 const HANGS_AFTER_MS = 240_000;
 const RUN: Partial<v1.RunSettings> = { totalSteps: 240, warmupSteps: 120 };
-/** A run for all that does not depend on what happens on its way. */
+/** The settings of a run for the tests in which nothing has to happen while it trains. */
 const SHORT: Partial<v1.RunSettings> = { totalSteps: 60, warmupSteps: 30 };
 let alone: string;
 let shortAlone: string;
@@ -28,11 +28,14 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
+const FILE = 'kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 12\npoll_seconds: 1\n';
+const lastFile = (): string => join(folder, `${servers.length}.yaml`);
+
 async function serverWith(): Promise<TestServer> {
   const server = TestServer.inNewFolder();
   servers.push(server);
-  const file = join(folder, `${servers.length}.yaml`);
-  writeFileSync(file, `kind: local\nmax_engines: 2\ncpus: 1\nidle_seconds: 12\npoll_seconds: 1\n`);
+  const file = lastFile();
+  writeFileSync(file, FILE);
   server.options = ['--fleet', file];
   await server.start();
   return server;
@@ -104,6 +107,27 @@ describe('a fleet of this machine', () => {
     const { runId } = await endsTheSame('SIGTERM');
     const told = (await server.events(runId)).map(({ summary }) => summary);
     expect(told.filter((one) => one.includes('lost its engine'))).toEqual([expect.stringContaining('ENGINE_LEFT')]);
+  });
+
+  it('asks for the kind of job that a run can go on with, though another kind stands before it', async () => {
+    const { runId } = await server.launch(RUN);
+    await server.until(runId, ({ step }) => step >= 20n, CLOSELY_MS);
+    const pid = await pidOfEngine();
+    writeFileSync(lastFile(), `${FILE}jobs: {two: {cpus: 2}, one: {}}\n`);
+    process.kill(pid, 'SIGTERM');
+    expect((await server.completed(runId)).stateDigest).toBe(alone);
+    const { ended } = await server.fleetUntil(isEmpty);
+    expect(ended[0]!.engine).toMatch(/^local-one-/);
+    expect(ended.filter(({ engine }) => engine.startsWith('local-two-'))).toEqual([]);
+    writeFileSync(lastFile(), FILE.replace('cpus: 1', 'cpus: 2'));
+    const begun = await server.launch(RUN);
+    await server.until(begun.runId, ({ step }) => step >= 20n, CLOSELY_MS);
+    const other = await pidOfEngine();
+    writeFileSync(lastFile(), FILE);
+    process.kill(other, 'SIGTERM');
+    await server.until(begun.runId, ({ waitingFor }) => /no job of the fleet is asked for.*2 threads/.test(waitingFor?.message ?? ''));
+    await unary((done) => server.runs.cancelRun({ runId: begun.runId, reason: '' }, done));
+    expect((await server.fleetUntil(isEmpty)).ended[0]!.id).toBe(String(other));
   });
 
   it('goes on when an engine was killed, and says how it ended', async () => {

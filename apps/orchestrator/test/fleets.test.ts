@@ -58,6 +58,18 @@ it('a fleet whose engines do not come up tries a few times, and says what the la
   expect((await server.fleetUntil((fleet) => fleet.problem === undefined)).notBefore).toBeDefined();
 });
 
+it('a second server with the address of the first in its file finds that at its start, and asks for no job', async () => {
+  const first = await serverWith();
+  const second = await serverWith(`join: http://${first.listenAddress}\n`);
+  const { runId } = await second.launch({});
+  const waits = await second.until(runId, ({ waitingFor }) => waitingFor?.message.includes(first.listenAddress) === true);
+  expect(waits.step).toBe(0n);
+  const fleet = await second.fleetUntil(({ problem }) => problem !== undefined);
+  expect(fleet).toMatchObject({ problem: { code: 'FLEET_ADDRESS_WRONG' }, jobs: [], ended: [] });
+  await first.dispose();
+  await second.dispose();
+});
+
 it('the file of a fleet is read again; with a mistake in it the settings before it hold', async () => {
   const server = await serverWith();
   await scale(server, 5);

@@ -74,6 +74,12 @@ test('a report holds its runs at a revision and its digest: what is recorded lat
   const forged = ofRuns({ runId, revision, digestChain: 'f'.repeat(64) });
   expect(await refusal(save(pages, { name: 'forged', content: forged }))).toBe('RECORD_DIFFERS');
   expect(await refusal(save(pages, { name: 'early', content: ofRuns({ runId, revision: 10_000n }) }))).toBe('REVISION_NOT_FOUND');
+  const scattered = (across: string) =>
+    v1.PageContent.fromPartial({ panels: { runs: [{ runId, revision }], panels: [{ title: '', scatter: { across, up: 'perplexity' } }] } });
+  const plotted = await save(pages, { name: 'plot', content: scattered('parameters_left') });
+  expect(plotted.content!.panels!.panels).toMatchObject([{ scatter: { across: 'parameters_left', up: 'perplexity' } }]);
+  expect(await refusal(save(pages, { name: 'no number', content: scattered('recipe') }))).toBe('FIELD_OUT_OF_RANGE');
+  expect(await refusal(save(pages, { name: 'no figure', content: scattered('nothing') }))).toBe('FIELD_UNKNOWN_VALUE');
   await server.resume(runId, { from: { $case: 'teacherMark', value: 2 } });
   await server.completed(runId);
   const now = await server.run(runId);
@@ -89,4 +95,7 @@ test('a report holds its runs at a revision and its digest: what is recorded lat
   const verified = server.history.verifyAll({}) as AsyncIterable<v1.VerifyAllResponse>;
   for await (const { ok, detail } of verified) if (!ok) problems.push(detail);
   expect(problems).toEqual([]);
+  await unary<v1.DeleteRunResponse>((done) => server.runs.deleteRun(v1.DeleteRunRequest.fromPartial({ runId }), done));
+  expect((await figures([{ runId, revision }])).columns).toEqual(then.columns); // the files of a deleted run go, and its record stays
+  expect(await curve(runId, revision)).toEqual(curveThen);
 });

@@ -44,7 +44,7 @@ describe('a run on several devices', () => {
       },
     });
     expect([run.stateDigest, run.numericsFingerprint, run.restarts > 0]).toEqual([one.stateDigest, one.numericsFingerprint, true]);
-    expect(run.settings).toMatchObject({ microShards: 4, gradientSum: v1.GradientSum.GRADIENT_SUM_TREE });
+    expect(run.settings).toMatchObject({ microShards: 4 });
     expect(recordProblems(await server.events(run.runId))).toEqual([]);
     expect((await server.engines())[0]!.device).toMatch(/^4 x /);
 

@@ -86,6 +86,10 @@ describe('a run with a time', () => {
     expect(steps.seconds).toBeGreaterThan(1_000 * Math.min(open, atTarget) + 500 * recovery);
     expect(steps.fastSeconds).toBeLessThanOrEqual(steps.seconds);
     expect(steps.slowSeconds).toBeGreaterThanOrEqual(steps.seconds);
+    const scan = await measure({ recipe: v1.Recipe.RECIPE_SCAN, calibrationSequences: 4, scanSequences: 2 });
+    expect(scan.totalSteps).toBeGreaterThan(1n);
+    expect(scan.seconds).toBeGreaterThan(scan.closingSeconds);
+    expect(scan.closingSeconds).toBeGreaterThan(0);
     const timed = await measure(TIMED);
     expect(timed.seconds).toBeLessThanOrEqual(3_000);
     expect(timed.recoverSteps).toBeGreaterThan(timed.totalSteps);

@@ -193,7 +193,7 @@ function list(count: number): void {
   print('  deep', query({ pageSize: 500, pageToken: deep }));
   print('  sparsity', query({ orderBy: 'sparsity desc' }));
   print('  name', query({ nameContains: 'run 99', orderBy: 'name' }));
-  print('  status', query({ statuses: [v1.RunStatus.RUN_STATUS_RECOVERING] }));
+  print('  status', query({ statuses: [v1.RunStatus.RUN_STATUS_RESTARTING] }));
   close();
 }
 

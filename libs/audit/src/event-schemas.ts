@@ -6,7 +6,6 @@ import type { SettingValues } from '#protocol';
 import { budget, count, settingName, settings, settingShapes, text } from './settings-schema.js';
 
 export { count, text, type Budget } from './settings-schema.js';
-export const NEWEST_VERSION = 1;
 /** The end of a sentence about what this release does not know. */
 export const CAN_BE_CHECKED = 'if a later release made it, that release can check it';
 
@@ -156,31 +155,32 @@ export type SegmentLoss = z.infer<typeof segmentLoss>;
 /** The losses of the phase, summed over the refit's batches, before and after the refit. The refit is kept if it lowers the sum. */
 const refit = z.strictObject({ kept: z.boolean(), lossBefore: z.number(), lossAfter: z.number() });
 export type RefitOutcome = z.infer<typeof refit>;
+/** A narrower attention or MLP of a layer, and what the intact model loses where this form alone is in place of its own. */
+const scannedForm = z.strictObject({
+  attention: z.boolean(), // else the MLP
+  kept: count, // query heads, or units
+  kl: z.number(), // nats a token from the intact model's predictions
+  loss: z.number(), // the rise of the cross-entropy in nats a prediction
+});
+export type ScannedForm = z.infer<typeof scannedForm>;
 const obstacle = z.strictObject({ code: text, message: text, field: text });
 export type Obstacle = z.infer<typeof obstacle>;
 /** The digests of a task that is not the text itself: its declaration, its rows, and the tokenizer. */
 const taskDigests = z.strictObject({ prompt: digest, data: digest, tokenizer: digest });
 export type TaskDigests = z.infer<typeof taskDigests>;
-/** The kinds of closed gates with which the intact model can be evaluated. */
-export type ClosedKind = 'all' | 'heads' | 'units' | 'hidden';
-/** unstructured: by method and sparsity; closings: by kind, and by layer where it is of one layer */
-export type EvaluatedSubject =
-  | 'intact'
-  | 'masked'
-  | `export:${string}`
-  | `unstructured:${'magnitude' | 'wanda'}:${number}`
-  | `closings:${ClosedKind}${'' | `:${number}`}`;
+/** unstructured: by method and sparsity */
+export type EvaluatedSubject = 'intact' | 'masked' | `export:${string}` | `unstructured:${'magnitude' | 'wanda'}:${number}`;
 const subject = z
   .string()
   .regex(
-    /^(intact|masked|export:[0-9a-f]{64}|unstructured:(magnitude|wanda):\d(\.\d+)?(e-\d+)?|closings:(all|heads|units|hidden)(:\d+)?)$/,
+    /^(intact|masked|export:[0-9a-f]{64}|unstructured:(magnitude|wanda):\d(\.\d+)?(e-\d+)?)$/,
   ) as unknown as z.ZodType<EvaluatedSubject>;
 
 /** Seconds as an engine measured them for a run (docs/design/time.md). Rates of what the run does not have are 0. */
 const stepRates = z.strictObject({
   stepOpen: z.number(), // a step of pruning with all gates open
   stepAtTarget: z.number(), // a step of pruning with the target's share of gates closed
-  closing: z.number(), // the step of a recipe that prunes at once, with its calibration
+  closing: z.number(), // the step of a recipe that prunes at once, with its calibration; all steps of a scan
   recoveryStart: z.number(), // what recovery begins with: the change to own weights, a refit
   recoveryStep: z.number(), // a step of recovery at the target's size
   segmentEnd: z.number(), // what the end of a segment takes beside its steps
@@ -273,6 +273,8 @@ export const eventFields = {
     openDigest: digest, // the digest of the gates that the masks leave open, one bit each (gate-set.ts)
     refit: refit.optional(), // the refit that the segment began with, if there was one
   },
+  /** A scan scored the narrower forms of a layer: those of attention, then those of the MLP, the widest first. */
+  LayerScanned: { attempt: count, layer: count, forms: z.array(scannedForm) },
   TeacherSnapshotted: { attempt: count, phase, mark: count, threshold: z.number(), state },
   /** Recorded steps were computed again, from a recorded state, and what came out was compared with the record. */
   StepsReplayed: {
@@ -396,17 +398,59 @@ export type EventData<T extends KnownType> = z.infer<z.ZodObject<(typeof eventFi
 const context = z.strictObject({ actor: text, roles: z.array(text), requestId: text.optional() }).optional();
 const envelope = { at: z.iso.datetime({ precision: 3 }), chain: digest, context };
 
-const schemas: Record<string, z.ZodType> = Object.fromEntries(
-  Object.entries(eventFields).map(([type, shape]) => [type, z.strictObject({ v: z.literal(NEWEST_VERSION), ...envelope, ...shape })]),
-);
-
-/** Returns the schema of an event of the given version as it is stored. */
-export function eventSchema(type: KnownType, version: number): z.ZodType {
-  return (version === NEWEST_VERSION ? schemas[type] : undefined) ?? z.never();
+type Fields = Record<string, unknown>;
+/** The fields that an earlier release gave an event, and how they become those of the version after it. */
+export interface FormerVersion {
+  readonly fields: z.ZodRawShape;
+  readonly upcast: (fields: Fields) => Fields;
 }
 
+/** The former versions of each event, from version 1. The fields above are the version after the last of them. */
+export const formerVersions: { readonly [T in KnownType]?: readonly FormerVersion[] } = {};
+
+/** Reads the events of a run as each release stored them. */
+export class EventVersions {
+  private readonly schemas: Record<string, z.ZodType[]>;
+
+  constructor(private readonly former: typeof formerVersions) {
+    this.schemas = Object.fromEntries(
+      Object.entries(eventFields).map(([type, newest]) => {
+        const shapes = [...this.formerOf(type).map(({ fields }) => fields), newest];
+        return [type, shapes.map((shape, index) => z.strictObject({ v: z.literal(index + 1), ...envelope, ...shape }))];
+      }),
+    );
+  }
+
+  isKnown(type: string): boolean {
+    return isKnownType(type);
+  }
+
+  /** Returns the version in which this release stores the type. */
+  versionOf(type: string): number {
+    return 1 + this.formerOf(type).length;
+  }
+
+  /** Returns the schema of an event of the given version as it is stored. */
+  schema(type: KnownType, version: number): z.ZodType {
+    return this.schemas[type]?.[version - 1] ?? z.never();
+  }
+
+  /** Returns an event's fields, without those of the envelope, as the newest version has them. */
+  upcast(type: string, version: number, fields: Fields): Fields {
+    return this.formerOf(type)
+      .slice(Math.max(0, version - 1))
+      .reduce((former, { upcast }) => upcast(former), fields);
+  }
+
+  private formerOf(type: string): readonly FormerVersion[] {
+    return this.former[type as KnownType] ?? [];
+  }
+}
+
+export const eventVersions = new EventVersions(formerVersions);
+
 export type CheckedEvent<T extends KnownType> = EventData<T> & {
-  v: typeof NEWEST_VERSION;
+  v: number;
   at: string;
   chain: string;
   context?: z.infer<typeof context>;
@@ -436,6 +480,7 @@ const issueWords = (issue: z.core.$ZodIssue): string =>
 
 /** Tells whether an event, converted to the newest version, has all required fields of its type. Additional fields do not matter here. */
 export function hasItsFields(type: KnownType, { data, at, chain }: { data: object; at: string; chain: string }): boolean {
-  const result = eventSchema(type, NEWEST_VERSION).safeParse({ ...data, at, chain, v: NEWEST_VERSION });
+  const v = eventVersions.versionOf(type);
+  const result = eventVersions.schema(type, v).safeParse({ ...data, at, chain, v });
   return result.success || result.error.issues.every(({ code }) => code === 'unrecognized_keys');
 }

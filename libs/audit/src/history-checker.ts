@@ -3,7 +3,7 @@
 import { canonicalJson } from './canonical-json.js';
 import { ChainChecker } from './chain-checker.js';
 import { afterReplay, replaysBefore, type ReplayedSteps } from './replayed-steps.js';
-import { eventSchema, isKnownType, NEWEST_VERSION, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
+import { eventVersions, isKnownType, schemaProblem, type CheckedEvent, type KnownType } from './event-schemas.js';
 
 export interface RawEvent {
   revision: bigint;
@@ -90,7 +90,10 @@ export class HistoryChecker {
   /** Events were missing or damaged since the beginning, so some recorded facts are unknown. */
   private unsure = false;
 
-  constructor(private readonly runId: string) {}
+  constructor(
+    private readonly runId: string,
+    private readonly versions = eventVersions,
+  ) {}
 
   /** The digest chain after the last event. */
   get chain(): string {
@@ -114,17 +117,20 @@ export class HistoryChecker {
       return;
     }
     this.checkChain(event, fields, subject);
-    if (!isKnownType(event.type) || Number(fields['v']) > NEWEST_VERSION) {
+    const version = Number(fields['v']);
+    if (!isKnownType(event.type) || version > this.versions.versionOf(event.type)) {
       this.unknownTypes.set(event.type, (this.unknownTypes.get(event.type) ?? 0) + 1);
       return;
     }
-    const unfit = schemaProblem(eventSchema(event.type, Number(fields['v'])), fields);
+    const unfit = schemaProblem(this.versions.schema(event.type, version), fields);
     if (unfit !== null) {
       this.report('schema', subject, `${event.type}: ${unfit}`);
       return;
     }
     if (this.problems.length > problems) return;
-    this.checkMeaning(event.type, fields, Number(event.revision), subject);
+    const { v: _, at, chain, context, ...stored } = fields;
+    const newest = { v: this.versions.versionOf(event.type), at, chain, context, ...this.versions.upcast(event.type, version, stored) };
+    this.checkMeaning(event.type, newest, Number(event.revision), subject);
   }
 
   private checkPlace({ revision }: RawEvent, subject: string): void {

@@ -13,7 +13,7 @@ export interface ReplayedSteps {
 /** The numbers of different steps, and the engines that computed them again. */
 export interface ReplaySummary {
   agreeing: number;
-  /** Those of the agreeing steps that another engine computed than the one that had trained them. */
+  /** How many of the agreeing steps were computed by another engine than the one that had trained them. */
   byOtherEngine: number;
   differing: number;
   engines: string[];

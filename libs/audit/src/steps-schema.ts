@@ -1,7 +1,7 @@
 // The schema of the steps that are stored beside a run's events, and the types that follow from it.
 import { z } from 'zod';
 import { ofEachLoss } from '#comparison';
-import { count, maybe, NEWEST_VERSION, text } from './event-schemas.js';
+import { count, maybe, text } from './event-schemas.js';
 
 /**
  * The figures of a step, in the order in which views store them and exports list them. Each has the name that it has in the engine's
@@ -48,12 +48,14 @@ const masks = z.strictObject({
 });
 export type SegmentMasks = z.infer<typeof masks>;
 
+export const STEPS_MEASURED_VERSION = 1;
+
 /**
  * The metrics of the steps of one segment. The stream is `runMetrics-<runId>`, and a batch is appended before the segment's MasksUpdated,
  * which names it. A batch that no MasksUpdated names belongs to an attempt that was given up, and its steps were trained again.
  */
 export const stepsMeasuredSchema = z.strictObject({
-  v: z.literal(NEWEST_VERSION),
+  v: z.literal(STEPS_MEASURED_VERSION),
   at: z.iso.datetime({ precision: 3 }),
   attempt: count,
   branch: count, // the number of rewinds before it; a rewind abandons the steps of earlier branches from its step on

@@ -11,7 +11,7 @@ export {
 } from './budget-words.js';
 export { architectureFacts, architecturesWith } from './architectures.js';
 export { byteWords } from './byte-words.js';
-export { choicesOfNumerics, numericsDifference, numericsWords } from './numerics-words.js';
+export { choicesOfNumerics, chosenNumerics, numericsDifference, numericsWords } from './numerics-words.js';
 export { LOSS_NAMES, LOSSES, ofEachLoss, type LossName } from './losses.js';
 export { perplexityOf } from './perplexity.js';
 export { onFront, type SizeAndQuality } from './pareto-front.js';

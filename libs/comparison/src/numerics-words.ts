@@ -74,6 +74,12 @@ export function choicesOfNumerics(before: string, now: string): string[] {
   ).flatMap(chosen);
 }
 
+/** The device of a fingerprint, "cpu" or "cuda", and its threads, which a card has not. Undefined where the text has no such part. */
+export function chosenNumerics(fingerprint: string): { device: string | undefined; threads: number | undefined } {
+  const threads = valueOf(THREADS, fingerprint);
+  return { device: valueOf(DEVICE, fingerprint), threads: threads === undefined ? undefined : Number(threads) };
+}
+
 function onlyIn(one: string, other: string): string {
   const parts = (fingerprint: string): string[] => fingerprint.split(/[;,] /);
   return parts(one)

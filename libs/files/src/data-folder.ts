@@ -21,6 +21,8 @@ export const DATA_FOLDER_FORMAT = '1';
 
 /** The file in a data folder with the token that the clients of its server show. Only the server's user can read it. */
 export const TOKEN_FILE = 'token';
+/** The folder of the fleet, which a server has once it was started with one. */
+export const FLEET_FOLDER = 'fleet';
 
 /**
  * The file in a data folder with the secret that signs browsers' cookies. It outlives restarts, so a page that is open when the server

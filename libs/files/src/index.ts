@@ -3,6 +3,7 @@ export {
   DATA_FOLDER_FORMAT,
   DATA_FOLDER_FORMAT_FILE,
   DATA_FOLDER_ID,
+  FLEET_FOLDER,
   foreignDataFolderText,
   foreignInDataFolder,
   otherFormatText,
@@ -19,7 +20,17 @@ export { fillFrom } from './fill-from.js';
 export { makeFolder } from './make-folder.js';
 export { kindOf, openUserFile, readUserFile, readUserFileSync, requireUserFile, userFileChunks, UserFileError } from './user-file.js';
 export { offlineEnvironment, programFile } from './program-file.js';
-export { engineBuildCommand, engineBuilder, halfBuiltText, nativeAddon, nativeSources, ownVersion, packageScript } from './installation.js';
+export {
+  engineBuildCommand,
+  engineBuilder,
+  engineFolder,
+  halfBuiltText,
+  nativeAddon,
+  nativeSources,
+  ownVersion,
+  packageScript,
+  unbuiltParts,
+} from './installation.js';
 export { asOwnerOnly, keepForOwner, restrictToOwner } from './owner-only.js';
 export { readSecretFileSync, renewSecretFile, writeOwnFile } from './secret-file.js';
 export { EVENT_STORE_LOG, LOG_FILES, olderLog, SERVER_LOG } from './log-files.js';

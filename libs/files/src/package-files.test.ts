@@ -23,7 +23,7 @@ describe('the npm package', () => {
       .filter((file) => !file.startsWith('apps/dashboard/'))
       .flatMap((file) => [...text(file).matchAll(/new URL\('([^']+)',\s*import\.meta\.url\)/g)].map(([, url]) => [file, url!] as const))
       .map(([file, url]) => normalize(join('dist', dirname(file), url)))
-      .filter((path) => !['./', 'dist/', 'native-engine/build/espalier_native.node'].includes(path))
+      .filter((path) => !['./', 'dist/'].includes(path))
       .map((path) => (path.endsWith('.js') ? path.replace(/^dist\//, 'dist/bundles/') : path));
     expect(named).toContain('dist/bundles/apps/engine/src/main.js');
     expect(named).toContain('loaders/');

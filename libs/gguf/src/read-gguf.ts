@@ -171,9 +171,10 @@ class HeaderReader {
   }
 
   private scalar(type: number): number | boolean {
-    const [of, bytes] = SCALARS[type] ?? [];
-    if (of === undefined) throw this.fail(`has a value of the unknown type ${type}`);
-    return of(this.bytes(bytes!));
+    const known = SCALARS[type];
+    if (known === undefined) throw this.fail(`has a value of the unknown type ${type}`);
+    const [of, bytes] = known;
+    return of(this.bytes(bytes));
   }
 }
 

@@ -20,10 +20,10 @@ export class LossyWriter {
   }
 
   write(line: string): void {
-    if ((this.lost > 0 && !this.tellLoss()) || !this.put(visibleJson(cutLine(line)))) this.lost += 1;
+    if ((this.lost > 0 && !this.writeLoss()) || !this.put(visibleJson(cutLine(line)))) this.lost += 1;
   }
 
-  private tellLoss(): boolean {
+  private writeLoss(): boolean {
     const { lost, reason } = this;
     const told = this.put(`${JSON.stringify({ level: 40, time: Date.now(), msg: `${lost} log lines were lost: ${reason}` })}\n`);
     if (told) this.lost = 0;

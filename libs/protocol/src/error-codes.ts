@@ -15,6 +15,7 @@ const errorStatuses = {
   TIME_TOO_SHORT: invalid, // the message names the shortest that works
   BUDGETS_CONFLICT: invalid, // two targets at once
   SPEED_TABLE_INVALID: invalid, // malformed, not monotone, or measured for another model
+  LIBRARY_UNFIT: invalid, // not a completed run of recipe scan, or of a model of another shape
   REQUEST_TOO_LARGE: status.RESOURCE_EXHAUSTED,
   FIELD_UNKNOWN: invalid, // the message has no such field, at least in this release
   FIELD_UNKNOWN_VALUE: invalid,

@@ -36,7 +36,7 @@ export function requireRelease(engine: string, release: string, own: string): vo
 }
 
 /** Makes a server tell its release. */
-export function tellingRelease(own: string): ServerInterceptor {
+export function sendingRelease(own: string): ServerInterceptor {
   return (_, call) =>
     new ServerInterceptingCall(call, {
       sendMetadata: (metadata, next) => {

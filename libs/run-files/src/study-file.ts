@@ -222,7 +222,7 @@ class StudyReader extends YamlReader {
     ] as const) {
       if (whole.pairs.has(key)) continue;
       const lacking = variants.filter(({ pairs }) => !pairs.has(key));
-      // Where all lack it, the whole study lacks it.
+      // If all variants lack it, this is one mistake of the study, and is named once.
       for (const { pair } of lacking.length === variants.length ? lacking.slice(0, 1) : lacking) this.mistake(pair, `${key}: ${what}`);
     }
   }

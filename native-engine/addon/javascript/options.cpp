@@ -68,8 +68,10 @@ SegmentPlan read_segment_plan(const JsObject& options) {
   if (options.has("oneShot")) {
     const JsObject one_shot = options.object("oneShot");
     out.one_shot = {read_importance(one_shot), one_shot.integer("calibrationSequences", 1, 1 << 30)};
-    for (const JsObject& layer : one_shot.has("layers") ? one_shot.objects("layers") : std::vector<JsObject>{})
-      out.one_shot->layers.push_back({layer.integer("heads", 0, 1 << 20), layer.integer("units", 0, 1 << 24)});
+    if (one_shot.has("layers")) {
+      for (const JsObject& layer : one_shot.objects("layers"))
+        out.one_shot->layers.push_back({layer.integer("heads", 0, 1 << 20), layer.integer("units", 0, 1 << 24)});
+    }
   }
   if (options.has("momentsFromStep")) out.moments_from_step = options.integer("momentsFromStep", 0, INT64_C(1) << 53);
   out.lora_learning_rate = options.numbers("loraLearningRate");
@@ -115,14 +117,6 @@ EvaluateOptions read_evaluate_options(const JsObject& options) {
     out.unstructured->calibration_sequences = pruning.integer("calibrationSequences", 1, 1 << 30);
     out.unstructured->seed = pruning.unsigned64("seed");
     out.unstructured->dtype = out.dtype;
-  }
-  if (options.has("closings")) {
-    const JsObject part = options.object("closings");
-    out.closings.emplace();
-    if (part.has("layer")) out.closings->layer = part.integer("layer", 0, 1 << 20);
-    out.closings->heads = part.boolean("heads");
-    out.closings->units = part.boolean("units");
-    out.closings->hidden = part.boolean("hidden");
   }
   return out;
 }

@@ -121,6 +121,23 @@ static Napi::Value to_js(Napi::Env env, const std::optional<RefitReport>& refit)
       .done();
 }
 
+static Napi::Value to_js(Napi::Env env, const std::vector<LayerScan>& scans) {
+  Napi::Array layers = Napi::Array::New(env, scans.size());
+  for (uint32_t l = 0; l < scans.size(); ++l) {
+    const std::vector<ScannedForm>& found = scans[l].forms;
+    Napi::Array forms = Napi::Array::New(env, found.size());
+    for (uint32_t i = 0; i < found.size(); ++i)
+      forms.Set(i, ObjectBuilder(env)
+                       .flag("attention", found[i].attention)
+                       .count("kept", found[i].kept)
+                       .number("kl", found[i].kl)
+                       .number("loss", found[i].loss)
+                       .done());
+    layers.Set(l, ObjectBuilder(env).count("layer", scans[l].layer).set("forms", forms).done());
+  }
+  return layers;
+}
+
 Napi::Value to_js(Napi::Env env, const StateSummary& state) {
   const HardSparsity& s = state.sparsity;
   Napi::Array open = Napi::Array::New(env, s.heads_open.size());
@@ -182,6 +199,7 @@ Napi::Value to_js(Napi::Env env, const SegmentResult& result) {
       .number("seconds", result.seconds)
       .set("openUnitsBefore", copied_bytes(env, result.open_units_before))
       .set("refit", to_js(env, result.refit))
+      .set("scans", to_js(env, result.scans))
       .done();
 }
 
@@ -191,7 +209,6 @@ Napi::Value to_js(Napi::Env env, const EvaluationResult& result) {
       .number("perplexity", result.perplexity)
       .uint64("predictions", result.predictions)
       .number("zeroShare", result.zero_share)
-      .uint64("closedGates", result.closed_gates)
       .done();
 }
 

@@ -32,12 +32,13 @@ struct Kernels {
 };
 
 const Kernels& kernels_portable();
+const Kernels& kernels_neon();  // the narrowest of aarch64, where it takes the place of the portable ones
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_avx512_bf16();
 const Kernels& kernels_avx512_amx();  // the kernels of avx512_bf16, with products by matrix tiles
 // Returns the widest set that this processor can run. ESPALIER_CPU_ISA chooses a narrower one ("portable", "avx2", "avx512",
-// "avx512_bf16", "avx512_amx").
+// "avx512_bf16", "avx512_amx"; on aarch64 "neon" alone).
 const Kernels& select_kernels();
 const Kernels& kernels_named(const std::string& name);
 std::vector<const Kernels*> available_kernels();  // all sets that this processor can run, the narrowest first

@@ -23,6 +23,14 @@ bool has_matrix_tiles() {
 }
 #endif
 
+const Kernels& narrowest() {
+#if defined(__aarch64__)
+  return kernels_neon();
+#else
+  return kernels_portable();
+#endif
+}
+
 const Kernels& widest_of() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -32,7 +40,7 @@ const Kernels& widest_of() {
   if (avx512) return kernels_avx512();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2();
 #endif
-  return kernels_portable();
+  return narrowest();
 }
 
 const Kernels& widest() {
@@ -48,7 +56,7 @@ const Kernels& choose() {
 }  // namespace
 
 std::vector<const Kernels*> available_kernels() {
-  std::vector<const Kernels*> all{&kernels_portable()};
+  std::vector<const Kernels*> all{&narrowest()};
 #if defined(__x86_64__)
   for (const Kernels* k : {&kernels_avx2(), &kernels_avx512(), &kernels_avx512_bf16(), &kernels_avx512_amx()}) {
     if (all.back() == &widest()) break;

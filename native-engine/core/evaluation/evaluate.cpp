@@ -53,16 +53,13 @@ void check_input(const ModelConfig& config, std::span<const uint32_t> ids, int64
                   "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(config.vocab_size));
 }
 
-Role role_for(const ModelWeights& model, const TrainState* state, const Masks* masks) {
-  if (state) return role_of_state(model, *state);
-  return masks ? make_role(model, *masks, true) : make_intact_role(model);
-}
+Role role_for(const ModelWeights& model, const TrainState* state) { return state ? role_of_state(model, *state) : make_intact_role(model); }
 
 }  // namespace
 
 EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, const TrainState* state, std::span<const uint32_t> ids,
                           int64_t window, ComputeDType dtype, const BackendSpec& spec, const std::function<void(double)>& on_progress,
-                          const std::atomic<bool>& cancel, const std::shared_ptr<const DeviceHome>& beside, const Masks* masks) {
+                          const std::atomic<bool>& cancel, const std::shared_ptr<const DeviceHome>& beside) {
   const ModelConfig& config = model->config();
   check_input(config, ids, window);
   const DeviceHome home = home_for(model, spec, beside);
@@ -75,7 +72,7 @@ EvaluationResult evaluate(const std::shared_ptr<const ModelWeights>& model, cons
                             : state  ? DeviceLora{layout, lora_memory.data().as<float>()}
                                      : DeviceLora{};
   UploadBlock role_block(backend), token_block(backend);
-  const DeviceRole role = compile_role(in_place ? in_place->role : role_for(*model, state, masks), learnt, role_block);
+  const DeviceRole role = compile_role(in_place ? in_place->role : role_for(*model, state), learnt, role_block);
   const LoraSpec lora = layout ? layout->lora() : LoraSpec{};
   const int64_t windows = static_cast<int64_t>(ids.size()) / window;
   // The sums of `together` windows are added at a time: as many as the home has room for, at least one.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "espalier/base/error.h"
@@ -34,11 +35,12 @@ std::vector<double> column_sums(const WeightView& w, F&& of) {
   return sums;
 }
 
-// Returns the indices from the least important to the most important; equal ones keep their order.
-std::vector<int32_t> ranked(const double* importance, int64_t count) {
+// Returns the indices from the least important to the most important, or the other way with std::greater; equal ones keep their order.
+template <class Before = std::less<>>
+std::vector<int32_t> ranked(const double* importance, int64_t count, Before before = {}) {
   std::vector<int32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return importance[i] < importance[j]; });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return before(importance[i], importance[j]); });
   return order;
 }
 
@@ -128,15 +130,6 @@ std::vector<int32_t> heads_after_groups(const ModelConfig& c, int64_t layer, con
   }
   std::stable_sort(heads.begin(), heads.end(), [&](int32_t a, int32_t b) { return place[group_of[a]] < place[group_of[b]]; });
   return heads;
-}
-
-Masks all_open(const ModelConfig& c, const BlockGates& gates) {
-  Masks a{std::vector<float>(c.layer_count * c.head_count, kSure), std::vector<float>(c.layer_count * c.intermediate_size, kSure),
-          std::vector<float>(c.hidden_size, kSure)};
-  if (gates.kv_group) a.kv_group.assign(c.layer_count * c.kv_head_count, kSure);
-  if (gates.attention) a.attention.assign(c.layer_count, kSure);
-  if (gates.mlp) a.mlp.assign(c.layer_count, kSure);
-  return a;
 }
 
 double wanted_cost(const ModelConfig& c, const ShapeTarget& shape, const CostRule& rule, const PartCosts& costs, double sparsity) {
@@ -252,14 +245,6 @@ void close_over_layers(const OneShotTarget& target, const GateImportance& import
   close_empty_blocks(c, gates, a);
 }
 
-// Returns the indices from the most important to the least important; equal ones keep their order.
-std::vector<int32_t> best_first(const std::vector<double>& importance) {
-  std::vector<int32_t> order(importance.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t i, int32_t j) { return importance[i] > importance[j]; });
-  return order;
-}
-
 void check_widths(const ModelConfig& c, const std::vector<KeptParts>& layers) {
   const auto refuse = [](const std::string& field, const std::string& what) {
     throw Error(ErrorCode::kInvalidArgument, "one_shot.layers" + field, what);
@@ -280,22 +265,30 @@ void check_widths(const ModelConfig& c, const std::vector<KeptParts>& layers) {
 
 }  // namespace
 
+Masks open_log_alphas(const ModelConfig& c, const BlockGates& gates) {
+  Masks a{std::vector<float>(c.layer_count * c.head_count, kSure), std::vector<float>(c.layer_count * c.intermediate_size, kSure),
+          std::vector<float>(c.hidden_size, kSure)};
+  if (gates.kv_group) a.kv_group.assign(c.layer_count * c.kv_head_count, kSure);
+  if (gates.attention) a.attention.assign(c.layer_count, kSure);
+  if (gates.mlp) a.mlp.assign(c.layer_count, kSure);
+  return a;
+}
+
 std::vector<int32_t> groups_by_rating(const ModelConfig& c, const GateImportance& importance, int64_t layer) {
   const int64_t together = c.head_count / c.kv_head_count;
   std::vector<double> ratings(static_cast<size_t>(c.kv_head_count));
   for (int64_t h = 0; h < c.head_count; h++) ratings[h / together] += importance.head[layer * c.head_count + h];
-  return best_first(ratings);
+  return ranked(ratings.data(), c.kv_head_count, std::greater<>{});
 }
 
 std::vector<int32_t> units_by_rating(const ModelConfig& c, const GateImportance& importance, int64_t layer) {
-  const auto first = importance.intermediate.begin() + layer * c.intermediate_size;
-  return best_first({first, first + c.intermediate_size});
+  return ranked(importance.intermediate.data() + layer * c.intermediate_size, c.intermediate_size, std::greater<>{});
 }
 
 Masks log_alphas_of_widths(const ModelConfig& c, const BlockGates& gates, const GateImportance& importance,
                            const std::vector<KeptParts>& layers) {
   check_widths(c, layers);
-  Masks a = all_open(c, gates);
+  Masks a = open_log_alphas(c, gates);
   const int64_t together = c.head_count / c.kv_head_count;
   for (int64_t l = 0; l < c.layer_count; l++) {
     const std::vector<int32_t> groups = groups_by_rating(c, importance, l), units = units_by_rating(c, importance, l);
@@ -356,7 +349,7 @@ Masks one_shot_log_alphas(const ModelConfig& c, const ShapeTarget& shape, const 
   const CostRule rule(c, shape, gates);
   const PartCosts costs(c, rule.per());
   const double wanted = wanted_cost(c, shape, rule, costs, sparsity);
-  Masks a = all_open(c, gates);
+  Masks a = open_log_alphas(c, gates);
   const OneShotTarget target{c, shape, gates, costs, sparsity, wanted};
   (importance.over_layers ? close_over_layers : close_within_layers)(target, importance, a);
   return a;

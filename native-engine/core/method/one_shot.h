@@ -30,6 +30,9 @@ GateImportance magnitude_importance(const ModelWeights& model);
 // Rates by the sum of |weight| times the norm of its input, over the columns of o_proj or down_proj that the head or unit feeds.
 GateImportance wanda_importance(const ModelWeights& model, const InputSquares& squares);
 
+// Returns log-alphas whose deterministic masks are 1 and whose gates stay open in every sample.
+Masks open_log_alphas(const ModelConfig& config, const BlockGates& gates);
+
 // Returns log-alphas whose deterministic masks are exactly 0 and 1. The sparsity is the wanted one, or above it by less than two units:
 // units compensate for the size of heads. Throws Error(kInvalidArgument, "scheduled_sparsity") where all heads and units together are fewer
 // parameters. The shape target says which cost the sparsity is a share of.
@@ -44,14 +47,13 @@ GateImportance wanda_importance(const ModelWeights& model, const InputSquares& s
 Masks one_shot_log_alphas(const ModelConfig& config, const ShapeTarget& shape, const BlockGates& gates, const GateImportance& importance,
                           double sparsity);
 
+// Return the key/value heads, with the query heads that read them, and the units of a layer: the highest rating first.
+std::vector<int32_t> groups_by_rating(const ModelConfig& config, const GateImportance& importance, int64_t layer);
+std::vector<int32_t> units_by_rating(const ModelConfig& config, const GateImportance& importance, int64_t layer);
+
 // Returns such log-alphas where each layer keeps the given number of heads and units: those with the highest ratings. Heads that read one
 // key/value head are kept or closed together. Throws Error(kInvalidArgument, "one_shot.layers...").
 Masks log_alphas_of_widths(const ModelConfig& config, const BlockGates& gates, const GateImportance& importance,
                            const std::vector<KeptParts>& layers);
-
-// Returns the key/value heads of a layer by the ratings of their heads, and its units, each the most important one first; equal ones keep
-// their order.
-std::vector<int32_t> groups_by_rating(const ModelConfig& config, const GateImportance& importance, int64_t layer);
-std::vector<int32_t> units_by_rating(const ModelConfig& config, const GateImportance& importance, int64_t layer);
 
 }  // namespace espalier

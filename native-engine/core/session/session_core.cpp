@@ -213,6 +213,7 @@ SegmentResult SessionCore::train(const SegmentPlan& plan, int64_t first_step, co
     const int64_t done = trainer().run_segment(part_of(plan, out.steps_done, end), note, cancel);
     out.steps_done += done;
     if (trainer().last_refit()) out.refit = trainer().last_refit();
+    out.scans.insert(out.scans.end(), trainer().last_scans().begin(), trainer().last_scans().end());
     if (reached || out.steps_done < end || !plan.has_time_for_another(step_seconds)) break;
   } while (next < stretches.size());
   out.cancelled = cancel.load() && !reached && out.steps_done < steps;
@@ -274,26 +275,10 @@ std::vector<SequenceScore> SessionCore::score(const ScoreBatch& batch, const std
 EvaluationResult SessionCore::evaluate(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                        const std::atomic<bool>& cancel) {
   if (options.unstructured) return evaluate_unstructured(options, on_progress, cancel);
-  if (options.closings) return evaluate_closings(options, on_progress, cancel);
   const auto model = model_in(options.model_folder);
   const Evaluated with = evaluated(options.model_folder, options.intact, options.backend);
   return espalier::evaluate(model, with.state ? &*with.state : nullptr, options.ids, options.window, options.dtype, options.backend,
                             on_progress, cancel, with.home);
-}
-
-EvaluationResult SessionCore::evaluate_closings(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
-                                                const std::atomic<bool>& cancel) {
-  const auto model = model_in("");
-  const ModelConfig& config = model->config();
-  const MaskPart& part = *options.closings;
-  if (part.layer && *part.layer >= config.layer_count)
-    throw Error(ErrorCode::kInvalidArgument, "closings.layer",
-                "must be from 0 to " + std::to_string(config.layer_count - 1) + ", not " + std::to_string(*part.layer));
-  const Masks masks = part_of(config, deterministic_masks(config, trainer().log_alphas()), part);
-  EvaluationResult result = espalier::evaluate(model, nullptr, options.ids, options.window, options.dtype, options.backend, on_progress,
-                                               cancel, trainer().home(options.backend), &masks);
-  result.closed_gates = closed_gates(masks);
-  return result;
 }
 
 GenerationResult SessionCore::generate(const GenerateOptions& options, const std::function<void(const GeneratedToken&)>& on_token,

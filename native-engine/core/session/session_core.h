@@ -98,6 +98,7 @@ struct SegmentResult {
   double seconds = 0;
   std::vector<uint8_t> open_units_before;  // the open gates of the state with which the segment began
   std::optional<RefitReport> refit;        // the refit with which recovery began
+  std::vector<LayerScan> scans;            // the layers that were scored
 };
 
 struct EvaluateOptions {
@@ -109,8 +110,6 @@ struct EvaluateOptions {
   std::string model_folder;  // a model other than the session's, with its own weights and no masks
   // Evaluates the session's intact model with single weights set to 0. Text, sequence length and backend are the session's.
   std::optional<UnstructuredOptions> unstructured;
-  // Evaluates the session's intact model with this part of the state's masks and without LoRA.
-  std::optional<MaskPart> closings;
 };
 
 struct ScorerOptions {
@@ -223,8 +222,6 @@ class SessionCore {
   std::vector<uint8_t> take_open_units();
   EvaluationResult evaluate_unstructured(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
                                          const std::atomic<bool>& cancel);
-  EvaluationResult evaluate_closings(const EvaluateOptions& options, const std::function<void(double)>& on_progress,
-                                     const std::atomic<bool>& cancel);
   std::shared_ptr<const ModelWeights> compacted(ComputeDType dtype);
   void reopen(const StateLayout& layout, uint64_t held_bytes = 0);  // held_bytes: see TrainerOptions
   std::optional<TrainState> change_where_recovery_begins(const SegmentPlan& plan);

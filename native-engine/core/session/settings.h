@@ -27,11 +27,12 @@ void each_session_setting(TrainerOptions& trainer, LoraSpec& lora, Visit&& visit
   visit("denseSteps", Negated{trainer.exact_sparse});
   visit("checkpointActivations", trainer.checkpoint_activations);
   visit("microShards", trainer.micro_shards);
-  visit("gradientSum", trainer.gradient_sum);
   visit("streamWeights", trainer.stream_weights);
   visit("recoverLoraDropout", trainer.recover_lora_dropout);
   visit("recoverLoraRank", trainer.recover_lora_rank, 0);
   visit("recoverRefitBatches", trainer.recover_refit_batches, 0);
+  visit("scanSequences", trainer.scan_sequences, 0);
+  visit("calibrationSequences", trainer.calibration_sequences);
   visit("recoverWeights", trainer.recover_weights);
   visit("gates", trainer.gates);
 }
@@ -64,11 +65,6 @@ template <>
 struct Words<RecoverWeights> {
   static constexpr std::array<std::pair<const char*, RecoverWeights>, 3> all = {
       {{"lora", RecoverWeights::kLora}, {"layers", RecoverWeights::kLayers}, {"all", RecoverWeights::kAll}}};
-};
-template <>
-struct Words<GradientSum> {
-  static constexpr std::array<std::pair<const char*, GradientSum>, 2> all = {
-      {{"order", GradientSum::kOrder}, {"tree", GradientSum::kTree}}};
 };
 template <>
 struct Words<LayerLossScale> {

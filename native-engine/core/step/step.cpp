@@ -166,14 +166,6 @@ class ShardGradients {
     clear(0);
     for (int64_t i = first; i < first + count; i++) run(i, 0);
   }
-  void in_order(int64_t first, int64_t count) {
-    clear(0);
-    for (int64_t i = first; i < first + count; i++) {
-      clear(1);
-      run(i, 1);
-      add(0, 1);
-    }
-  }
   // Computes the sum of two halves into `place`. Where the halves are not equal, the first is the larger one.
   void in_tree(int64_t first, int64_t count, size_t place) {
     if (count == 1) {
@@ -210,8 +202,7 @@ class ShardGradients {
 
 }  // namespace
 
-int64_t gradient_places(int64_t shards, bool in_tree) {
-  if (!in_tree) return shards > 1 ? 2 : 1;
+int64_t gradient_places(int64_t shards) {
   int64_t places = 1;
   for (int64_t largest = shards; largest > 1; largest = (largest + 1) / 2) places++;
   return places;
@@ -220,8 +211,7 @@ int64_t gradient_places(int64_t shards, bool in_tree) {
 void run_shards(PassContext& c, const StepInput& in, int64_t first, int64_t count, StepTimes& times) {
   ShardGradients gradients(c, in, times);
   if (in.student->lora.has_own_weights() || in.shards == 1) return gradients.in_place(first, count);
-  if (in.in_tree) return gradients.in_tree(first, count, 0);
-  gradients.in_order(first, count);
+  gradients.in_tree(first, count, 0);
 }
 
 StepOutput finish_step(PassContext& c, const StepInput& in, const std::vector<OtherShards>& others, const StepTimes& times) {

@@ -22,7 +22,6 @@ struct StepInput {
   int64_t predictions = 0;                // the number of targets that are tokens, over all shards
   DevicePtr<const int32_t> hidden_match;  // match_hidden(student, teacher); nullptr where all columns are the same
   int64_t shards = 1;                     // the context's batch is that of one shard; B is that of all shards
-  bool in_tree = true;                    // true: the gradients of shards are added in a tree; false: one after the other
   bool checkpoint = false;
   bool timed = false;  // true: waits after each part, to measure its time
 };
@@ -51,7 +50,7 @@ struct OtherShards {
 StepOutput finish_step(PassContext& c, const StepInput& in, const std::vector<OtherShards>& others, const StepTimes& times);
 
 // Returns how many gradients are kept at once while those of `shards` shards are added.
-int64_t gradient_places(int64_t shards, bool in_tree);
+int64_t gradient_places(int64_t shards);
 
 // Returns the step's loss to the bit, by its forward pass alone, without gradients.
 double loss_of(PassContext& c, const StepInput& in);

@@ -73,7 +73,8 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
   const auto trained_bytes = static_cast<uint64_t>(trained.floats) * 4, mask_bytes = static_cast<uint64_t>(trained.masks) * 4;
   // Own weights learn only from the intact model, as all runs without numerous teachers do.
   const uint64_t teacher_bytes = trained.own_weights || options.teachers == 0 ? 0 : trained_bytes;
-  const uint64_t refit_bytes = Refit::bytes(config, trained.floats, trained.own_weights ? 0 : lora.rank, options);
+  const uint64_t fit_bytes =
+      std::max(Refit::bytes(config, trained.floats, trained.own_weights ? 0 : lora.rank, options), Scan::bytes(config, options));
   const ScratchShape scratch{shape.batch, options.sequence_length, trained.rank,
                              options.dtype == ComputeDType::kF32 ? DType::kF32 : DType::kBF16};
   MemoryPlan plan;
@@ -90,7 +91,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
     plan.teachers = std::min<uint64_t>(2, static_cast<uint64_t>(options.teachers)) * teacher_bytes;
     // An evaluation uses the weights, the state and the memory of the run (device_home.h), and adds a role.
     plan.scratch += mask_bytes + roles + rope + roles / 2;
-    plan.host = kProcessBytes + roles + refit_bytes;
+    plan.host = kProcessBytes + roles + fit_bytes;
     if (options.stream_weights) {
       const LayerBytes layers = layer_bytes(config, weight_bytes);
       plan.weights = weight_bytes - layers.all + layers.two;
@@ -99,7 +100,7 @@ MemoryPlan plan_for(const ModelConfig& config, uint64_t weight_bytes, const Lora
     plan.host_available = available_bytes();
   } else {
     plan.teachers = teacher_bytes;
-    plan.scratch += kProcessBytes + refit_bytes;
+    plan.scratch += kProcessBytes + fit_bytes;
   }
   plan.devices = devices_at_work(options, trained.own_weights);
   plan.devices_there = static_cast<int64_t>(options.more_devices.size()) + 1;
@@ -228,7 +229,7 @@ WorkspaceShape training_shape(const TrainerOptions& options) {
   WorkspaceShape shape;
   shape.batch = options.batch_size / options.micro_shards;
   shape.shards = options.micro_shards;
-  shape.gradients = gradient_places(options.micro_shards, options.gradient_sum == GradientSum::kTree);
+  shape.gradients = gradient_places(options.micro_shards);
   shape.tokens = options.sequence_length;
   shape.dtype = options.dtype;
   shape.checkpoint = options.checkpoint_activations;

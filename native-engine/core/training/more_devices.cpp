@@ -217,7 +217,7 @@ std::vector<OtherShards> MoreDevices::add_up(PassContext& first) {
 
 int64_t devices_at_work(const TrainerOptions& options, bool own_weights) {
   const auto there = static_cast<int64_t>(options.more_devices.size()) + 1;
-  if (own_weights || options.gradient_sum != GradientSum::kTree) return 1;
+  if (own_weights) return 1;
   int64_t count = 1;
   while (2 * count <= there && options.micro_shards % (2 * count) == 0) count *= 2;
   return count;

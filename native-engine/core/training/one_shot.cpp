@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "espalier/base/error.h"
 #include "method/masks/masks.h"
 #include "method/one_shot.h"
 #include "method/sparsity/sparsity.h"
@@ -17,11 +18,19 @@ namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
+// The report of a step that trains nothing: its losses have no value unless the step computes them.
+StepReport untrained_report() {
+  StepReport report;
+  report.loss = kNotANumber;
+  for_each_loss([&](const char*, auto, auto value) { report.*value = kNotANumber; });
+  return report;
+}
+
 // While this object lives, a step has one shard, and `context` rates units as it is told.
 class RatingSteps {
  public:
   RatingSteps(Workspace& ws, TrainerOptions& options, PassContext& context, bool rates_units)
-      : ws_(ws), options_(options), context_(context), shards_(ws.shards), count_(options.micro_shards) {
+      : ws_(ws), options_(options), context_(context), shards_(ws.shards), count_(options.micro_shards), batch_(context.batch) {
     ws.shards.resize(1);
     options.micro_shards = 1;
     context.rates_units = rates_units;
@@ -32,6 +41,7 @@ class RatingSteps {
     ws_.shards = shards_;
     options_.micro_shards = count_;
     context_.rates_units = false;
+    context_.batch = batch_;
   }
 
  private:
@@ -39,7 +49,7 @@ class RatingSteps {
   TrainerOptions& options_;
   PassContext& context_;
   std::vector<ShardSums> shards_;
-  int64_t count_;
+  int64_t count_, batch_;
 };
 
 // Returns a sequence that has its first half twice. The last token before the copy has no target. An odd number keeps its last token.
@@ -167,11 +177,23 @@ std::optional<GateImportance> TrainerImpl::slope_ratings(const SegmentPlan& plan
   return sums;
 }
 
+void TrainerImpl::end_untrained_step(const Masks& log_alphas, double scheduled_sparsity, StepReport& report) {
+  state_.write_log_alphas(in_a_row(log_alphas));
+  report.step = state_.step++;
+  report.scheduled_sparsity = scheduled_sparsity;
+  report.expected_sparsity = expected_sparsity(model_.config(), state_.log_alphas());
+  Masks signs = log_alphas;
+  for (std::vector<float>* part : kinds_of(signs))
+    for (float& a : *part) a = a > 0 ? 1.0f : 0.0f;
+  const Masks z = with_blocks(model_.config(), signs);
+  report.open_heads = std::count(z.head.begin(), z.head.end(), 1.0f);
+  report.open_units = std::count(z.intermediate.begin(), z.intermediate.end(), 1.0f);
+  report.open_hidden = std::count(z.hidden.begin(), z.hidden.end(), 1.0f);
+}
+
 std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
   const auto begin = std::chrono::steady_clock::now();
-  StepReport report;
-  report.loss = kNotANumber;
-  for_each_loss([&](const char*, auto, auto value) { report.*value = kNotANumber; });
+  StepReport report = untrained_report();
   std::optional<GateImportance> ratings;
   switch (plan.one_shot->importance) {
     case Importance::kMagnitude:
@@ -198,19 +220,64 @@ std::optional<StepReport> TrainerImpl::prune_at_once(const SegmentPlan& plan, co
   const std::vector<KeptParts>& layers = plan.one_shot->layers;
   const Masks log_alphas = layers.empty() ? one_shot_log_alphas(model_.config(), state_.shape, gates, *ratings, plan.scheduled_sparsity[0])
                                           : log_alphas_of_widths(model_.config(), gates, *ratings, layers);
-  state_.write_log_alphas(in_a_row(log_alphas));
-  report.step = state_.step++;
-  report.scheduled_sparsity = plan.scheduled_sparsity[0];
-  report.expected_sparsity = expected_sparsity(model_.config(), state_.log_alphas());
-  Masks signs = log_alphas;
-  for (std::vector<float>* part : kinds_of(signs))
-    for (float& a : *part) a = a > 0 ? 1.0f : 0.0f;
-  const Masks z = with_blocks(model_.config(), signs);
-  report.open_heads = std::count(z.head.begin(), z.head.end(), 1.0f);
-  report.open_units = std::count(z.intermediate.begin(), z.intermediate.end(), 1.0f);
-  report.open_hidden = std::count(z.hidden.begin(), z.hidden.end(), 1.0f);
+  end_untrained_step(log_alphas, plan.scheduled_sparsity[0], report);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return report;
+}
+
+// Makes the scan of this text and seed, and takes it to the state's step. Both may take as long as the scan of a layer.
+bool TrainerImpl::begin_scan(const SegmentPlan& plan, const std::atomic<bool>& cancel) {
+  const int64_t calibration = plan.one_shot->calibration_sequences;
+  if (scan_ && (scan_->layer() > step() || scan_seed_ != plan.seed || scan_calibration_ != calibration)) scan_.reset();
+  if (!scan_) {
+    double loss = 0;
+    SegmentPlan rating = plan;
+    rating.one_shot->importance = Importance::kFisher;
+    std::optional<GateImportance> ratings = slope_ratings(rating, cancel, loss);
+    if (!ratings) return false;
+    const auto pieces = [&](int64_t begin, int64_t end) {
+      std::vector<TokenRows> out;
+      for (int64_t first = begin; first < end; first += context_.batch)
+        out.push_back(token_rows(data_, plan.seed, first, std::min(context_.batch, end - first), options_.sequence_length));
+      return out;
+    };
+    const int threads = options_.backend.threads > 0 ? options_.backend.threads : describe_device(options_.backend).threads;
+    const Scan::Texts texts{pieces(0, calibration), pieces(calibration, calibration + options_.scan_sequences)};
+    scan_ = std::make_unique<Scan>(context_, std::move(*ratings), texts, threads);
+    scan_seed_ = plan.seed;
+    scan_calibration_ = calibration;
+  }
+  while (scan_->layer() < step() && !cancel.load()) scan_->skip();
+  return !cancel.load();
+}
+
+int64_t TrainerImpl::scan_layers(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step,
+                                 const std::atomic<bool>& cancel) {
+  const auto steps = static_cast<int64_t>(plan.scheduled_sparsity.size());
+  if (step() + steps > model_.config().layer_count)
+    throw Error(ErrorCode::kInvalidArgument, "scheduled_sparsity",
+                "asks for " + std::to_string(step() + steps) + " steps: a scan has one for each of the " +
+                    std::to_string(model_.config().layer_count) + " layers");
+  const RatingSteps alone(workspace_, options_, context_, false);
+  int64_t done = 0;
+  while (done < steps && !cancel.load()) {
+    const auto begin = std::chrono::steady_clock::now();
+    LayerScan scanned;
+    if (!begin_scan(plan, cancel)) break;
+    if (!scan_->score(scanned, plan.on_calibrated, cancel)) {
+      scan_.reset();
+      break;
+    }
+    StepReport report = untrained_report();
+    report.loss = report.lm_loss = scan_->intact_loss();
+    // All gates stay open, so the run's model is the intact one.
+    end_untrained_step(open_log_alphas(model_.config(), layout().gates()), plan.scheduled_sparsity[static_cast<size_t>(done++)], report);
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    last_scans_.push_back(std::move(scanned));
+    if (on_step) on_step(report);
+    if (!plan.has_time_for_another(report.seconds)) break;
+  }
+  return done;
 }
 
 }  // namespace espalier

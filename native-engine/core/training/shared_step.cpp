@@ -40,7 +40,6 @@ StepRequest TrainerImpl::request_for(const Masks& student_masks, const LossWeigh
   r.predictions = std::count_if(r.targets.begin(), r.targets.end(), [](int32_t t) { return t >= 0; });
   if (r.taught) r.hidden_match = match_hidden(r.student, teacher_);
   r.shards = options_.micro_shards;
-  r.in_tree = options_.gradient_sum == GradientSum::kTree;
   r.checkpoint = options_.checkpoint_activations;
   return r;
 }

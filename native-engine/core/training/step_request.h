@@ -15,7 +15,7 @@ struct StepRequest {
   bool taught = false;
   int64_t predictions = 0;
   int64_t shards = 1;
-  bool in_tree = true, checkpoint = false, timed = false;
+  bool checkpoint = false, timed = false;
 };
 
 // Sends the student's lists, the tokens and the targets to the device in one upload. `student` keeps the student's role.
@@ -33,7 +33,6 @@ inline StepInput send_request(const StepRequest& r, DeviceLora lora, const Devic
   in.predictions = r.predictions;
   in.hidden_match = block.add(r.hidden_match);
   in.shards = r.shards;
-  in.in_tree = r.in_tree;
   in.checkpoint = r.checkpoint;
   in.timed = r.timed;
   block.send();

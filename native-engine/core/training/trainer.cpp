@@ -13,6 +13,7 @@
 #include "method/masks/masks.h"
 #include "method/sparsity/sparsity.h"
 #include "training/refit.h"
+#include "training/scan.h"
 #include "training/trainer_impl.h"
 #include "training/update.h"
 
@@ -29,6 +30,7 @@ void check_options(const ModelConfig& c, const StateLayout& layout, const Traine
   if (!(options.recover_lora_dropout >= 0 && options.recover_lora_dropout < 1))
     throw Error(ErrorCode::kInvalidArgument, "recover_lora_dropout", "must be from 0 to below 1");
   check_refit(c, layout, options);
+  check_scan(c, options);
   for (const LayerShape& l : c.layers)
     if (l.heads != c.head_count || l.intermediate != c.intermediate_size)
       throw Error(ErrorCode::kModelUnsupported, "model", "a compacted model can be evaluated, not trained; train its dense origin");
@@ -101,6 +103,7 @@ void TrainerImpl::set_data(TrainingText train) {
         ErrorCode::kInvalidArgument, "data",
         "token id " + std::to_string(train.largest_id()) + " is outside the vocabulary of " + std::to_string(model_.config().vocab_size));
   data_ = std::move(train);
+  scan_.reset();
 }
 
 void TrainerImpl::use_intact_teacher() { set_teacher(make_intact_role(model_.weights()), nullptr); }
@@ -245,10 +248,12 @@ int64_t TrainerImpl::run_segment(const SegmentPlan& plan, const std::function<vo
   if (!(plan.losses.temperature > 0)) throw Error(ErrorCode::kInvalidArgument, "temperature", "must be above 0");
   if (!(plan.mask_noise > 0)) throw Error(ErrorCode::kInvalidArgument, "mask_noise", "must be above 0");  // no gradient without noise
   backend_->attach_thread();
+  last_scans_.clear();
   if (plan.one_shot) {
-    if (steps != 1) throw Error(ErrorCode::kInvalidArgument, "one_shot", "pruning at once is one step, not " + std::to_string(steps));
     if (plan.one_shot->calibration_sequences < 1)
       throw Error(ErrorCode::kInvalidArgument, "one_shot.calibration_sequences", "must be at least 1");
+    if (options_.scan_sequences > 0) return scan_layers(plan, on_step, cancel);
+    if (steps != 1) throw Error(ErrorCode::kInvalidArgument, "one_shot", "pruning at once is one step, not " + std::to_string(steps));
     const std::optional<StepReport> report = cancel.load() ? std::nullopt : prune_at_once(plan, cancel);
     if (report && on_step) on_step(*report);
     return report ? 1 : 0;

@@ -7,6 +7,7 @@
 #include "training/device_home.h"
 #include "training/more_devices.h"
 #include "training/refit.h"
+#include "training/scan.h"
 
 namespace espalier {
 
@@ -45,6 +46,7 @@ class TrainerImpl final : public Trainer {
 
   const StepTimes& last_times() const { return last_times_; }
   const std::optional<RefitReport>& last_refit() const override { return last_refit_; }
+  const std::vector<LayerScan>& last_scans() const override { return last_scans_; }
   // For benchmarks: measured_step runs a timed step on given masks and tokens with its update; set_teacher_masks sets a teacher that has
   // these masks and no LoRA.
   void measured_step(const Masks& student_masks, const LossWeights& losses, std::vector<int32_t> ids);
@@ -77,6 +79,12 @@ class TrainerImpl final : public Trainer {
   std::optional<GateImportance> wanda_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<std::vector<double>> layer_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel);
   std::optional<GateImportance> slope_ratings(const SegmentPlan& plan, const std::atomic<bool>& cancel, double& loss);
+  // Takes the log-alphas, and tells in the report what they leave open.
+  void end_untrained_step(const Masks& log_alphas, double scheduled_sparsity, StepReport& report);
+  // Scores a layer in each step. Returns the number of steps done.
+  int64_t scan_layers(const SegmentPlan& plan, const std::function<void(const StepReport&)>& on_step, const std::atomic<bool>& cancel);
+  bool begin_scan(const SegmentPlan& plan, const std::atomic<bool>& cancel);  // false where it was cancelled
+
   bool calibrate(const SegmentPlan& plan, int64_t batch_size, const std::atomic<bool>& cancel,
                  const std::function<void(const TokenRows& tokens)>& pass);
 
@@ -101,6 +109,11 @@ class TrainerImpl final : public Trainer {
   MoreDevices more_;
   StepTimes last_times_;
   std::optional<RefitReport> last_refit_;
+  // The scan of the layers, and what it began with. It lasts over segments, since what it knows follows from the text and the seed.
+  std::unique_ptr<Scan> scan_;
+  uint64_t scan_seed_ = 0;
+  int64_t scan_calibration_ = 0;
+  std::vector<LayerScan> last_scans_;
   MaskNoise noise_;  // for the next step's masks, where it has been drawn
 };
 

@@ -244,4 +244,40 @@ TEST(LowRankFit, ASubspaceHoldsNearlyAllThatTheLeadingEigenvectorsHold) {
   EXPECT_NEAR(held / held_by_all, 1, 1e-3);
 }
 
+// W' of the kept columns S solves W'_S (G_SS + r) = W G_S + r W_S, where G is the sum of x x^T and r the ridge times its mean diagonal.
+TEST(ColumnFits, SolveTheNormalEquationsForEveryNumberOfColumns) {
+  constexpr int64_t kOutputs = 5, kInputs = 9;
+  const Matrix map = normal(kOutputs, kInputs, 1), x = times(normal(40, kInputs, 2), normal(kInputs, kInputs, 3));
+  const std::vector<int32_t> order{4, 0, 8, 2, 6, 1, 7, 3, 5};
+  const double ridge = 0.05;
+  ColumnFits fits(kInputs, 2);
+  Matrix half(20, kInputs);
+  for (const int64_t from : {0, 20}) {
+    std::copy_n(x.row(from), half.values.size(), half.values.begin());
+    fits.add(half);
+  }
+  ASSERT_TRUE(fits.prepare(map, order, ridge));
+  Matrix squares_of_x = times(turned(x), x);
+  double r = 0;
+  for (int64_t i = 0; i < kInputs; i++) r += ridge * squares_of_x.row(i)[i] / static_cast<double>(kInputs);
+  for (int64_t i = 0; i < kInputs; i++) squares_of_x.row(i)[i] += r;
+  const Matrix right = times(map, squares_of_x);
+  for (int64_t kept = 0; kept <= kInputs; kept++) {
+    const Matrix found = fits.fit(kept);
+    for (int64_t o = 0; o < kOutputs; o++)
+      for (int64_t i = kept; i < kInputs; i++) EXPECT_EQ(found.row(o)[order[i]], 0);
+    const Matrix left = times(found, squares_of_x);
+    for (int64_t o = 0; o < kOutputs; o++)
+      for (int64_t i = 0; i < kept; i++)
+        EXPECT_NEAR(left.row(o)[order[i]], right.row(o)[order[i]], 1e-8 * std::abs(right.row(o)[order[i]]) + 1e-8) << kept << " " << i;
+  }
+  EXPECT_LT(squares(minus(fits.fit(kInputs), map)), 1e-18);
+}
+
+TEST(ColumnFits, HaveNoFitForExamplesOfZeros) {
+  ColumnFits fits(3, 1);
+  fits.add(Matrix(4, 3));
+  EXPECT_FALSE(fits.prepare(normal(2, 3, 1), {0, 1, 2}, 0.01));
+}
+
 }  // namespace espalier::test

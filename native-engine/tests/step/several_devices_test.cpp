@@ -276,8 +276,6 @@ TEST_F(SeveralDevices, AsManyTakePartAsDivideTheShards) {
   EXPECT_EQ(at_work(8, 3), 2);
   EXPECT_EQ(at_work(16, 8), 8);
   EXPECT_EQ(at_work(4, 4, true), 1) << "own weights have one place for their gradients";
-  options.gradient_sum = GradientSum::kOrder;
-  EXPECT_EQ(at_work(4, 4), 1);
 }
 
 TEST_F(SeveralDevices, ThePlanKnowsThem) {

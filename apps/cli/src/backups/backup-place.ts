@@ -43,6 +43,8 @@ export interface Backup {
   storeName: string;
   events: { digest: string; bytes: number; count: number; streams: number; endPosition: number };
   artifacts: { list: string; count: number; bytes: number };
+  /** Whether the server had a fleet, whose jobs may outlive it. */
+  fleet: boolean;
 }
 
 export interface BackupPlace {

@@ -1,6 +1,6 @@
 // Tests backups of an event store and artifacts without a server. backups.long.test.ts of the orchestrator has a server that trains.
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ArtifactStoreError, openArtifactStore, type ArtifactStore } from '#artifact-store';
@@ -11,6 +11,7 @@ import {
   type ConnectedEventStore,
   type EmbeddedEventStore,
 } from '#event-store';
+import { FLEET_FOLDER } from '#files';
 import { artifactsOf, backupNames, readBackup, withPlace, type BackupPlace } from './backup-place.js';
 import { makeBackup, requireApart, type BackupReport } from './make-backup.js';
 import { checkBackup, restoreBackup } from './read-backup.js';
@@ -61,11 +62,28 @@ it('each backup holds all, a later one copies what is new, and the newest is res
     expect(await checkBackup(target, backup, signal)).toMatchObject({ name: second.name, events: 1, problems: [] });
     await place('restored/artifacts', async (to) => {
       const report = await restoreBackup(target, backup, { dataFolder: join(folder, 'restored'), artifacts: to, overwrite: false }, signal);
-      expect(report).toMatchObject({ events: 1, artifacts: { copied: 2 } });
+      expect(report).toMatchObject({ events: 1, artifacts: { copied: 2 }, leavesJobs: false });
       expect(await to.store.owner.read()).toBe(backup.storeName);
       for (const { digest } of await artifactsOf(target, backup)) expect(await to.store.verify(digest)).toBe('ok');
     });
   });
+});
+
+it('a restore of a server that had a fleet says that its jobs may run on, unless the data folder is the same one', async () => {
+  mkdirSync(join(dataFolder, FLEET_FOLDER));
+  const { fleet } = await backUp('with-fleet');
+  rmSync(join(dataFolder, FLEET_FOLDER), { recursive: true });
+  expect(fleet).toBe(true);
+  const leaves = (name: string): Promise<boolean> =>
+    place('with-fleet', async (target) => {
+      const backup = await readBackup(target, undefined);
+      return place(`${name}/artifacts`, async (to) => {
+        const into = { dataFolder: join(folder, name), artifacts: to, overwrite: false };
+        return (await restoreBackup(target, backup, into, signal)).leavesJobs;
+      });
+    });
+  mkdirSync(join(folder, 'same', FLEET_FOLDER), { recursive: true });
+  expect([await leaves('another'), await leaves('same')]).toEqual([true, false]);
 });
 
 /** Artifacts of which the server removes one while the backup reads it, as often as `times` says. */

@@ -1,9 +1,9 @@
 // Makes a backup of events and artifacts while the server goes on. The events are copied as they are at one moment. The artifacts that were
 // there before and after that moment hold all that the events need.
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { ArtifactStore, ArtifactStoreError } from '#artifact-store';
-import { inTemporaryFolder, ownVersion } from '#files';
+import { FLEET_FOLDER, inTemporaryFolder, ownVersion } from '#files';
 import { CliError, ExitCode, invalidOption } from '../cli-error.js';
 import { copyArtifact, listText, newName, writeBackup, type Backup, type BackupPlace } from './backup-place.js';
 
@@ -71,6 +71,7 @@ export async function makeBackup(source: Source, place: BackupPlace, signal: Abo
       at: events.at.toISOString(),
       release: ownVersion(),
       storeName,
+      fleet: existsSync(join(source.dataFolder, FLEET_FOLDER)),
       events: events.copy,
       artifacts: {
         list: (await place.store.put(Buffer.from(list))).digest,

@@ -1,8 +1,8 @@
 // Checks a backup, and restores it: to the data folder of a server that is stopped, on this machine or another one.
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { inTemporaryFolder } from '#files';
+import { FLEET_FOLDER, inTemporaryFolder } from '#files';
 import { toEspalierError } from '#protocol';
 import { CliError, ExitCode } from '../cli-error.js';
 import { artifactsOf, copyArtifact, damaged, type Backup, type BackupPlace } from './backup-place.js';
@@ -64,6 +64,8 @@ export interface RestoreReport {
   events: number;
   artifacts: { count: number; copied: number; bytes: number };
   previousStoreFolder: string | undefined;
+  /** Whether jobs of the former server's fleet may run on, which the restored server does not take for its own. */
+  leavesJobs: boolean;
   seconds: number;
 }
 
@@ -106,6 +108,8 @@ export async function restoreBackup(place: BackupPlace, backup: Backup, to: Rest
     const { events, previousStoreFolder } = restoreEmbeddedEventStore({ folder, file, overwrite: to.overwrite });
     return {
       ...{ name: backup.name, at: backup.at, events, previousStoreFolder },
+      // Where the fleet's folder is, it is the same data folder, and the jobs stay the fleet's own.
+      leavesJobs: backup.fleet && !existsSync(join(to.dataFolder, FLEET_FOLDER)),
       artifacts: { count: backup.artifacts.count, copied: copied.count, bytes: copied.bytes },
       seconds: (performance.now() - began) / 1_000,
     };

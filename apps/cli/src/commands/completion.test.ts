@@ -10,7 +10,7 @@ test('commands, of a command its own, and options', async () => {
   expect(await complete('lau')).toEqual(['launch']);
   expect(await complete('')).toEqual(expect.arrayContaining(['up', 'status', 'logs', 'runs', 'help']));
   expect(await complete('')).not.toContain('complete');
-  expect(await complete('store', '')).toEqual(['backup', 'restore', 'stats']);
+  expect(await complete('store', '')).toEqual(['stats']);
   expect(await complete('launch', '--ste')).toEqual(['--steps']);
   expect(await complete('--data-folder', '/tmp/x', 'show', '--js')).toEqual(['--json']);
 });
@@ -26,7 +26,7 @@ test('runs by id and name where a run is asked for; files elsewhere', async () =
 });
 
 test('studies by name and id where a study is asked for', async () => {
-  for (const command of ['show', 'plot', 'cancel']) expect(await complete('study', command, '')).toEqual(['two recipes', 'st3xaaaabbbb']);
+  for (const command of ['show', 'cancel']) expect(await complete('study', command, '')).toEqual(['two recipes', 'st3xaaaabbbb']);
   expect(await complete('study', 'launch', '')).toEqual([]);
 });
 

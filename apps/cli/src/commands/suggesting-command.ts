@@ -6,7 +6,6 @@ const MOST_SUGGESTIONS = 3;
 /** The commands that do what these words say. */
 const DONE_BY: Record<string, string> = {
   rewind: 'resume RUN --from-teacher N',
-  closings: 'eval RUN --closings',
   stop: 'pause RUN, which a resume ends, or cancel RUN',
   webhooks: 'up --webhooks FILE',
 };

@@ -29,7 +29,7 @@ async function deadAddress(): Promise<string> {
   return `127.0.0.1:${port}`;
 }
 
-test.each([['down'], ['up', '--detach'], ['logs'], ['store', 'stats'], ['store', 'backup', 'b.db'], ['store', 'restore', 'b.db']])(
+test.each([['down'], ['up', '--detach'], ['logs'], ['store', 'stats'], ['backup', 'b'], ['restore', 'b']])(
   '%s %s works on a data folder of this machine: a server that is named is refused',
   async (...command) => {
     const result = await runCli([...command, '--server', '127.0.0.1:1', '--data-folder', folder]);

@@ -6,7 +6,7 @@ import { targetWords } from '#comparison';
 import { pathWords } from '#hub';
 import { visibleLines, v1 } from '#protocol';
 import { runFileOf } from '../options/run-file.js';
-import { isOfClosings, measured, subjectWords } from '../output/evaluation-words.js';
+import { measured, subjectWords } from '../output/evaluation-words.js';
 import { bytes, count, decimal, percent, recipeWord } from '../output/format.js';
 import type { DownloadedExport } from './download-export.js';
 
@@ -41,7 +41,7 @@ function figures({ evaluations, modelEvaluations }: v1.Run, { stateDigest, diges
   const isOfExport = ({ subject, stateDigest: state }: v1.Evaluation): boolean =>
     subject === `export:${digest}` || (subject === 'masked' && state === stateDigest);
   const key = ({ task, metric, convention, dataDigest }: v1.Evaluation): string => JSON.stringify([task, metric, convention, dataDigest]);
-  const own = evaluations.filter((one) => isOfExport(one) && !isOfClosings(one));
+  const own = evaluations.filter(isOfExport);
   const keys = new Set(own.map(key));
   const intact = evaluations.filter((one) => one.subject === 'intact');
   const shown = [...[...modelEvaluations, ...intact].filter((one) => keys.has(key(one))), ...own];

@@ -3,7 +3,7 @@ import { BUDGETS, targetWords, typedNumber, type BudgetName } from '#comparison'
 import { settingOfName, type v1 } from '#protocol';
 
 export interface BudgetTarget {
-  setting: BudgetName;
+  setting: LadderBudget;
   amount: number;
 }
 
@@ -14,11 +14,25 @@ export interface Sizes {
   multiplicationShare: number;
 }
 
+/** The budgets by which a ladder finds models: the size that each counts, and the help of its option. */
+export const LADDER_BUDGETS = {
+  targetParams: { sizeIn: ({ parameters }: Sizes) => parameters, help: 'only the largest model within each, e.g. 1M,1.5M,2M' },
+  targetBytes: {
+    sizeIn: ({ bytes }: Sizes) => bytes,
+    help: "the same by bytes, e.g. 3MB,4MB: counted as by the run's budget, else as weights in the model's type",
+  },
+  targetMacs: {
+    sizeIn: ({ multiplicationShare }: Sizes) => multiplicationShare,
+    help: 'the same by shares of the multiplications with weights, e.g. 40%,60%',
+  },
+} satisfies Partial<Record<BudgetName, { sizeIn: (sizes: Sizes) => number; help: string }>>;
+export type LadderBudget = keyof typeof LADDER_BUDGETS;
+
 export const aimWords = ({ setting, amount }: BudgetTarget): string => targetWords({ [setting]: amount });
 export const aimOption = ({ setting }: Pick<BudgetTarget, 'setting'>): string => `--${BUDGETS[setting].field.replaceAll('_', '-')}`;
 
 /** "1M,1.5M,2M", each as the setting of that name takes it. @throws RangeError with what is allowed */
-export function amountsOf(setting: BudgetName, text: string): BudgetTarget[] {
+export function amountsOf(setting: LadderBudget, text: string): BudgetTarget[] {
   const { share, unit, min = 0, max = Number.MAX_VALUE } = settingOfName(setting);
   return text.split(',').map((one) => {
     const amount = typedNumber({ share, unit }, one);
@@ -42,14 +56,9 @@ export const bytesByBudget = (budget: RunBudget, hardSparsity: number): number |
 export const bytesCounted = (budget: RunBudget): string =>
   isOfBytes(budget) ? "as the run's budget counts bytes" : "of weights in the model's type";
 
-function fitsAim({ setting, amount }: BudgetTarget, { parameters, bytes, multiplicationShare }: Sizes): boolean {
-  if (setting === 'targetParams') return parameters <= amount;
-  if (setting === 'targetBytes') return bytes <= amount;
-  return multiplicationShare <= amount;
-}
+const sizeIn = ({ setting }: BudgetTarget, sizes: Sizes): number => LADDER_BUDGETS[setting].sizeIn(sizes);
 
-const sizeIn = ({ setting }: BudgetTarget, { parameters, bytes, multiplicationShare }: Sizes): number =>
-  setting === 'targetParams' ? parameters : setting === 'targetBytes' ? bytes : multiplicationShare;
+const fitsAim = (aim: BudgetTarget, sizes: Sizes): boolean => sizeIn(aim, sizes) <= aim.amount;
 
 /** The later of equal ones is taken: it was trained for longer. */
 export function largestWithin<Model extends Sizes>(models: readonly Model[], aim: BudgetTarget): Model | undefined {
@@ -70,7 +79,7 @@ export function sizeWords(model: Sizes, aim: BudgetTarget): string {
   const amount = sizeIn(aim, model);
   const words = aimWords({ setting: aim.setting, amount });
   if (words !== aimWords(aim)) return words;
-  if (aim.setting === 'targetMacs') return `${100 * amount}% of the multiplications`;
+  if (BUDGETS[aim.setting].given === 'share') return `${100 * amount}% of the multiplications`;
   return `${amount.toLocaleString('en')} ${BUDGETS[aim.setting].unit}`;
 }
 

@@ -70,9 +70,9 @@ test('up --detach is ready when it returns, is found through the data folder, an
 
   const stats = JSON.parse((await espalier('store', 'stats', '--check', '--json')).stdout) as object;
   expect(stats).toMatchObject({ is_open: true, check: { problems: [] } });
-  expect((await espalier('store', 'backup', join(folder, 'backup.db'))).exitCode).toBe(0);
-  expect((await espalier('store', 'backup', join(folder, 'backup.db'))).exitCode).toBe(5);
-  expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stderr).toMatch(/STORE_LOCKED[^]*espalier down/);
+  const backups = await mkdtemp(join(tmpdir(), 'cli-backups-'));
+  expect((await espalier('backup', backups)).exitCode).toBe(0);
+  expect((await espalier('restore', backups, '--overwrite')).stderr).toMatch(/STORE_LOCKED[^]*espalier down/);
 
   expect((await espalier('down')).exitCode).toBe(0);
   expect(isAlive(pid)).toBe(false);
@@ -81,7 +81,8 @@ test('up --detach is ready when it returns, is found through the data folder, an
     stdout: expect.stringMatching(/server +not running[^]*event store +closed/),
   });
   expect((await espalier('logs', '--lines', '3')).stdout).toMatch(/info +orchestrator +stopping at the next step boundary/);
-  expect((await espalier('store', 'restore', join(folder, 'backup.db'), '--overwrite')).stdout).toMatch(/the former store is in/);
+  expect((await espalier('restore', backups, '--overwrite')).stdout).toMatch(/the former event store is in/);
+  await rm(backups, { recursive: true });
 });
 
 test('a server that cannot start says why', async () => {

@@ -241,7 +241,7 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
   // The terminal sends Ctrl-C to this process and to the server, but a program may send it to one only. A server that is told twice stops
   // once.
   signal.addEventListener('abort', () => child.kill('SIGTERM'));
-  void tellDashboard(child, options.dataFolder);
+  void printDashboardLink(child, options.dataFolder);
   return new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', (code, by) => resolve(code ?? (by === 'SIGINT' || by === 'SIGTERM' ? 0 : ExitCode.failed)));
@@ -249,7 +249,7 @@ export async function runInForeground(options: StackOptions, signal: AbortSignal
 }
 
 /** Prints the link to the dashboard once the server answers. */
-async function tellDashboard(child: ChildProcess, dataFolder: string): Promise<void> {
+async function printDashboardLink(child: ChildProcess, dataFolder: string): Promise<void> {
   while (child.exitCode === null && child.signalCode === null) {
     const file = readServerFile(dataFolder);
     if (file !== null && file.pid === child.pid) {

@@ -7,7 +7,7 @@ import { HubNameError, hubPath, type HubKind } from '#hub';
 import { addressProblem } from '#local-access';
 import { v1, wholeNumberOf } from '#protocol';
 import { weightedPath, type WeightedPath } from '#run-files';
-import { statusCode, statusWord } from '../output/format.js';
+import { statusWord } from '../output/format.js';
 
 export function wholeNumber(text: string): number {
   try {
@@ -206,22 +206,15 @@ export function stepRange(text: string): { from?: bigint; to?: bigint } {
   return range;
 }
 
-const statusesBy = (word: (status: v1.RunStatus) => string): Record<string, v1.RunStatus> =>
-  Object.fromEntries(
-    Object.values(v1.RunStatus)
-      .filter((one): one is v1.RunStatus => typeof one === 'number' && one > v1.RunStatus.RUN_STATUS_UNSPECIFIED)
-      .map((one) => [word(one), one]),
-  );
+/** The statuses of runs by their words. */
+export const STATUSES: Record<string, v1.RunStatus> = Object.fromEntries(
+  Object.values(v1.RunStatus)
+    .filter((one): one is v1.RunStatus => typeof one === 'number' && one > v1.RunStatus.RUN_STATUS_UNSPECIFIED)
+    .map((one) => [statusWord(one), one]),
+);
 
-/** The statuses of runs by the words that tables show, with hyphens in place of spaces. */
-export const STATUSES = statusesBy((status) => statusWord(status).replaceAll(' ', '-'));
-
-/** The words of --json, which are allowed as well. */
-export const STATUS_CODES = statusesBy(statusCode);
-
-/** @param others words that are allowed, too, and that an error does not list */
-export function choice<T>(choices: Record<string, T>, others: Record<string, T> = {}): (text: string) => T {
-  const all = new Map(Object.entries({ ...others, ...choices }));
+export function choice<T>(choices: Record<string, T>): (text: string) => T {
+  const all = new Map(Object.entries(choices));
   return (text) => {
     const value = all.get(text);
     if (value === undefined) throw new InvalidArgumentError(`Allowed are ${Object.keys(choices).join(', ')}.`);
@@ -229,7 +222,7 @@ export function choice<T>(choices: Record<string, T>, others: Record<string, T> 
   };
 }
 
-export function choices<T>(allowed: Record<string, T>, others?: Record<string, T>): (text: string, previous: T[] | undefined) => T[] {
-  const one = choice(allowed, others);
+export function choices<T>(allowed: Record<string, T>): (text: string, previous: T[] | undefined) => T[] {
+  const one = choice(allowed);
   return (text, previous = []) => [...previous, ...list(text).map(one)];
 }

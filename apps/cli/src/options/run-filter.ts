@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { v1 } from '#protocol';
 import type { Connection } from '../connection/connection.js';
 import { gathered } from './label-options.js';
-import { choices, STATUS_CODES, STATUSES } from './parse.js';
+import { choices, STATUSES } from './parse.js';
 
 export interface RunFilterOptions {
   status?: v1.RunStatus[];
@@ -16,7 +16,7 @@ const LARGEST_PAGE = 500;
 
 export function addRunFilter(command: Command): Command {
   return command
-    .option('--status <names>', `only these: ${Object.keys(STATUSES).join(', ')}`, choices(STATUSES, STATUS_CODES))
+    .option('--status <names>', `only these: ${Object.keys(STATUSES).join(', ')}`, choices(STATUSES))
     .option('--tag <tag>', 'that have this tag; given several times, all of them', gathered)
     .option(
       '--where <condition>',

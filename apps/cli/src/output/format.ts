@@ -67,14 +67,8 @@ export function problemsFound(count: number): string {
   return `${howMany(count, 'problem')} found`;
 }
 
-/** The status as programs read it. */
-export function statusCode(status: v1.RunStatus): string {
-  return enumWord(v1.runStatusToJSON(status), 'RUN_STATUS_');
-}
-
-/** The status for people. A run has a phase of recovery, too, so this status says what is recovered. */
 export function statusWord(status: v1.RunStatus): string {
-  return status === v1.RunStatus.RUN_STATUS_RECOVERING ? 'recovering its engine' : statusCode(status);
+  return enumWord(v1.runStatusToJSON(status), 'RUN_STATUS_');
 }
 
 export function recipeWord(recipe: v1.Recipe): string {

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventsEntry, tarHeader } from '#audit';
-import { startEmbeddedEventStore } from '#event-store';
 import { ownerName } from '#files';
 import { v1 } from '#protocol';
 import { runCli, runProcess, type CliResult } from '../testing/run-cli.js';
@@ -253,36 +252,6 @@ describe.each([
     await symlink('/dev/null', join(folder, 'result'));
     expect((await espalier(...command, '--force')).stderr).toMatch(/FILE_FOREIGN[^]*symbolic link/);
   });
-});
-
-test('store backup replaces a backup only', async () => {
-  await writeFile(join(folder, 'thesis.db'), 'the work of months');
-  const refused = await espalier('store', 'backup', 'thesis.db', '--overwrite', '--data-folder', 'data');
-  expect(refused.exitCode).toBe(5);
-  expect(refused.stderr).toMatch(/BACKUP_FILE_FOREIGN/);
-  expect(await readFile(join(folder, 'thesis.db'), 'utf8')).toBe('the work of months');
-});
-
-test('store backup and store restore name the option that replaces what is there', async () => {
-  const store = (...args: string[]) => espalier('store', ...args, '--data-folder', 'data');
-  const events = await startEmbeddedEventStore({ folder: join(folder, 'data', 'event-store') });
-  await events.stop();
-  expect((await store('backup', 'monday.db')).exitCode).toBe(0);
-  for (const [command, code] of [
-    ['backup', 'BACKUP_FILE_EXISTS'],
-    ['restore', 'STORE_EXISTS'],
-  ] as const) {
-    const refused = await store(command, 'monday.db');
-    expect(refused.exitCode).toBe(5);
-    expect(refused.stderr).toMatch(new RegExp(`${code}[^]*--overwrite replaces it`));
-    expect((await store(command, 'monday.db', '--overwrite')).exitCode).toBe(0);
-  }
-  await (await startEmbeddedEventStore({ folder: join(folder, 'other', 'event-store') })).stop();
-  const ofAnother = (...args: string[]) => espalier('store', 'backup', 'monday.db', '--data-folder', 'other', ...args);
-  const refused = await ofAnother('--overwrite');
-  expect(refused.exitCode).toBe(5);
-  expect(refused.stderr).toMatch(/BACKUP_FILE_NEEDED: .* is a backup of another store[^]*--overwrite-any replaces it/);
-  expect((await ofAnother('--overwrite-any')).exitCode).toBe(0);
 });
 
 test('quickstart --json: another file is left alone, and told before anything starts', async () => {

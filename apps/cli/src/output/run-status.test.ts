@@ -2,10 +2,6 @@ import { v1 } from '#protocol';
 import { testRun } from '../testing/test-server.js';
 import { missWords, statusText, stepsInWords } from './run-status.js';
 
-test('a lost engine is not taken for the phase of recovery', () => {
-  expect(statusText(testRun({ status: v1.RunStatus.RUN_STATUS_RECOVERING, phase: 'recover' }))).toBe('recovering its engine');
-});
-
 test('a run with all its steps is evaluated, also while a restarted engine loads its model again', () => {
   const { RUN_STATUS_TRAINING, RUN_STATUS_PREPARING, RUN_STATUS_QUEUED } = v1.RunStatus;
   const at = (step: bigint, status: v1.RunStatus) =>

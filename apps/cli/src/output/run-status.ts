@@ -66,7 +66,7 @@ export function statusStyle(run: v1.Run): Style {
     case v1.RunStatus.RUN_STATUS_FAILED:
     case v1.RunStatus.RUN_STATUS_DAMAGED:
       return 'red';
-    case v1.RunStatus.RUN_STATUS_RECOVERING:
+    case v1.RunStatus.RUN_STATUS_RESTARTING:
     case v1.RunStatus.RUN_STATUS_PAUSED:
     case v1.RunStatus.RUN_STATUS_CANCELLED:
     case v1.RunStatus.RUN_STATUS_DELETED:

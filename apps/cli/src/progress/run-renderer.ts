@@ -21,10 +21,10 @@ export class RunRenderer {
   private plainStep = -Infinity;
   private readonly teachers = new TeacherChanges();
 
-  /** @param told translates a text of the server, about a field, into the words of the command line */
+  /** @param translate translates a text of the server, about a field, into the words of the command line */
   constructor(
     private readonly output: Output,
-    private readonly told: (text: string, field: string) => string = (text) => text,
+    private readonly translate: (text: string, field: string) => string = (text) => text,
   ) {
     this.live = new LiveLine(output.terminal);
   }
@@ -64,7 +64,7 @@ export class RunRenderer {
   }
 
   private showChanges(before: v1.Run, now: v1.Run): void {
-    if (now.status !== before.status && now.status === v1.RunStatus.RUN_STATUS_RECOVERING)
+    if (now.status !== before.status && now.status === v1.RunStatus.RUN_STATUS_RESTARTING)
       this.say(this.output.style('yellow', `${statusText(now)}: ${now.failure?.message ?? 'it is gone'}`));
     if (now.waitingFor === undefined && before.waitingFor !== undefined && before.waitingFor.command === '')
       this.say(`goes on: no longer waits for ${before.waitingFor.code}`);
@@ -107,7 +107,7 @@ export class RunRenderer {
     if (missedTarget(run)) this.live.print(this.output.style('yellow', missWords(run)));
     for (const { problem } of run.damage) this.live.print(`damage: ${problem}`);
     if (run.failure?.code && run.status === v1.RunStatus.RUN_STATUS_FAILED)
-      this.live.print(`cause: ${run.failure.code}: ${this.told(run.failure.message, run.failure.field)}`);
+      this.live.print(`cause: ${run.failure.code}: ${this.translate(run.failure.message, run.failure.field)}`);
   }
 
   /** Removes the live line, for example before an error is printed. */

@@ -1,6 +1,6 @@
 // Writes the runs of a study as CSV, one in each line.
 import { requestedValues, settingsTable, type v1 } from '#protocol';
-import { statusCode } from '../output/format.js';
+import { statusWord } from '../output/format.js';
 import { csvCell, measureName, shareGone } from '#comparison';
 import type { Whole } from '../connection/connection.js';
 
@@ -26,7 +26,7 @@ export function studyCsv({ study, runs }: Whole<v1.GetStudyResponse>): string {
       study.name,
       variant,
       run?.runId ?? '',
-      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusCode(run.status),
+      run === undefined ? (refusal === undefined ? 'waiting' : 'refused') : statusWord(run.status),
       ...table.map(({ name }) => String(values[name] ?? '')),
       run === undefined ? '' : String(run.step),
       run?.result === undefined ? '' : String(shareGone(run)),

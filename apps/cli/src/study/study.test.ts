@@ -1,4 +1,4 @@
-// Tests the file, the table and the drawing of a study, against a server of the public protocol.
+// Tests the file and the table of a study, against a server of the public protocol.
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +11,6 @@ let server: TestServer;
 let launched: v1.LaunchStudyRequest | undefined;
 let refuse: Error | null = null;
 let detail: v1.GetStudyResponse;
-/** The loss curve of each run. */
-let curves: Record<string, number[]> = {};
 const { STUDY_STATUS_COMPLETED } = v1.StudyStatus;
 
 const measure = (subject: string, mean: number, spread?: number, task = 'text', metric = 'perplexity'): Partial<v1.StudyMeasure> => ({
@@ -45,13 +43,6 @@ beforeAll(async () => {
       });
     },
     getStudy: () => detail,
-    queryCurves: ({ runId }) => {
-      const loss = curves[runId]!;
-      return v1.QueryCurvesResponse.fromPartial({
-        steps: loss.map((_, index) => BigInt(10 * index)),
-        curves: [{ quantity: 'loss', mean: loss }],
-      });
-    },
   });
 });
 afterAll(async () => {
@@ -244,51 +235,6 @@ test('show tells the rungs: who raced whom, and who goes on', async () => {
   expect(stdout).toMatch(/3 +c +0\.1 +- +- +failed/);
 });
 
-test('curves are drawn as a mean in a band over the seeds', async () => {
-  const out = join(folder, 'curves.svg');
-  const run = (runId: string): v1.Run => v1.Run.fromPartial({ runId, status: v1.RunStatus.RUN_STATUS_COMPLETED });
-  curves = { one: [4, 2, 1], two: [2, 2, 3], alone: [3, Number.NaN, 1] };
-  detail.runs = [
-    v1.StudyRun.fromPartial({ group: 0, run: run('one') }),
-    v1.StudyRun.fromPartial({ group: 0, run: run('two') }),
-    v1.StudyRun.fromPartial({ group: 2, run: run('alone') }),
-    v1.StudyRun.fromPartial({ group: 1, run: { ...run('not yet'), status: v1.RunStatus.RUN_STATUS_TRAINING } }),
-  ];
-  const { stdout } = await cli('study', 'plot', 'recipes', '--curve', 'loss', '--out', out, '--json');
-  const { lines } = JSON.parse(stdout) as { lines: { name: string; points: object[] }[] };
-  expect(lines).toEqual([
-    {
-      name: 'nuteprune, target_sparsity 0.3',
-      points: [
-        { step: 0, mean: 3, spread: Math.SQRT2, n: 2 },
-        { step: 10, mean: 2, spread: 0, n: 2 },
-        { step: 20, mean: 2, spread: Math.SQRT2, n: 2 },
-      ],
-    },
-    {
-      name: '<wanda>, target_sparsity 0.3',
-      points: [
-        { step: 0, mean: 3, spread: 0, n: 1 },
-        { step: 20, mean: 1, spread: 0, n: 1 },
-      ],
-    },
-  ]);
-  const svg = await readFile(out, 'utf8');
-  expect([svg.match(/<polyline /g)?.length, svg.match(/<polygon /g)?.length]).toEqual([2, 1]); // a single run has no band
-  const band = /<polygon points="([^"]+)"/
-    .exec(svg)![1]!
-    .split(' ')
-    .map((point) => point.split(',').map(Number));
-  expect(band).toHaveLength(6);
-  expect(band[0]![0]).toBe(band[5]![0]); // the polygon closes where it began
-  expect(band[0]![1]).toBeLessThan(band[5]![1]!); // the upper edge comes first
-  expect(band[1]).toEqual(band[4]); // there is no spread at this step
-  expect(svg).not.toContain('NaN');
-  const unknown = await cli('study', 'plot', 'recipes', '--curve', 'speed', '--out', join(folder, 'other.svg'));
-  expect([unknown.exitCode, unknown.stderr]).toEqual([2, expect.stringContaining('there are: loss') as string]);
-  expect((await cli('study', 'plot', 'recipes', '--curve', 'loss', '--measure', 'x', '--out', out)).exitCode).toBe(2);
-});
-
 test.each([
   ['a value of a variant', 7, 'settings.total_steps', '13: run wanda with target_sparsity 50%: total_steps'],
   ['a value of the grid', 3, 'settings.target_sparsity', '9: run nuteprune with target_sparsity 50%, seed 1: target_sparsity'],
@@ -325,26 +271,4 @@ test('the CSV has a line for each run, and is replaced only where it is one of o
   expect((await cli('study', 'show', 'recipes', '--csv', csv, '--force')).exitCode).toBe(0);
   await writeFile(csv, 'mine');
   expect((await cli('study', 'show', 'recipes', '--csv', csv, '--force')).exitCode).not.toBe(0);
-});
-
-test('the drawing has every point, the spread as bars, and names as text', async () => {
-  const out = join(folder, 'study.svg');
-  expect((await cli('study', 'plot', 'recipes', '--out', out)).exitCode).toBe(0);
-  const svg = await readFile(out, 'utf8');
-  expect(svg.match(/<polyline /g)).toHaveLength(2);
-  expect(svg.match(/perplexity 9\.5000 ± 0\.2500 over 3 runs/g)).toHaveLength(1);
-  expect(svg).toContain('before pruning: 8.0000');
-  expect(svg).toContain('bars: standard deviation');
-  expect(svg).toContain('&lt;wanda&gt;');
-  expect(svg).not.toContain('<wanda>');
-  expect(svg).not.toContain('NaN');
-  detail.groups = [v1.StudyGroup.fromPartial(group('one seed', '0.3', 0.3, measure('masked', 9.9), measure('intact', 8.2)))];
-  expect((await cli('study', 'plot', 'recipes', '--out', out, '--force')).exitCode).toBe(0);
-  const ofOneSeed = await readFile(out, 'utf8');
-  expect(ofOneSeed).not.toContain('bars');
-  const [, line, words] = /<line x1="70" y1="([^"]+)" x2="560"[^>]*dasharray[^>]*>\n<text x="76" y="([^"]+)"/.exec(ofOneSeed)!;
-  expect(Number(words)).toBeGreaterThan(Number(line)); // all points are above the line, so its words are below it
-  detail = v1.GetStudyResponse.fromPartial({ study: { name: 'empty' } });
-  const { stderr } = await cli('study', 'plot', 'empty', '--out', join(folder, 'none.svg'));
-  expect(stderr).toMatch(/STUDY_WITHOUT_RESULTS[^]*nothing to draw/);
 });

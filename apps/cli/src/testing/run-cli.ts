@@ -28,7 +28,7 @@ let earlier: Promise<unknown> = Promise.resolve();
 
 /**
  * Runs a command in the process of the test, since the start of a process takes longer than most commands. Commands run one after the
- * other, because each has the process's folder, variables and streams for itself. Standard output is not a terminal.
+ * other, because each has the process's folder, variables, umask and streams for itself. Standard output is not a terminal.
  */
 export function runCli(args: string[], environment: CliEnvironment = {}): Promise<CliResult> {
   const result = earlier.then(() => runHere(args, environment));
@@ -41,6 +41,7 @@ async function runHere(args: string[], environment: CliEnvironment): Promise<Cli
   const [stdout, stderr] = [new Collected(), new Collected()];
   const streams = { stdout, stderr, stdin: Readable.from([]) };
   const usual = Object.getOwnPropertyDescriptors(process);
+  const umask = process.umask(0o022);
   process.env = variables(environment);
   process.chdir(environment.cwd ?? folder);
   for (const [name, value] of Object.entries(streams))
@@ -58,6 +59,7 @@ async function runHere(args: string[], environment: CliEnvironment): Promise<Cli
     for (const name of Object.keys(streams) as (keyof typeof streams)[]) Object.defineProperty(process, name, usual[name]);
     process.env = before;
     process.chdir(folder);
+    process.umask(umask);
   }
 }
 

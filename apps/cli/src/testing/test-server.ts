@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { ownVersion } from '#files';
-import { EspalierError, releaseOf, serverStreaming, tellingRelease, unary, v1 } from '#protocol';
+import { EspalierError, releaseOf, serverStreaming, sendingRelease, unary, v1 } from '#protocol';
 
 type Unary<Q, R> = (request: Q) => Promise<R> | R;
 type Streaming<Q, R> = (request: Q, signal: AbortSignal) => AsyncIterable<R>;
@@ -30,7 +30,6 @@ export interface Answers {
   readHistory?: Unary<v1.ReadHistoryRequest, v1.ReadHistoryResponse>;
   watchHistory?: Streaming<v1.WatchHistoryRequest, v1.WatchHistoryResponse>;
   queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
-  queryCurves?: Unary<v1.QueryCurvesRequest, v1.QueryCurvesResponse>;
   queryMasks?: Unary<v1.QueryMasksRequest, v1.QueryMasksResponse>;
   exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
   verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;
@@ -86,7 +85,7 @@ export class TestServer {
     secret = ServerCredentials.createInsecure(),
     release = releaseOf(ownVersion()),
   ): Promise<TestServer> {
-    const server = new Server({ interceptors: [tellingRelease(release)] });
+    const server = new Server({ interceptors: [sendingRelease(release)] });
     for (const service of [
       v1.RunServiceService,
       v1.HistoryServiceService,

@@ -7,7 +7,7 @@ export interface Download<Progress> {
   /** null: nothing is being downloaded. */
   progress: Progress | null;
   trouble: Trouble | undefined;
-  save: (first: Progress, work: (told: (progress: Progress) => void, signal: AbortSignal) => Promise<void>) => Promise<void>;
+  save: (first: Progress, work: (report: (progress: Progress) => void, signal: AbortSignal) => Promise<void>) => Promise<void>;
   stop: () => void;
 }
 

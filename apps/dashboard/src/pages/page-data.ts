@@ -6,7 +6,7 @@ import { quantityOf } from '../run/curves/x-axis.js';
 import { pointsOf } from '../runs/compare/compared-figures.js';
 import type { RunCurves } from '../runs/compare/overlaid.js';
 import { runsOf, type DrawnRun } from '../runs/plots/figure-columns.js';
-import type { Draft, DraftRun } from './page-draft.js';
+import type { Draft, DraftPanel, DraftRun } from './page-draft.js';
 
 const REFRESH_MS = 3_000;
 /** The place of a point on the axis of tokens follows from these. */
@@ -25,7 +25,7 @@ export interface ShownRun {
 }
 
 export function usePageData({ runs, panels }: Pick<Draft, 'runs' | 'panels'>): Loaded<ShownRun[]> {
-  const figures = [...new Set([...OF_TOKENS, ...panels.flatMap((panel) => (panel.kind === 'table' ? panel.figures : []))])];
+  const figures = [...new Set([...OF_TOKENS, ...panels.flatMap(figuresOf)])];
   const quantities = [
     ...new Set(
       panels.flatMap((panel) =>
@@ -39,6 +39,11 @@ export function usePageData({ runs, panels }: Pick<Draft, 'runs' | 'panels'>): L
   const following = runs.flatMap(({ runId, held }) => (held === undefined ? [runId] : []));
   useChanges(({ runId }) => runId === '' || following.includes(runId), loaded.reload, REFRESH_MS, key);
   return loaded;
+}
+
+function figuresOf(panel: DraftPanel): string[] {
+  if (panel.kind === 'table') return panel.figures;
+  return panel.kind === 'scatter' ? [panel.across, panel.up, 'recipe'] : [];
 }
 
 async function load(runs: readonly DraftRun[], figures: string[], quantities: string[], signal: AbortSignal): Promise<ShownRun[]> {

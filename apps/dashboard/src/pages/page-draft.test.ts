@@ -5,7 +5,7 @@ import { contentOf, draftOf, draftOfAddress, isReport, moved, newPageAddress, NE
 const draft: Draft = {
   name: 'report',
   runs: [{ runId: 'a' }, { runId: 'b', held: { revision: 7n, chain: 'c0ffee' } }],
-  panels: [{ title: 'Why', kind: 'text', markdown: '# so' }, { ...NEW_PANELS.chart, title: 'Loss' }, NEW_PANELS.table],
+  panels: [{ title: 'Why', kind: 'text', markdown: '# so' }, { ...NEW_PANELS.chart, title: 'Loss' }, NEW_PANELS.table, NEW_PANELS.scatter],
 };
 
 test('a draft that is saved and opened again is the same', () => {
@@ -14,10 +14,10 @@ test('a draft that is saved and opened again is the same', () => {
 
 test('panels move by one place, and not beyond the ends', () => {
   const titles = (index: number, by: -1 | 1): string[] => moved(draft.panels, index, by).map(({ kind }) => kind);
-  expect(titles(1, -1)).toEqual(['chart', 'text', 'table']);
-  expect(titles(1, 1)).toEqual(['text', 'table', 'chart']);
-  expect(titles(0, -1)).toEqual(['text', 'chart', 'table']);
-  expect(titles(2, 1)).toEqual(['text', 'chart', 'table']);
+  expect(titles(1, -1)).toEqual(['chart', 'text', 'table', 'scatter']);
+  expect(titles(1, 1)).toEqual(['text', 'table', 'chart', 'scatter']);
+  expect(titles(0, -1)).toEqual(['text', 'chart', 'table', 'scatter']);
+  expect(titles(3, 1)).toEqual(['text', 'chart', 'table', 'scatter']);
 });
 
 test('a page is a report where all its runs are held', () => {

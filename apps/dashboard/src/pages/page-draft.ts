@@ -12,6 +12,7 @@ export type DraftPanel = { title: string } & (
   | { kind: 'text'; markdown: string }
   | { kind: 'chart'; quantity: string; axis: string; logarithmic: boolean }
   | { kind: 'table'; figures: string[] }
+  | { kind: 'scatter'; across: string; up: string }
 );
 
 export interface Draft {
@@ -27,6 +28,7 @@ export const NEW_PANELS: Readonly<Record<DraftPanel['kind'], DraftPanel>> = {
   text: { title: '', kind: 'text', markdown: '' },
   chart: { title: '', kind: 'chart', quantity: 'loss', axis: 'step', logarithmic: false },
   table: { title: '', kind: 'table', figures: ['recipe', 'parameters_left', 'perplexity', 'tokens_per_second'] },
+  scatter: { title: '', kind: 'scatter', across: 'parameters_left', up: 'perplexity' },
 };
 
 export function draftOf({ name, content }: Pick<SavedPage, 'name' | 'content'>): Draft {
@@ -40,9 +42,10 @@ export function draftOf({ name, content }: Pick<SavedPage, 'name' | 'content'>):
   };
 }
 
-function panelOf({ title, text, chart, table }: Panels['panels'][number]): DraftPanel[] {
+function panelOf({ title, text, chart, table, scatter }: Panels['panels'][number]): DraftPanel[] {
   if (text !== undefined) return [{ title, kind: 'text', markdown: text.markdown }];
   if (chart !== undefined) return [{ title, kind: 'chart', quantity: chart.quantity, axis: chart.axis, logarithmic: chart.logarithmic }];
+  if (scatter !== undefined) return [{ title, kind: 'scatter', across: scatter.across, up: scatter.up }];
   return table === undefined ? [] : [{ title, kind: 'table', figures: table.figures }];
 }
 

@@ -5,6 +5,7 @@ import { newRequestId, pageService, runService, troubleOf, type Trouble } from '
 import type { SavedPage } from '../generated/espalier/v1/page_service_pb.js';
 import { QUANTITY_TITLES } from '../run/curves/quantities.js';
 import { X_AXES } from '../run/curves/x-axis.js';
+import { PLOT_TITLES } from '../runs/plots/plot-figures.js';
 import { LabelledSelect } from '../ui/labelled-select.js';
 import { TroubleNote } from '../ui/pending.js';
 import { go, setQuery } from '../ui/router.js';
@@ -15,7 +16,7 @@ import { Panels } from './panels.js';
 const MOST_PANELS = 64;
 const LONGEST_NAME = 200;
 const LONGEST_TEXT = 65_536;
-const KINDS = { text: 'Text', chart: 'Chart', table: 'Table' } as const;
+const KINDS = { text: 'Text', chart: 'Chart', table: 'Table', scatter: 'Scatter' } as const;
 
 interface Props {
   begun: Draft;
@@ -152,7 +153,7 @@ interface RunsProps {
 
 function Runs({ runs, changed, troubled }: RunsProps) {
   const [named, setNamed] = useState('');
-  const told = async (work: () => Promise<void>): Promise<void> => {
+  const reporting = async (work: () => Promise<void>): Promise<void> => {
     try {
       await work();
       troubled(undefined);
@@ -161,13 +162,13 @@ function Runs({ runs, changed, troubled }: RunsProps) {
     }
   };
   const add = (): Promise<void> =>
-    told(async () => {
+    reporting(async () => {
       const { run } = await runService.getRun({ runId: named.trim() });
       if (!runs.some(({ runId }) => runId === run!.runId)) changed([...runs, { runId: run!.runId }]);
       setNamed('');
     });
   const hold = (): Promise<void> =>
-    told(async () => {
+    reporting(async () => {
       const { runIds, revisions, digestChains } = await runService.listFigures({ at: runs.map(({ runId }) => ({ runId })) });
       changed(runIds.map((runId, index) => ({ runId, held: { revision: revisions[index]!, chain: digestChains[index]! } })));
     });
@@ -233,6 +234,13 @@ function PanelFields({ panel, changed }: { panel: DraftPanel; changed: (panel: D
           />
           logarithmic
         </label>
+      </>
+    );
+  if (panel.kind === 'scatter')
+    return (
+      <>
+        <LabelledSelect label="Up" value={panel.up} options={PLOT_TITLES} changed={(up) => changed({ ...panel, up })} />
+        <LabelledSelect label="Across" value={panel.across} options={PLOT_TITLES} changed={(across) => changed({ ...panel, across })} />
       </>
     );
   const others = Object.fromEntries(Object.entries(PAGE_FIGURES).filter(([name]) => !panel.figures.includes(name)));

@@ -1,6 +1,6 @@
 // The figures that a table of a page can have.
 import type { DrawnRun } from '../runs/plots/figure-columns.js';
-import { PLOT_FIGURES, plotFigure } from '../runs/plots/plot-figures.js';
+import { PLOT_TITLES, plotFigure } from '../runs/plots/plot-figures.js';
 import { decimal, NONE } from '../ui/format.js';
 
 const OTHERS: Readonly<Record<string, string>> = {
@@ -13,7 +13,7 @@ const OTHERS: Readonly<Record<string, string>> = {
 
 /** Each figure with its title. */
 export const PAGE_FIGURES: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(PLOT_FIGURES.map(({ name, title }) => [name, title])),
+  ...PLOT_TITLES,
   ...OTHERS,
 };
 

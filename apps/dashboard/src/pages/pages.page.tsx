@@ -5,6 +5,7 @@ import { useLoaded } from '../api/loaded-data.js';
 import { PageService, type SavedPage } from '../generated/espalier/v1/page_service_pb.js';
 import { count, NONE, time } from '../ui/format.js';
 import type { Page } from '../ui/page.js';
+import { Heads } from '../ui/heads.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Anchor } from '../ui/router.js';
 import { Scroll } from '../ui/scroll.js';
@@ -47,15 +48,7 @@ function PagesView() {
       <section class="card" aria-label="All pages">
         <Scroll label="All pages">
           <table class="plain num">
-            <thead>
-              <tr>
-                <th>Name</th>
-                <th>Kind</th>
-                <th class="right">Runs</th>
-                <th>Made by</th>
-                <th>Saved</th>
-              </tr>
-            </thead>
+            <Heads names={['Name', 'Kind', 'Runs', 'Made by', 'Saved']} numbers={['Runs']} />
             <tbody>
               {pages.map((one) => (
                 <tr key={one.pageId}>

@@ -5,6 +5,8 @@ import { isRising, lookOfAxis } from '../run/curves/x-axis.js';
 import { titleOf } from '../run/curves/own-charts.js';
 import { axisName, overlaid } from '../runs/compare/overlaid.js';
 import { nameOf } from '../runs/columns.js';
+import { plotFigure } from '../runs/plots/plot-figures.js';
+import { kindsOf, recipeOf, RunScatter, titleOfScatter } from '../runs/plots/run-scatter.js';
 import { Chart } from '../ui/charts/chart.js';
 import { SharedCursor } from '../ui/charts/shared-cursor.js';
 import { counted } from '../ui/format.js';
@@ -61,8 +63,41 @@ function RunsOfPage({ runs }: { runs: readonly ShownRun[] }) {
 }
 
 function Panel({ panel, runs, page }: { panel: DraftPanel; runs: ShownRun[]; page: string }) {
-  if (panel.kind === 'text') return <TextPanel {...panel} />;
-  return panel.kind === 'chart' ? <ChartPanel panel={panel} runs={runs} page={page} /> : <TablePanel panel={panel} runs={runs} />;
+  switch (panel.kind) {
+    case 'text':
+      return <TextPanel {...panel} />;
+    case 'chart':
+      return <ChartPanel panel={panel} runs={runs} page={page} />;
+    case 'table':
+      return <TablePanel panel={panel} runs={runs} />;
+    case 'scatter':
+      return <ScatterPanel panel={panel} runs={runs} />;
+  }
+}
+
+/** Names the runs, for files: with the revision of each that is held. */
+const sourceOf = (runs: readonly ShownRun[]): string =>
+  `Espalier, ${runs
+    .map(({ run, asked: { held } }) => `${nameOf(run)} (${run.runId}${held === undefined ? '' : `, revision ${held.revision}`})`)
+    .join(', ')}`;
+
+function ScatterPanel({ panel, runs }: { panel: DraftPanel & { kind: 'scatter' }; runs: ShownRun[] }) {
+  const [x, y] = [plotFigure(panel.across), plotFigure(panel.up)];
+  const all = runs.map(({ run }) => run);
+  if (x === undefined || y === undefined)
+    return (
+      <section class="card empty" aria-label={panel.title || 'Scatter'}>
+        <h2>{panel.title || 'Scatter'}</h2>
+        <p>This release does not draw {x === undefined ? panel.across : panel.up}.</p>
+      </section>
+    );
+  return (
+    <RunScatter
+      {...{ runs: all, kindOf: recipeOf, kinds: kindsOf(all, recipeOf), x, y }}
+      title={panel.title || titleOfScatter(x, y)}
+      source={sourceOf(runs)}
+    />
+  );
 }
 
 interface ChartPanelProps {
@@ -97,9 +132,6 @@ function ChartPanel({ panel, runs, page }: ChartPanelProps) {
       </section>
     );
   const { isNoisy: _, ...look } = picture;
-  const held = runs.map(
-    ({ run, asked }) => `${nameOf(run)} (${run.runId}${asked.held === undefined ? '' : `, revision ${asked.held.revision}`})`,
-  );
   return (
     <Chart
       {...look}
@@ -111,7 +143,7 @@ function ChartPanel({ panel, runs, page }: ChartPanelProps) {
       setLog={setLog}
       cursor={cursor}
       fileName={`${page} ${title}`}
-      source={`Espalier, ${held.join(', ')}`}
+      source={sourceOf(runs)}
     />
   );
 }

@@ -13,7 +13,7 @@ import { go } from '../ui/router.js';
 import { MoreMenu } from './more-menu.js';
 
 const { pauseRun, resumeRun, cancelRun, deleteRun, forkRun } = RunService.method;
-const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RECOVERING];
+const UNDER_WAY = [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.RESTARTING];
 const ENDED = [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED];
 
 export function Actions({ run, changed, fork }: { run: Run; changed: () => void; fork: () => void }) {

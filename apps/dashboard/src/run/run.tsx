@@ -25,12 +25,14 @@ import { Fold } from '../ui/fold.js';
 import { Meter } from '../ui/meter.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Status } from '../ui/status.js';
+import { useCurrentInSight } from '../ui/current-in-sight.js';
 import { Anchor } from '../ui/router.js';
 import { Actions } from './actions.js';
 import { CurvesTab } from './curves/curves.js';
 import { EvaluationsTab } from './results/evaluations.js';
 import { FamilyTab } from './record/family.js';
 import { HistoryTab } from './record/history.js';
+import { FrontierTab, isScan } from './results/frontier.js';
 import { LadderTab } from './results/ladder.js';
 import { MasksTab } from './masks/masks.js';
 import { SettingsTab } from './settings.js';
@@ -50,15 +52,21 @@ const TABS = {
   history: { title: 'History', view: HistoryTab },
   settings: { title: 'Settings', view: SettingsTab },
 };
+/** A scan leaves its model intact, and so it has no teachers, masks or smaller models. */
+const { evaluations, family, history, settings } = TABS;
+const TABS_OF_SCAN = { '': { title: 'Frontier', view: FrontierTab }, evaluations, family, history, settings };
+type TabsOfRun = Partial<typeof TABS> & Pick<typeof TABS, ''>;
+const tabsOf = (run: Run | undefined): TabsOfRun => (run !== undefined && isScan(run) ? TABS_OF_SCAN : TABS);
 
 export function RunView({ runId, tab, query }: { runId: string; tab: string; query: URLSearchParams }) {
   const loaded = useLoaded(`run ${runId}`, async (signal) => (await runService.getRun({ runId }, { signal })).run!);
   const { data: run, trouble, reload } = loaded;
-  const { view: View, title } = TABS[tab as keyof typeof TABS] ?? TABS[''];
+  const tabs = tabsOf(run);
+  const { view: View, title } = tabs[tab as keyof typeof TABS] ?? tabs[''];
   const [fork, setFork] = useState<{ stateDigest: string | null } | null>(null);
   useChanges((change) => change.runId === (run?.runId ?? runId), reload, 300, run?.runId ?? runId);
   const isAtWork =
-    run !== undefined && [RunStatus.TRAINING, RunStatus.PREPARING, RunStatus.QUEUED, RunStatus.RECOVERING].includes(run.status);
+    run !== undefined && [RunStatus.TRAINING, RunStatus.PREPARING, RunStatus.QUEUED, RunStatus.RESTARTING].includes(run.status);
   // Steps that are not recorded yet have no event, so the run is loaded again and again.
   useRepeated(reload, LIVE_EVERY_MS, isAtWork);
   useEffect(() => {
@@ -90,16 +98,23 @@ export function RunView({ runId, tab, query }: { runId: string; tab: string; que
       <Notes run={run} />
       <Meter share={endOf(run) > 0n ? Number(stepOf(run)) / Number(endOf(run)) : 0} label="steps done" />
       <Figures run={run} />
-      <nav class="tabs" aria-label="Views of the run">
-        {Object.entries(TABS).map(([id, { title }]) => (
-          <Anchor key={id} to={`/runs/${run.runId}${id === '' ? '' : `/${id}`}`} aria-current={tab === id ? 'page' : undefined}>
-            {title}
-          </Anchor>
-        ))}
-      </nav>
+      <Tabs run={run} tab={tab} />
       <View run={run} query={query} fork={(stateDigest) => setFork({ stateDigest })} />
       {fork !== null && <ForkForm parent={run} stateDigest={fork.stateDigest} close={() => setFork(null)} />}
     </>
+  );
+}
+
+function Tabs({ run, tab }: { run: Run; tab: string }) {
+  const row = useCurrentInSight(tab);
+  return (
+    <nav class="tabs" aria-label="Views of the run" ref={row}>
+      {Object.entries(tabsOf(run)).map(([id, { title }]) => (
+        <Anchor key={id} to={`/runs/${run.runId}${id === '' ? '' : `/${id}`}`} aria-current={tab === id ? 'page' : undefined}>
+          {title}
+        </Anchor>
+      ))}
+    </nav>
   );
 }
 
@@ -175,7 +190,8 @@ function Figures({ run }: { run: Run }) {
     ['Speed', run.tokensPerSecond > 0 ? short(run.tokensPerSecond) : NONE, 'tokens/s'],
     ['Time of training', duration(run.trainingSeconds), run.etaSeconds > 0 ? `${duration(run.etaSeconds)} left` : ''],
   ];
-  const first = figures.filter(([term]) => FIRST_FIGURES.includes(term));
+  const shown = figures.filter(([term]) => !isScan(run) || !FIGURES_OF_PRUNING.includes(term));
+  const first = shown.filter(([term]) => FIRST_FIGURES.includes(term));
   const words = first.map(([term, value, more]) => (
     <span key={term}>
       <span>{term}</span> <b>{value}</b> {term === 'Hard sparsity' ? '' : more}
@@ -184,7 +200,7 @@ function Figures({ run }: { run: Run }) {
   return (
     <Fold id="figures" title="Figures" words={words}>
       <dl class="figures">
-        {figures.map(([term, value, more]) => (
+        {shown.map(([term, value, more]) => (
           <div key={term}>
             <dt>{term}</dt>
             <dd>
@@ -200,3 +216,5 @@ function Figures({ run }: { run: Run }) {
 
 /** The figures that stand in the line to which they fold. */
 const FIRST_FIGURES = ['Step', 'Hard sparsity', 'Parameters', 'Loss', 'Perplexity'];
+/** The figures that a scan lacks. */
+const FIGURES_OF_PRUNING = ['Expected sparsity', 'Hard sparsity', 'Teacher'];

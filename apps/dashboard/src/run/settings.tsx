@@ -1,6 +1,8 @@
 import { SETTING_FIELDS, wordsOf } from '../forms/run/setting-table.js';
 import type { ResultEstimate } from '../generated/espalier/v1/run_service_pb.js';
-import { bytes, count, percent, time } from '../ui/format.js';
+import { Fold } from '../ui/fold.js';
+import { bytes, count, counted, percent, time } from '../ui/format.js';
+import { useNarrow } from '../ui/narrow.js';
 import { Scroll } from '../ui/scroll.js';
 import { trainWords } from './command-words.js';
 import type { TabProps } from './tab-props.js';
@@ -29,6 +31,31 @@ export function SettingsTab({ run }: TabProps) {
   );
 }
 
+/** Shows the settings without the words about them, beside or below the curves. */
+export function SettingsFold({ run }: Pick<TabProps, 'run'>) {
+  const settings = wordsOf(run.settings);
+  const isNarrow = useNarrow();
+  return (
+    <Fold
+      id="settings"
+      title="Settings of the run"
+      words={`${settings['recipe']}, ${counted(Object.keys(settings).length, 'setting')}`}
+      isOpenAtFirst={!isNarrow}
+    >
+      <dl class="set">
+        {Object.entries(settings).map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>
+              <code>{value || '–'}</code>
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </Fold>
+  );
+}
+
 function sizeWords({ parameterCount, multiplicationShare, bytes: size, estimated }: ResultEstimate): string {
   const about = estimated ? 'about ' : '';
   return `${about}${count(parameterCount)} parameters, ${bytes(size)}, ${percent(multiplicationShare)} of the multiplications a token`;
@@ -41,7 +68,7 @@ function Table({ title, rows }: { title: string; rows: [string, string][] }) {
         <h2>{title}</h2>
       </header>
       <Scroll label="Table">
-        <table class="plain">
+        <table class="plain settings">
           <tbody>
             {rows.map(([name, value]) => (
               <tr key={name}>

@@ -10,6 +10,7 @@ interface StoredFacts {
   StepsReplayed: {
     cause: string;
     engineName: string;
+    device: string;
     isOtherEngine: boolean;
     stretches: { firstStep: number; endStep: number; agrees: boolean }[];
   };

@@ -1,9 +1,10 @@
 // Finds the teachers of a run, the steps that each taught, and why, from the run's history.
-import { artifactService } from '../api/client.js';
+import { gainWords } from '../../../../libs/comparison/src/index.js';
+import { artifactService, runService } from '../api/client.js';
 import { useLoaded, type Loaded } from '../api/loaded-data.js';
 import type { Teacher } from '../generated/espalier/v1/common_pb.js';
-import { teacherWord } from '../ui/format.js';
-import type { Run } from '../generated/espalier/v1/run_service_pb.js';
+import { bytes, teacherWord } from '../ui/format.js';
+import type { LineageNode, Run } from '../generated/espalier/v1/run_service_pb.js';
 import type { Assignment } from './curves/marks.js';
 import { readEvents } from './read-events.js';
 import { countedEvents, storedFact } from './stored-fact.js';
@@ -48,4 +49,23 @@ async function loadTeachers(runId: string, signal: AbortSignal): Promise<{ snaps
     return started === null ? [] : [started];
   });
   return { snapshots: teachers, assignments };
+}
+
+/** Loads the runs that were forked from the run. */
+export function useForks({ runId }: Run): LineageNode[] {
+  const { data } = useLoaded(`forks ${runId}`, async (signal) => (await runService.getLineage({ runId }, { signal })).tree);
+  return data?.filter(({ parentRunId }) => parentRunId === runId) ?? [];
+}
+
+export const forksAt = (forks: readonly LineageNode[], { step, abandoned }: Teacher): LineageNode[] =>
+  forks.filter(({ forkedAtStep }) => forkedAtStep === step && !abandoned);
+
+/** The size of the teacher's export; undefined where it is not known. */
+export const exportWords = ({ weightBytes, sizeEstimated }: Teacher): string | undefined =>
+  weightBytes > 0n ? `${sizeEstimated ? 'about ' : ''}${bytes(weightBytes)}` : undefined;
+
+/** The measured speed of the teacher as a smaller model, beside the model before pruning; undefined where it was not measured. */
+export function decodingWords({ speeds }: Run, { stateDigest }: Teacher): string | undefined {
+  const gain = speeds.findLast((one) => one.stateDigest === stateDigest)?.decode;
+  return gain === undefined ? undefined : gainWords(gain);
 }

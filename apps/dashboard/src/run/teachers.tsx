@@ -1,23 +1,22 @@
 // Shows every snapshot as a row, with the steps that it taught.
-import { gainWords, perplexityOf } from '../../../../libs/comparison/src/index.js';
-import { runService } from '../api/client.js';
-import { useLoaded } from '../api/loaded-data.js';
+import { perplexityOf } from '../../../../libs/comparison/src/index.js';
+import type { Teacher } from '../generated/espalier/v1/common_pb.js';
 import type { LineageNode, Run } from '../generated/espalier/v1/run_service_pb.js';
-import { nameOf } from '../runs/columns.js';
-import { bytes, count, decimal, NONE, percent, short, time } from '../ui/format.js';
+import { bytes, count, decimal, NONE, percent, short, stepRange, time } from '../ui/format.js';
+import { Heads } from '../ui/heads.js';
 import { Pending } from '../ui/pending.js';
-import { Anchor } from '../ui/router.js';
 import { Scroll } from '../ui/scroll.js';
 import { ForkButton } from './fork-button.js';
 import type { TabProps } from './tab-props.js';
-import { useTeachers } from './teacher-data.js';
+import { decodingWords, exportWords, forksAt, useForks, useTeachers } from './teacher-data.js';
+import { Forks } from './fork-links.js';
+import type { Assignment } from './curves/marks.js';
 import { Timeline } from './curves/timeline.js';
 
 export function TeachersTab({ run, fork }: TabProps) {
   const teachers = useTeachers(run);
   const { snapshots, assignments, isKnown, loaded } = teachers;
-  const family = useLoaded(`forks ${run.runId}`, async (signal) => (await runService.getLineage({ runId: run.runId }, { signal })).tree);
-  const forks = family.data?.filter(({ parentRunId }) => parentRunId === run.runId) ?? [];
+  const forks = useForks(run);
   if (!isKnown) return <Pending loaded={loaded} />;
   if (snapshots.length === 0 && assignments.length === 0)
     return (
@@ -41,69 +40,38 @@ export function TeachersTab({ run, fork }: TabProps) {
         </header>
         <Scroll label="Snapshots">
           <table class="plain num">
-            <thead>
-              <tr>
-                <th>Mark</th>
-                <th class="right">Step</th>
-                <th class="right">Expected sparsity</th>
-                <th class="right">Hard sparsity</th>
-                <th class="right">Parameters left</th>
-                <th class="right">Perplexity</th>
-                <th>Teacher of steps</th>
-                <th class="right">Exports as</th>
-                <th class="right">Decodes</th>
-                <th>Forks</th>
-                <th class="right">State on disk</th>
-                <th>Taken</th>
-                <th class="right">Fork</th>
-              </tr>
-            </thead>
+            <Heads
+              names={[
+                'Mark',
+                'Step',
+                'Expected sparsity',
+                'Hard sparsity',
+                'Parameters left',
+                'Perplexity',
+                'Teacher of steps',
+                'Exports as',
+                'Decodes',
+                'Forks',
+                'State on disk',
+                'Taken',
+                'Fork',
+              ]}
+              numbers={[
+                'Step',
+                'Expected sparsity',
+                'Hard sparsity',
+                'Parameters left',
+                'Perplexity',
+                'Exports as',
+                'Decodes',
+                'State on disk',
+                'Fork',
+              ]}
+            />
             <tbody>
-              {snapshots.map(
-                ({
-                  mark,
-                  step,
-                  expectedSparsity,
-                  hardSparsity,
-                  stateDigest,
-                  snapshottedAt,
-                  abandoned,
-                  inherited,
-                  discarded,
-                  bytes: size,
-                  parameterCount,
-                  weightBytes,
-                  sizeEstimated,
-                }) => (
-                  <tr key={`${stateDigest} ${step}`}>
-                    <td>
-                      #{mark}{' '}
-                      <span class="soft">
-                        {[abandoned && 'abandoned', inherited && "a parent's", discarded && 'removed'].filter(Boolean).join(', ')}
-                      </span>
-                    </td>
-                    <td class="right">{count(step)}</td>
-                    <td class="right">{percent(expectedSparsity)}</td>
-                    <td class="right">{percent(hardSparsity)}</td>
-                    <td class="right">{parameterCount > 0n ? short(Number(parameterCount)) : NONE}</td>
-                    <td class="right">{decimal(perplexityOf(run, stateDigest))}</td>
-                    <td>
-                      {assignments
-                        .filter((one) => one.mark === mark && !abandoned)
-                        .map(({ fromStep, endStep }) => `${count(fromStep)}–${count(endStep - 1)}`)
-                        .join(', ') || NONE}
-                    </td>
-                    <td class="right">{weightBytes > 0n ? `${sizeEstimated ? 'about ' : ''}${bytes(weightBytes)}` : NONE}</td>
-                    <td class="right">{decodingOf(run, stateDigest)}</td>
-                    <td>
-                      <Forks forks={forks.filter(({ forkedAtStep }) => forkedAtStep === step && !abandoned)} />
-                    </td>
-                    <td class="right">{bytes(size)}</td>
-                    <td>{time(snapshottedAt)}</td>
-                    <td class="right">{!discarded && <ForkButton mark={mark} fork={() => fork(stateDigest)} />}</td>
-                  </tr>
-                ),
-              )}
+              {snapshots.map((one) => (
+                <Row key={`${one.stateDigest} ${one.step}`} {...{ run, one, assignments, fork }} forks={forksAt(forks, one)} />
+              ))}
             </tbody>
           </table>
         </Scroll>
@@ -112,21 +80,41 @@ export function TeachersTab({ run, fork }: TabProps) {
   );
 }
 
-/** The measured speed of a teacher as a smaller model, beside the model before pruning. */
-function decodingOf({ speeds }: Run, stateDigest: string): string {
-  const gain = speeds.findLast((one) => one.stateDigest === stateDigest)?.decode;
-  return gain === undefined ? NONE : gainWords(gain);
+interface RowProps {
+  run: Run;
+  one: Teacher;
+  assignments: readonly Assignment[];
+  forks: LineageNode[];
+  fork: TabProps['fork'];
 }
 
-function Forks({ forks }: { forks: LineageNode[] }) {
-  if (forks.length === 0) return <>{NONE}</>;
+function Row({ run, one, assignments, forks, fork }: RowProps) {
+  const { mark, stateDigest, abandoned, discarded, parameterCount } = one;
   return (
-    <>
-      {forks.map((node) => (
-        <Anchor key={node.runId} to={`/runs/${node.runId}`}>
-          {nameOf(node)}{' '}
-        </Anchor>
-      ))}
-    </>
+    <tr>
+      <td>
+        #{mark}{' '}
+        <span class="soft">
+          {[abandoned && 'abandoned', one.inherited && "a parent's", discarded && 'removed'].filter(Boolean).join(', ')}
+        </span>
+      </td>
+      <td class="right">{count(one.step)}</td>
+      <td class="right">{percent(one.expectedSparsity)}</td>
+      <td class="right">{percent(one.hardSparsity)}</td>
+      <td class="right">{parameterCount > 0n ? short(Number(parameterCount)) : NONE}</td>
+      <td class="right">{decimal(perplexityOf(run, stateDigest))}</td>
+      <td>
+        {assignments
+          .filter((other) => other.mark === mark && !abandoned)
+          .map(({ fromStep, endStep }) => stepRange(fromStep, endStep))
+          .join(', ') || NONE}
+      </td>
+      <td class="right">{exportWords(one) ?? NONE}</td>
+      <td class="right">{decodingWords(run, one) ?? NONE}</td>
+      <td>{forks.length === 0 ? NONE : <Forks forks={forks} />}</td>
+      <td class="right">{bytes(one.bytes)}</td>
+      <td class="whole">{time(one.snapshottedAt)}</td>
+      <td class="right">{!discarded && <ForkButton mark={mark} fork={() => fork(stateDigest)} />}</td>
+    </tr>
   );
 }

@@ -5,7 +5,7 @@ import { troubleOf, type Trouble } from '../api/client.js';
 import { RunStatus } from '../generated/espalier/v1/common_pb.js';
 import { RunService } from '../generated/espalier/v1/run_service_pb.js';
 import type { Page } from '../ui/page.js';
-import { count, statusWord, statusWords } from '../ui/format.js';
+import { count, statusWord } from '../ui/format.js';
 import { Fold } from '../ui/fold.js';
 import { LabelledSelect } from '../ui/labelled-select.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
@@ -24,7 +24,7 @@ import { allRunIds, useRunPages, type RunFilter, type RunPages } from './run-pag
 import { RunTable } from './run-table.js';
 import { ViewsMenu } from './views-menu.js';
 
-const PAUSE_MS = 100;
+const PAUSE_MS = 50;
 const NO_FILTER = { q: '', tags: '', status: '', where: '' };
 const STATUSES = Object.values(RunStatus).filter((one): one is RunStatus => typeof one === 'number' && one !== RunStatus.UNSPECIFIED);
 const PLOTS = { '': 'the list alone', ...RUN_PLOTS, curves: 'mean curves' };
@@ -81,7 +81,7 @@ function RunsView({ query, launch }: { query: URLSearchParams; launch: () => voi
       ) : (
         filters
       )}
-      {Object.hasOwn(RUN_PLOTS, plot) && pages.total !== 0 && <RunPlots kind={plot} selection={selection} query={query} />}
+      {Object.hasOwn(RUN_PLOTS, plot) && (pages.total !== 0 || isFiltered) && <RunPlots kind={plot} selection={selection} query={query} />}
       {plot === 'curves' && pages.total !== 0 && <MeanCurves filter={filter} by={by} query={query} />}
       {by.length > 0 ? (
         <RunGroups by={by} filter={filter} columns={columns} />
@@ -205,7 +205,7 @@ function FilterBar({ text, tags, where, status, by }: FilterProps) {
           <option value="">any</option>
           {STATUSES.map((one) => (
             <option key={one} value={statusWord(one)}>
-              {statusWords(one)}
+              {statusWord(one)}
             </option>
           ))}
         </select>

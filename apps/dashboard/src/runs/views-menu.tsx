@@ -1,9 +1,10 @@
 // The menu of the views of the list that the server keeps, for everyone. The current view can be named here.
-import { useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { May, useMay } from '../api/caller.js';
 import { pageService, troubleOf, type Trouble } from '../api/client.js';
 import { PageService, type SavedPage } from '../generated/espalier/v1/page_service_pb.js';
 import { usePages } from '../pages/pages.page.js';
+import { useNarrow } from '../ui/narrow.js';
 import { TroubleNote } from '../ui/pending.js';
 import { Anchor } from '../ui/router.js';
 import { viewQuery, viewsOf } from './saved-views.js';
@@ -17,8 +18,11 @@ export function ViewsMenu({ query }: { query: URLSearchParams }) {
   const may = useMay();
   const [name, setName] = useState('');
   const [trouble, setTrouble] = useState<Trouble>();
+  const [isOpen, setOpen] = useState(false);
+  const field = useRef<HTMLInputElement>(null);
+  const isNarrow = useNarrow();
   const present = viewQuery(query);
-  const told = async (work: () => Promise<unknown>): Promise<void> => {
+  const reporting = async (work: () => Promise<unknown>): Promise<void> => {
     try {
       await work();
       setTrouble(undefined);
@@ -33,17 +37,35 @@ export function ViewsMenu({ query }: { query: URLSearchParams }) {
     if (wanted === '') return;
     // A view of the same name is replaced, where the caller may change it.
     const same = views.find((one) => one.name === wanted && may(savePage, one.page.madeBy));
-    void told(async () => {
+    void reporting(async () => {
       await pageService.savePage({ pageId: same?.page.pageId ?? '', name: wanted, content: { listView: { query: present } } });
       setName('');
     });
   };
-  const remove = ({ pageId }: SavedPage): Promise<void> => told(() => pageService.deletePage({ pageId }));
+  const remove = ({ pageId }: SavedPage): Promise<void> => reporting(() => pageService.deletePage({ pageId }));
   const shown = views.find((one) => one.query === present);
+  // The field comes when the caller's role is known, which may be after the menu was opened. On a telephone the keyboard would cover the
+  // views.
+  const takesFocus = isOpen && !isNarrow && may(savePage);
+  useEffect(() => {
+    if (takesFocus) field.current?.focus();
+  }, [takesFocus]);
   return (
-    <details class="menu">
+    <details class="menu" onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
       <summary class="button">{shown === undefined ? 'Views' : `View: ${shown.name}`}</summary>
       <div class="card views">
+        <May call={savePage}>
+          <form onSubmit={save}>
+            <label>
+              Name of this view
+              <input ref={field} value={name} maxLength={LONGEST_NAME} onInput={({ currentTarget }) => setName(currentTarget.value)} />
+            </label>
+            <button type="submit" disabled={name.trim() === ''}>
+              Save
+            </button>
+          </form>
+        </May>
+        <TroubleNote trouble={trouble} />
         {views.length === 0 && <p class="soft">No view is saved yet. A view is filters, order, groups and columns under a name.</p>}
         {views.length > 0 && (
           <ul>
@@ -61,18 +83,6 @@ export function ViewsMenu({ query }: { query: URLSearchParams }) {
             ))}
           </ul>
         )}
-        <May call={savePage}>
-          <form onSubmit={save}>
-            <label>
-              Name of this view
-              <input value={name} maxLength={LONGEST_NAME} onInput={({ currentTarget }) => setName(currentTarget.value)} />
-            </label>
-            <button type="submit" disabled={name.trim() === ''}>
-              Save
-            </button>
-          </form>
-        </May>
-        <TroubleNote trouble={trouble} />
         <p class="soft">The server keeps the views, for all its users. The address of a view shares it, too.</p>
       </div>
     </details>

@@ -1,16 +1,14 @@
 // Shows the last lines that the server and its engines have logged.
-import { timestampDate } from '@bufbuild/protobuf/wkt';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { engineService } from '../api/client.js';
 import { useLoaded, useRepeated } from '../api/loaded-data.js';
 import type { LogLine } from '../generated/espalier/v1/engine_service_pb.js';
 import { Check } from '../forms/fields/choice-field.js';
+import { time } from '../ui/format.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 
 const LOOK_AGAIN_MS = 3_000;
 const LINES = 200;
-
-const clock = new Intl.DateTimeFormat('en-GB', { dateStyle: 'short', timeStyle: 'medium' });
 
 export function Log() {
   const [problemsOnly, setProblemsOnly] = useState(false);
@@ -55,10 +53,10 @@ export function Log() {
   );
 }
 
-function Line({ line: { time, level, source, text } }: { line: LogLine }) {
+function Line({ line: { time: loggedAt, level, source, text } }: { line: LogLine }) {
   return (
     <p>
-      <span class="soft num">{time === undefined ? '' : clock.format(timestampDate(time))}</span>
+      <span class="soft num">{time(loggedAt)}</span>
       <span class={level === 'error' ? 'bad' : level === 'warn' ? 'wait' : 'soft'}>{level}</span>
       <span class="soft">{source}</span>
       <span>{text}</span>

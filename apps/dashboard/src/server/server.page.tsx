@@ -8,6 +8,7 @@ import { ArtifactService, type GetDiskUsageResponse, type RunDiskUsage } from '.
 import { EngineService, type Device, type Engine } from '../generated/espalier/v1/engine_service_pb.js';
 import type { Page } from '../ui/page.js';
 import { ago, bytes, count, NONE, statusWordsOf } from '../ui/format.js';
+import { Heads } from '../ui/heads.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { Anchor } from '../ui/router.js';
@@ -67,18 +68,10 @@ function Engines() {
       <TroubleNote trouble={trouble} />
       <Scroll label="Engines">
         <table class="plain num">
-          <thead>
-            <tr>
-              <th>Engine</th>
-              <th>State</th>
-              <th>Run</th>
-              <th>Device</th>
-              <th class="right">Threads</th>
-              <th class="right">Memory free</th>
-              <th class="right">Memory used</th>
-              <th>Since</th>
-            </tr>
-          </thead>
+          <Heads
+            names={['Engine', 'State', 'Run', 'Device', 'Threads', 'Memory free', 'Memory used', 'Since']}
+            numbers={['Threads', 'Memory free', 'Memory used']}
+          />
           <tbody>
             {engines.map((engine) => (
               <EngineRow key={engine.name} engine={engine} />
@@ -217,17 +210,10 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
   return (
     <Scroll label="Disk by run">
       <table class="plain num">
-        <thead>
-          <tr>
-            <th>Run</th>
-            <th>State</th>
-            <th class="right">States</th>
-            <th class="right">Exports</th>
-            <th class="right">Tokens</th>
-            <th class="right">Shared by runs</th>
-            <th class="right">Its deletion would free</th>
-          </tr>
-        </thead>
+        <Heads
+          names={['Run', 'State', 'States', 'Exports', 'Tokens', 'Shared by runs', 'Its deletion would free']}
+          numbers={['States', 'Exports', 'Tokens', 'Shared by runs', 'Its deletion would free']}
+        />
         <tbody>
           {runs.slice(0, MOST_RUNS).map((run) => (
             <tr key={run.runId}>
@@ -248,5 +234,5 @@ function RunsOnDisk({ runs }: { runs: readonly RunDiskUsage[] }) {
   );
 }
 
-/** The number of runs in the table, which are the largest. */
+/** The table shows this many runs: those that take the most room. */
 const MOST_RUNS = 50;

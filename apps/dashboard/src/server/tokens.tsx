@@ -6,6 +6,7 @@ import { useLoaded, useTrouble } from '../api/loaded-data.js';
 import type { AccessToken } from '../generated/espalier/v1/access_service_pb.js';
 import { time } from '../ui/format.js';
 import { Dialog, FormDialog } from '../ui/dialog.js';
+import { Heads } from '../ui/heads.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { TokenForm, type Made } from './token-form.js';
@@ -63,17 +64,7 @@ function TokenTable({ tokens, revoke }: { tokens: readonly AccessToken[]; revoke
   return (
     <Scroll label="Tokens">
       <table class="plain num">
-        <thead>
-          <tr>
-            <th>Name</th>
-            <th>Role</th>
-            <th>State</th>
-            <th>Valid until</th>
-            <th>Made</th>
-            <th>By</th>
-            <th class="right">Revoke</th>
-          </tr>
-        </thead>
+        <Heads names={['Name', 'Role', 'State', 'Valid until', 'Made', 'By', 'Revoke']} numbers={['Revoke']} />
         <tbody>
           {tokens.map((token) => (
             <tr key={token.tokenId}>

@@ -9,6 +9,7 @@ import { StudyService, StudyStatus, type GetStudyResponse, type Study } from '..
 import type { Page } from '../ui/page.js';
 import { count, decimal, NONE, percent, plainNumber, time } from '../ui/format.js';
 import { Meter } from '../ui/meter.js';
+import { Heads } from '../ui/heads.js';
 import { Pending, TroubleNote } from '../ui/pending.js';
 import { Scroll } from '../ui/scroll.js';
 import { Anchor, setQuery } from '../ui/router.js';
@@ -83,16 +84,7 @@ function StudiesView() {
       <section class="card" aria-label="All studies">
         <Scroll label="All studies">
           <table class="plain num">
-            <thead>
-              <tr>
-                <th>Name</th>
-                <th>State</th>
-                <th class="right">Runs</th>
-                <th class="right">Completed</th>
-                <th class="right">Failed</th>
-                <th>Launched</th>
-              </tr>
-            </thead>
+            <Heads names={['Name', 'State', 'Runs', 'Completed', 'Failed', 'Launched']} numbers={['Runs', 'Completed', 'Failed']} />
             <tbody>
               {studies.map((study) => (
                 <tr key={study.studyId}>
@@ -215,6 +207,7 @@ function StudyPlots({ data, kind, query }: { data: GetStudyResponse; kind: strin
       selection={selection}
       query={query}
       kindOf={({ runId }) => variants.get(runId) ?? ''}
+      kinds={[...new Set(data.groups.map(({ variant }) => variant))]}
       source={`study ${data.study?.name ?? ''}, `}
     >
       {(drawn) => {

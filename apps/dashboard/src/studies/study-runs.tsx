@@ -3,6 +3,7 @@ import { shareGone, targetWords } from '../../../../libs/comparison/src/index.js
 import type { GetStudyResponse } from '../generated/espalier/v1/study_service_pb.js';
 import { headlineOf } from '../runs/columns.js';
 import { decimal, NONE, percent } from '../ui/format.js';
+import { Heads } from '../ui/heads.js';
 import { Scroll } from '../ui/scroll.js';
 import { Status } from '../ui/status.js';
 import { Anchor } from '../ui/router.js';
@@ -15,17 +16,10 @@ export function StudyRuns({ runs }: { runs: GetStudyResponse['runs'] }) {
       </header>
       <Scroll label="Runs of the study">
         <table class="plain num">
-          <thead>
-            <tr>
-              <th>Run</th>
-              <th>Variant</th>
-              <th class="right">Target</th>
-              <th class="right">Seed</th>
-              <th>State</th>
-              <th class="right">Sparsity</th>
-              <th class="right">Perplexity</th>
-            </tr>
-          </thead>
+          <Heads
+            names={['Run', 'Variant', 'Target', 'Seed', 'State', 'Sparsity', 'Perplexity']}
+            numbers={['Target', 'Seed', 'Sparsity', 'Perplexity']}
+          />
           <tbody>
             {runs.map(({ variant, settings, run, refusal }, index) => (
               <tr key={index}>

@@ -10,14 +10,16 @@ interface Props {
   title: string;
   /** The line that stands for the part while it is folded. */
   words: ComponentChildren;
+  /** Whether it is unfolded until the reader decides. */
+  isOpenAtFirst?: boolean;
   children: ComponentChildren;
 }
 
-export function Fold({ id, title, words, children }: Props) {
-  const [isOpen, setOpen] = useState(() => localStorage.getItem(KEY + id) === '1');
+export function Fold({ id, title, words, isOpenAtFirst = false, children }: Props) {
+  const [isOpen, setOpen] = useState(() => (localStorage.getItem(KEY + id) ?? (isOpenAtFirst ? '1' : '0')) === '1');
   const toggled = (is: boolean): void => {
-    if (is) localStorage.setItem(KEY + id, '1');
-    else localStorage.removeItem(KEY + id);
+    if (is === isOpenAtFirst) localStorage.removeItem(KEY + id);
+    else localStorage.setItem(KEY + id, is ? '1' : '0');
     setOpen(is);
   };
   return (

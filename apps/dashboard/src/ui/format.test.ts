@@ -16,6 +16,7 @@ import {
   short,
   statusTone,
   statusWordsOf,
+  stepRange,
   tick,
 } from './format.js';
 
@@ -41,7 +42,7 @@ describe('numbers as people read them', () => {
       '50',
       '\u22123',
       '4.92 M',
-      '9282.3',
+      '9 282.3',
       '5.123',
       '1.00e\u22125',
     ]);
@@ -50,18 +51,30 @@ describe('numbers as people read them', () => {
   test('ticks have no more digits than they need', () => {
     expect([0.46, 0.5, 0.005].map(percentTick).map(plain)).toEqual(['46 %', '50 %', '0.5 %']);
     expect([0, 250, 1_500, 2_000_000].map(countTick).map(plain)).toEqual(['0', '250', '1.5 k', '2 M']);
-    expect([0, 0.25, -3, 1e-5, 2e6].map(tick)).toEqual(['0', '0.25', '\u22123', '1e\u22125', '2e6']);
+    expect([0, 0.25, -3, 1e-5, 5_000, -2.5e4, 2e6, 1e15].map(tick).map(plain)).toEqual([
+      ...['0', '0.25', '\u22123', '1e\u22125', '5 000', '\u221225 k', '2 M', '1e15'],
+    ]);
   });
 
   test('values, sizes and times', () => {
-    expect([3.14159, 1234.5678, undefined, NaN].map(decimal)).toEqual(['3.142', '1234.6', '–', '–']);
-    expect([999_999.6, 999.97].map(decimal)).toEqual(['1000000', '1000']);
-    expect([999.7, 999_700, 2.5].map(short).map(plain)).toEqual(['1000', '1000 k', '2.50']);
+    expect([3.14159, 1234.5678, undefined, NaN].map(decimal).map(plain)).toEqual(['3.142', '1 234.6', '–', '–']);
+    expect([999_999.6, 29_647.3, 9_999.6, 9_999.4, 999.97].map(decimal).map(plain)).toEqual([
+      '1 000 000',
+      '29 647',
+      '9 999.6',
+      '9 999.4',
+      '1 000',
+    ]);
+    expect([999.7, 999_700, 2.5].map(short).map(plain)).toEqual(['1 000', '1 000 k', '2.50']);
     expect([-30.69, -3.01e-5].map(decimal)).toEqual(['\u221230.69', '\u22123.01e\u22125']);
     expect([0, 1, 2].map((one) => counted(one, 'restart'))).toEqual(['0 restarts', '1 restart', '2 restarts']);
-    expect([512, 2_048, 1_034_240, 3 << 20].map(bytes).map(plain)).toEqual(['512 B', '2.00 KiB', '1010 KiB', '3.00 MiB']);
+    expect([512, 2_048, 1_034_240, 3 << 20].map(bytes).map(plain)).toEqual(['512 B', '2.00 KiB', '1 010 KiB', '3.00 MiB']);
     expect([5, 90, 7_260, 200_000, -1].map(duration).map(plain)).toEqual(['5 s', '2 min', '2 h 01', '2.3 d', '–']);
   });
+});
+
+test('steps from one to another are named once where they are one', () => {
+  expect([stepRange(20, 21), stepRange(20, 23), stepRange(999, 1_002)].map(plain)).toEqual(['20', '20–22', '999–1 001']);
 });
 
 test('an axis of time has times of day, and the day where one begins', () => {

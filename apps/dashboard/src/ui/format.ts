@@ -16,9 +16,12 @@ export const count = (value: number | bigint): string => whole.format(value).rep
 export const counted = (value: number | bigint, noun: string): string => `${count(value)} ${noun}${Number(value) === 1 ? '' : 's'}`;
 export const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}\u2009%`;
 
+/** Parts the digits before the point in threes. */
+const grouped = (number: string): string => number.replace(/^-?\d+/, (whole) => whole.replace(/\B(?=(?:\d{3})+$)/g, '\u202f'));
+
 /** Rounds to the digits, but keeps all digits before the point: 1010 with three digits, never 1.01e+3. */
 function significant(value: number, digits: number): string {
-  return Math.abs(value) >= 10 ** digits - 0.5 ? String(Math.round(value)) : value.toPrecision(digits);
+  return grouped(Math.abs(value) >= 10 ** digits - 0.5 ? String(Math.round(value)) : value.toPrecision(digits));
 }
 
 export function decimal(value: number | undefined): string {
@@ -32,10 +35,14 @@ export function decimal(value: number | undefined): string {
 /** Formats a number for an axis, with only the digits that it needs. */
 export function tick(value: number): string {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e5))
+  if (size >= 1e4 && size < 1e12) return countTick(value).replace('-', '\u2212');
+  if (size !== 0 && (size < 0.001 || size >= 1e12))
     return value.toExponential(1).replace('.0e', 'e').replace('e+', 'e').replaceAll('-', '\u2212');
-  return String(Number(value.toPrecision(4))).replace('-', '\u2212');
+  return grouped(String(Number(value.toPrecision(4)))).replace('-', '\u2212');
 }
+
+/** Writes the steps from one to another, which is not among them: "20", or "20–22". */
+export const stepRange = (from: number, end: number): string => (end - from > 1 ? `${count(from)}–${count(end - 1)}` : count(from));
 
 /** Formats a share for an axis, in percent. */
 export const percentTick = (share: number): string => `${tick(Number((share * 100).toPrecision(12)))}\u2009%`;
@@ -112,15 +119,11 @@ export function ago(at: Timestamp | undefined, now = Date.now()): string {
   return new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric' }).format(timestampDate(at));
 }
 
-/** The status as the address of a page has it. */
 export const statusWord = (status: RunStatus): string => RunStatus[status].toLowerCase();
-
-/** The status for people. A run has a phase of recovery, too, so this status says what is recovered. */
-export const statusWords = (status: RunStatus): string => (status === RunStatus.RECOVERING ? 'recovering its engine' : statusWord(status));
 
 /** The words for the status of a run of which the server says whether it evaluates. */
 export const statusWordsOf = ({ status, evaluating }: { status: RunStatus; evaluating: boolean }): string =>
-  evaluating ? 'evaluating' : statusWords(status);
+  evaluating ? 'evaluating' : statusWord(status);
 
 /**
  * The words for the status of one run. All steps of an evaluating run are recorded, and only the evaluation on its validation text is left.
@@ -128,7 +131,7 @@ export const statusWordsOf = ({ status, evaluating }: { status: RunStatus; evalu
 export function runStatusWords({ status, step, settings, phases }: Pick<Run, 'status' | 'step' | 'settings' | 'phases'>): string {
   const works = status === RunStatus.TRAINING || status === RunStatus.PREPARING;
   const lastStep = phases.at(-1)?.endStep ?? settings?.totalSteps ?? Infinity;
-  return works && step > 0n && step >= lastStep ? 'evaluating' : statusWords(status);
+  return works && step > 0n && step >= lastStep ? 'evaluating' : statusWord(status);
 }
 
 /** The fields of a run that decide how its status looks. The target may be missing, for example if a run's first event is lost. */
@@ -160,7 +163,7 @@ export function statusTone(standing: Standing): 'good' | 'live' | 'wait' | 'bad'
       return 'live';
     case RunStatus.QUEUED:
     case RunStatus.PAUSED:
-    case RunStatus.RECOVERING:
+    case RunStatus.RESTARTING:
       return 'wait';
     case RunStatus.FAILED:
     case RunStatus.DAMAGED:

@@ -1,9 +1,9 @@
 // Handles Evaluate, which returns the perplexity of a model on tokens.
-import { EspalierError, invalidField, type engineV1 } from '#protocol';
+import { EspalierError, type engineV1 } from '#protocol';
 import { evaluateModel, type EvaluationResult } from '#native-engine';
 import { Batches } from './batches.js';
 import { receiveTokens } from './chunks.js';
-import { checkedClosings, computeDtypeOf, unstructuredOf } from './protocol-messages.js';
+import { computeDtypeOf, unstructuredOf } from './protocol-messages.js';
 import type { EngineServiceParts } from '../service-parts.js';
 
 export async function* evaluate(
@@ -23,10 +23,7 @@ export async function* evaluate(
     threads,
     intact: first.intact,
     unstructured: first.unstructured === undefined ? undefined : unstructuredOf(first.unstructured),
-    closings: first.closings === undefined ? undefined : checkedClosings(first.closings),
   };
-  if (options.closings !== undefined && first.modelPath !== '')
-    throw invalidField('REQUEST_INVALID', 'closings', "are those of a session's state: name no model_path");
   const shares = new Batches<number>();
   const running = holder
     .exclusive<EvaluationResult>(
@@ -45,6 +42,5 @@ export async function* evaluate(
   const result = await running;
   if (!Number.isFinite(result.negativeLogLikelihood))
     throw new EspalierError('EVALUATION_NOT_FINITE', 'the model gives values that are not finite on these tokens');
-  const closedGates = options.closings === undefined ? undefined : result.closedGates;
-  yield { doneShare: 1, outcome: { ...result, closedGates, seconds: (performance.now() - started) / 1000 } };
+  yield { doneShare: 1, outcome: { ...result, seconds: (performance.now() - started) / 1000 } };
 }

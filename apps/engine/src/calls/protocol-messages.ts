@@ -31,14 +31,6 @@ export function unstructuredOf(pruning: engineV1.Unstructured): NonNullable<Eval
   return { ...pruning, importance: wordOf(engineV1.Importance[pruning.importance], 'IMPORTANCE_', words, 'unstructured.importance') };
 }
 
-export function checkedClosings(closings: engineV1.Closings): engineV1.Closings {
-  const { layer, heads, units, hidden } = closings;
-  if (!heads && !units && !hidden) throw invalidField('FIELD_REQUIRED', 'closings', 'must name heads, units or hidden');
-  if (layer !== undefined && hidden)
-    throw invalidField('REQUEST_INVALID', 'closings.hidden', 'all layers share the hidden units: name no layer');
-  return closings;
-}
-
 export function sessionOptions(
   options: engineV1.SessionOptions | undefined,
   engine: Pick<EngineServiceParts, 'device' | 'threads' | 'models' | 'sliceBytes'>,
@@ -142,9 +134,15 @@ function exportDtype(dtype: string): ExportKind['dtype'] {
   throw invalidField('FIELD_UNKNOWN_VALUE', 'dtype', `is "${dtype}"; allowed are bf16, f16, f32, q8_0, or nothing for that of the source`);
 }
 
+function containerOf(container: engineV1.ExportContainer): ExportKind['container'] {
+  if (container === engineV1.ExportContainer.EXPORT_CONTAINER_UNSPECIFIED) return 'safetensors';
+  const words = enumWords(engineV1.ExportContainer, 'EXPORT_CONTAINER_');
+  return wordOf(engineV1.ExportContainer[container], 'EXPORT_CONTAINER_', words, 'container');
+}
+
 export function exportKind(request: Pick<engineV1.ExportModelRequest, 'container' | 'form' | 'dtype' | 'multipleOf'>): ExportKind {
   return {
-    container: request.container === engineV1.ExportContainer.EXPORT_CONTAINER_GGUF ? 'gguf' : 'safetensors',
+    container: containerOf(request.container),
     form: wordOf(engineV1.ExportForm[request.form], 'EXPORT_FORM_', enumWords(engineV1.ExportForm, 'EXPORT_FORM_'), 'form'),
     dtype: exportDtype(request.dtype),
     multipleOf: request.multipleOf === 0 ? 1 : request.multipleOf,

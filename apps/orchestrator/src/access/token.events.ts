@@ -25,4 +25,4 @@ export const ACCESS_STREAM_PREFIX = 'espalierAccess-';
 /** All tokens of an event store are one aggregate, so that no two valid tokens have the same name. */
 export const TOKENS_ID = 'tokens';
 
-export const tokenEventTypes = eventTypesOf<TokenEventType>({ TokenCreated: true, TokenRevoked: true, LoginsEnded: true }, 1);
+export const tokenEventTypes = eventTypesOf<TokenEventType>({ TokenCreated: true, TokenRevoked: true, LoginsEnded: true });

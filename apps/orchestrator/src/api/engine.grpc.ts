@@ -171,6 +171,6 @@ function failureMessage(error: EspalierError | null): v1.Failure | undefined {
 }
 
 type ShownJob = Omit<FleetJob, 'isCancelled'>;
-function jobMessage({ id, engine, state, reason, node, hasJoined, lastLine }: ShownJob): v1.FleetJob {
-  return { id, engine, state, reason, node, joined: hasJoined, lastLine };
+function jobMessage({ id, engine, state, reason, node, hasJoined, lastLine, account }: ShownJob): v1.FleetJob {
+  return { id, engine, state, reason, node, joined: hasJoined, lastLine, account };
 }

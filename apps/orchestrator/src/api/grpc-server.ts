@@ -13,7 +13,7 @@ import {
   REQUEST_BYTES_MAX,
   requestChecks,
   statusOf,
-  tellingRelease,
+  sendingRelease,
   toEspalierError,
 } from '#protocol';
 import { Callers } from './admission/callers.js';
@@ -61,7 +61,7 @@ export class GrpcServer {
       'grpc.max_concurrent_streams': STREAMS_PER_CONNECTION,
       'grpc.max_connection_idle_ms': IDLE_CONNECTION_MS,
       interceptors: [
-        tellingRelease(releaseOf(ownVersion())),
+        sendingRelease(releaseOf(ownVersion())),
         requestIds,
         callers.interceptor,
         callers.accessCheck,

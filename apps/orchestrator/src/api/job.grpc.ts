@@ -3,6 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { enumValue, EspalierError, invalidField, unary, v1 } from '#protocol';
 import type { CallContext } from '../event-sourcing/call-context.js';
 import { BackgroundJobs, type BackgroundJob, type JobResult, type Work } from '../run-services/background-jobs.js';
+import { evaluateLadder } from '../run-services/ladder.js';
 import { RunServices } from '../run-services/run-services.js';
 import type { Progress } from '../run-services/work.js';
 import { DriverLease } from '../storage/driver-lease.js';
@@ -14,7 +15,14 @@ import { RunViews } from '../views/run-views.js';
 import { Callers } from './admission/callers.js';
 
 /** The names of the protocol's fields. */
-const FIELDS = { evaluate: 'evaluate', evaluateTasks: 'evaluate_tasks', export: 'export', bench: 'bench', verify: 'verify' };
+const FIELDS = {
+  evaluate: 'evaluate',
+  evaluateTasks: 'evaluate_tasks',
+  export: 'export',
+  bench: 'bench',
+  verify: 'verify',
+  ladder: 'ladder',
+};
 
 @Injectable()
 export class JobGrpc {
@@ -35,7 +43,7 @@ export class JobGrpc {
         await this.storage.requireRoom();
         this.lease.requireHeld();
         if (work === undefined)
-          throw invalidField('FIELD_REQUIRED', 'work', 'is needed: evaluate, evaluate_tasks, export, bench or verify');
+          throw invalidField('FIELD_REQUIRED', 'work', 'is needed: evaluate, evaluate_tasks, export, bench, verify or ladder');
         const by = this.callers.contextOf(call);
         const field = FIELDS[work.$case];
         const runId = await views.wholeRunId(work.value.runId, `${field}.run_id`);
@@ -73,6 +81,8 @@ export class JobGrpc {
         return mapped(services.benchRun(work.value, runId, by, signal), (speed) => ({ speed }));
       case 'verify':
         return verdicts(verifyRun(this.verification, work.value, by, signal));
+      case 'ladder':
+        return mapped(evaluateLadder(services, work.value, runId, by, signal), () => ({}));
     }
   }
 }

@@ -10,7 +10,6 @@ import { FilesGrpc } from './files.grpc.js';
 import { Guard } from './admission/call-guard.js';
 import { HistoryGrpc } from './history.grpc.js';
 import { JobGrpc } from './job.grpc.js';
-import { LadderGrpc } from './ladder.grpc.js';
 import { RetentionGrpc } from './retention.grpc.js';
 import { RunQueriesGrpc } from './run-queries.grpc.js';
 import { RunGrpc } from './run.grpc.js';
@@ -53,7 +52,6 @@ export class PublicServices {
     @Inject(RetentionGrpc) retention: RetentionGrpc,
     @Inject(StudyGrpc) studies: StudyGrpc,
     @Inject(PageGrpc) pages: PageGrpc,
-    @Inject(LadderGrpc) ladders: LadderGrpc,
     @Inject(JobGrpc) jobs: JobGrpc,
     @Inject(AccessGrpc) access: AccessGrpc,
     @Inject(UsageGrpc) usage: UsageGrpc,
@@ -72,7 +70,6 @@ export class PublicServices {
         ...runs.handlers(),
         ...queries.handlers(),
         ...retention.runHandlers(),
-        ...ladders.handlers(),
         ...jobs.handlers(),
         ...files.handlers(),
         ...usage.handlers(),

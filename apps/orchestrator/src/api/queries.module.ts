@@ -56,9 +56,13 @@ const WHY_READ_AGAIN = {
   exports: [RunViews, RunsAt, ModelRepository, RunQueriesGrpc],
 })
 export class RunViewsModule implements OnModuleDestroy {
-  constructor(@Inject(RunViews) private readonly views: RunViews) {}
+  constructor(
+    @Inject(RunViews) private readonly views: RunViews,
+    @Inject(ModelRepository) private readonly models: ModelRepository,
+  ) {}
 
   async onModuleDestroy(): Promise<void> {
+    await this.models.stop();
     await this.views.stop();
   }
 }

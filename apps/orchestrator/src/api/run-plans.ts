@@ -1,7 +1,7 @@
 // Answers PlanRun: the settings of a launch or a fork in full, and the memory, disk and time that its steps would take.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
-import { settingsMessageOfRun, v1 } from '#protocol';
+import { invalidField, settingsMessageOfRun, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { shareGoneAt } from '../pruning-run/method/budget.js';
@@ -32,6 +32,11 @@ import { RunViews } from '../views/run-views.js';
 import { budgetPlan, cardMessage, memoryMessage } from './plan-message.js';
 import { planRequest } from './run-requests.js';
 
+/** The shares of the parameters for which a library is asked. */
+const LEAST_SHARE = 0.05;
+const MOST_SHARES = 64;
+const USUAL_SHARES = Array.from({ length: 11 }, (_, index) => (20 - index) / 20);
+
 @Injectable()
 export class RunPlans {
   constructor(
@@ -55,6 +60,19 @@ export class RunPlans {
     const fork = await this.fork({ parentRunId, ...asked.fork });
     const plan = await this.sources.planOf(fork, card?.figures);
     return this.message(plan, card, { ...resultOfFork(plan, fork), advice: [] }, fork);
+  }
+
+  /** Answers QueryFrontier: the best choice of a library's layers at each size. */
+  async frontier({ runId, shares }: v1.QueryFrontierRequest): Promise<v1.QueryFrontierResponse> {
+    if (shares.length > MOST_SHARES) throw invalidField('FIELD_OUT_OF_RANGE', 'shares', `up to ${MOST_SHARES} shares are allowed`);
+    const wrong = shares.findIndex((share) => !(share >= LEAST_SHARE && share <= 1));
+    if (wrong >= 0) throw invalidField('FIELD_OUT_OF_RANGE', `shares[${wrong}]`, `must be from ${LEAST_SHARE} to 1, is ${shares[wrong]}`);
+    const library = await this.runs.load(await this.views.wholeRunId(runId, 'run_id'));
+    const { points, intactParameters } = await this.sources.frontier(library, shares.length > 0 ? shares : USUAL_SHARES);
+    return {
+      points: points.map(({ layerWidths, kl, parameters, sparsity }) => ({ layerWidths, kl, parameters: BigInt(parameters), sparsity })),
+      intactParameters: BigInt(intactParameters),
+    };
   }
 
   /** The fork as it would be, with the text of its parent. */

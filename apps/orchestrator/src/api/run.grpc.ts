@@ -29,6 +29,7 @@ import { ORCHESTRATOR_CONFIG } from '../provider-names.js';
 type RunCommands = Pick<
   v1.RunServiceServer,
   | 'planRun'
+  | 'queryFrontier'
   | 'measurePlan'
   | 'launchRun'
   | 'forkRun'
@@ -68,6 +69,7 @@ export class RunGrpc {
       unary(async (request: Request, signal, call) => handle(request, await this.accepted(call), signal));
     return {
       planRun: unary((request: v1.PlanRunRequest) => this.plans.plan(request)),
+      queryFrontier: unary((request: v1.QueryFrontierRequest) => this.plans.frontier(request)),
       measurePlan: serverStreaming((request: v1.MeasurePlanRequest, signal, call) => this.measurePlan(request, signal, call)),
       launchRun: command(async (request: v1.LaunchRunRequest, by, signal): Promise<v1.LaunchRunResponse> =>
         this.launched(await commands.execute(new LaunchRun(launchRequest(request), by, signal))),

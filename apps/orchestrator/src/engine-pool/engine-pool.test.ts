@@ -134,10 +134,11 @@ describe('where more engines can be asked for', () => {
   /** A source of engines that has asked for a job of a cluster. */
   const source = (said: string): EngineSource & { wanted: number[] } => ({
     ...{ most: 4, wanted: [] },
-    wants(count) {
-      this.wanted.push(count);
+    wants(runs, needsAny) {
+      this.wanted.push(runs.length + Number(needsAny));
     },
     words: () => said,
+    barred: () => new Set(),
     planMemory: () => new ScriptedEngine().client.planMemory(engineV1.SessionOptions.fromPartial({})),
   });
 
@@ -149,6 +150,25 @@ describe('where more engines can be asked for', () => {
     expect((await pool.place([run, second], [])).waits).toEqual([{ runId: 'another', why: 'job 7 waits (Resources)' }]);
     await pool.letGoAll();
     expect(more.wanted).toEqual([1, 0]); // another orchestrator drives the runs now
+  });
+
+  test('a run that must not have the engines that are here waits for one that it may have', async () => {
+    const pool = poolOf([new ScriptedEngine(), 'cpu']);
+    const second = { ...run, runId: 'another' };
+    pool.bringsMore({ ...source('its account has no engine'), barred: ({ runId }) => new Set(runId === 'another' ? ['local-1'] : []) });
+    expect((await pool.place([second], [])).waits).toEqual([{ runId: 'another', why: 'its account has no engine' }]);
+    expect((await pool.place([second, run], [])).runs).toMatchObject([{ runId: run.runId, slot: 'local-1' }]);
+  });
+
+  test('a launch that has no room on the engines that are here is planned for one that may come', async () => {
+    const [small, large] = [new ScriptedEngine(), new ScriptedEngine()];
+    small.availableBytes = 1n;
+    large.availableBytes = 20_000n;
+    const pool = poolOf([small, 'cpu']);
+    pool.bringsMore({ ...source(''), planMemory: () => large.client.planMemory(engineV1.SessionOptions.fromPartial({})) });
+    expect(await pool.forNewRun(run)).toMatchObject({ engine: '', memory: { availableBytes: 20_000n } });
+    large.availableBytes = 1n;
+    expect(await pool.forNewRun(run)).toMatchObject({ engine: 'local-1', memory: { availableBytes: 1n } });
   });
 
   test('a job that no engine is here for leads to one engine, and one that waits at an engine to none', async () => {

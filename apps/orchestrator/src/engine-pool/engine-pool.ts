@@ -6,7 +6,7 @@ import type { EngineApi } from '../engines/wire/engine-client.js';
 import { sessionKey, sessionOptions } from '../engines/wire/engine-requests.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { EngineSlot } from './engine-slot.js';
-import { askingFor, type EngineSource, type RunToFit } from './engine-source.js';
+import { askingFor, type EngineSource, type RunInNeed, type RunToFit } from './engine-source.js';
 import {
   noEngineForRequest,
   place,
@@ -39,6 +39,7 @@ interface Appraisal {
 const LEAST_ASKED = 8;
 
 const UNASKED: ReadonlyMap<string, Fit> = new Map();
+const NOT_BARRED: ReadonlySet<string> = new Set();
 
 const fitsIn = (appraisals: ReadonlyMap<string, Appraisal>): Map<string, Fit> =>
   new Map([...appraisals].map(([name, { fit }]) => [name, fit]));
@@ -60,6 +61,13 @@ function sessionOf(run: RunToFit): SessionOfRun {
   sessions.set(settings, session);
   return session;
 }
+
+function inNeed(run: PruningRunState, { fingerprint, fits }: Pick<WaitingRun, 'fingerprint' | 'fits'>): RunInNeed {
+  const { runId, settings, model, budget } = run;
+  return { runId, settings, model, budget, key: sessionOf(run).key, caller: run.launchedBy ?? '', fingerprint, fits };
+}
+
+const hasRoom = ({ totalBytes, availableBytes }: engineV1.PlanMemoryResponse): boolean => totalBytes <= availableBytes;
 
 export class EnginePool {
   private readonly appraisals = new Map<string, { answer: Promise<Appraisal | null>; atMs: number }>();
@@ -145,7 +153,7 @@ export class EnginePool {
   /** Called when another orchestrator drives the runs from now on. */
   async letGoAll(): Promise<void> {
     this.drives = false;
-    this.source?.wants(0);
+    this.source?.wants([], false);
     await Promise.all(this.slots.map((slot) => slot.letGo()));
   }
 
@@ -185,7 +193,13 @@ export class EnginePool {
       const left = free - first.runs.length - first.jobs.filter(({ atOnce }) => atOnce).length;
       if (asked > 0 && left > 0 && known.length < runs.length) continue;
       const placement = known.length === runs.length ? first : place(views, waiting, jobs);
-      return this.source === null ? placement : askingFor(this.source, placement, waiting, jobs);
+      if (this.source === null) return placement;
+      return askingFor(
+        this.source,
+        placement,
+        runs.map((run, index) => inNeed(run, waiting[index]!)),
+        jobs,
+      );
     }
   }
 
@@ -264,12 +278,18 @@ export class EnginePool {
     const appraised = await this.appraise(run, { force: true });
     const fits = fitsIn(appraised);
     const asked = this.slots.filter(({ name }) => fits.has(name)).map((slot) => slot.view());
-    const wanted: WaitingRun = { runId: '', fingerprint: null, waitsForNumerics: false, lastSlot: null, fits };
+    const wanted: WaitingRun = { runId: '', fingerprint: null, waitsForNumerics: false, lastSlot: null, fits, barred: NOT_BARRED };
     const asIfFree = asked.map((view): SlotView => ({ ...view, state: 'free' }));
     const engine = [asked, asIfFree].map((slots) => place(slots, [wanted], []).runs[0]?.slot).find((name) => name !== undefined);
     const memory = engine === undefined ? null : (appraised.get(engine)?.memory ?? null);
-    if (engine !== undefined && memory !== null) return { engine, memory };
-    if (this.source !== null && asked.length === 0) return { engine: '', memory: await this.source.planMemory(run) };
+    const isHere = engine !== undefined && memory !== null;
+    if (isHere && (this.source === null || hasRoom(memory))) return { engine, memory };
+    // A job that has more memory than the engines that are here may be asked for.
+    if (this.source !== null && (isHere || asked.length === 0)) {
+      const there = await this.source.planMemory(run);
+      if (!isHere || hasRoom(there)) return { engine: '', memory: there };
+    }
+    if (isHere) return { engine, memory };
     const { client, slot, close } = await this.consult();
     try {
       const memory = await slot.answer(() => client.planMemory(sessionOptions(run, slot.threads)));
@@ -292,6 +312,7 @@ export class EnginePool {
       waitsForNumerics: false,
       lastSlot: run.engine?.engineName ?? null,
       fits,
+      barred: NOT_BARRED,
     };
     const asIfFree = this.slots.map((slot): SlotView => ({ ...slot.view(), ...(fits.has(slot.name) ? { state: 'free' } : {}) }));
     const engine = place(asIfFree, [wanted], []).runs[0]?.slot ?? '';
@@ -311,13 +332,14 @@ export class EnginePool {
   ): Promise<WaitingRun> {
     const fits = await asked;
     const refused = [...refusals].map(([name, problem]) => [name, { problem }] as const);
-    return {
+    const waiting = {
       runId: run.runId,
       fingerprint: run.acceptOtherNumerics ? null : run.numericsFingerprint,
       waitsForNumerics: this.mayGetOthers,
       lastSlot: run.engine?.engineName ?? null,
       fits: refused.length === 0 ? fits : new Map([...fits, ...refused]),
     };
+    return { ...waiting, barred: this.source?.barred(inNeed(run, waiting)) ?? NOT_BARRED };
   }
 
   /**

@@ -21,6 +21,7 @@ const run = (runId: string, more: RunParts = {}): WaitingRun => ({
   fingerprint: null,
   waitsForNumerics: false,
   lastSlot: null,
+  barred: new Set(),
   ...more,
   fits: new Map(Object.entries(more.fits ?? {})),
 });

@@ -37,6 +37,8 @@ export interface WaitingRun {
   lastSlot: string | null;
   /** The engines' answers by slot; empty where no engine was asked. */
   fits: ReadonlyMap<string, Fit>;
+  /** The slots that the run must not have, even if no other can take it. */
+  barred: ReadonlySet<string>;
 }
 
 export interface WaitingJob {
@@ -135,9 +137,10 @@ function choose(
   free: ReadonlyMap<string, SlotView>,
   promised: ReadonlyMap<string, number>,
 ): SlotView | string {
-  if (slots.length === 0) return NO_ENGINE;
+  const open = run.barred.size === 0 ? slots : slots.filter(({ name }) => !run.barred.has(name));
+  if (open.length === 0) return NO_ENGINE;
   const unable = (slot: SlotView): boolean => 'problem' in (run.fits.get(slot.name) ?? {});
-  const able = slots.every((slot) => !unable(slot)) || slots.every(unable) ? slots : slots.filter((slot) => !unable(slot));
+  const able = open.every((slot) => !unable(slot)) || open.every(unable) ? open : open.filter((slot) => !unable(slot));
   const suited = withItsNumerics(run, able, free);
   if (suited.length === 0) return NO_NUMERICS;
   const candidates = free.size === 0 ? [] : suited.filter(({ name }) => free.has(name));

@@ -1,7 +1,7 @@
 // Starts processes from a thread that keeps the priority with which this process began. The engine's threads use every core, and each waits
 // for the slowest, so work of the orchestrator in between costs a step twice. Therefore the orchestrator and its child, the event store,
 // lower their priority. The engine must not inherit that, since without privileges a priority can be lowered but never raised again.
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { programFile } from '#files';
 
@@ -40,8 +40,12 @@ let lowered = false;
 let requests = 0;
 const listeners = new Map<number, Listener>();
 
-/** Lowers this process's priority. Call it before the process does anything that should have the lower priority. */
+/**
+ * Lowers this process's priority, unless it is as low already: without privileges it can't be raised. Call it before the process does
+ * anything that should have the lower priority.
+ */
 export function giveWayToEngines(): void {
+  if (getPriority() >= GIVE_WAY_NICENESS) return;
   thread();
   setPriority(GIVE_WAY_NICENESS);
   lowered = true;

@@ -90,7 +90,6 @@ export class ScriptedEngine {
         predictions: 100n,
         seconds: 1,
         zeroShare: 0,
-        closedGates: undefined,
       });
     },
     async *score(_request, batches, onProgress) {
@@ -178,7 +177,18 @@ export class ScriptedEngine {
       const state = this.state(step + 1, expectedSparsity);
       begin = step + 1;
       segments += 1;
-      const outcome = { state, stepsDone, stateBytes: 8n, stateFile: '', seconds: 1, ...masks, refit: undefined, partSums: [], slices: [] };
+      const outcome = {
+        state,
+        stepsDone,
+        stateBytes: 8n,
+        stateFile: '',
+        seconds: 1,
+        ...masks,
+        refit: undefined,
+        scans: [],
+        partSums: [],
+        slices: [],
+      };
       this.alterOutcome(outcome);
       yield { kind: 'segment', segment: { outcome, state: Buffer.from(`state at ${step + 1}`) } };
       const last = reached.at(-1);

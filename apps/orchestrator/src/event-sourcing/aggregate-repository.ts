@@ -233,5 +233,5 @@ export function expectedState<State extends AggregateState, F extends Fact>(
   before: State | null,
   facts: F[],
 ): State | null {
-  return facts.reduce<State | null>((state, fact) => evolve(state, { ...fact, v: types.currentVersion, chain: '' }), before);
+  return facts.reduce<State | null>((state, fact) => evolve(state, { ...fact, v: types.versionOf(fact.type), chain: '' }), before);
 }

@@ -51,7 +51,7 @@ function aroundChain(fields: Record<string, unknown>): [string, string] {
 
 /** Links facts to the chain, and gives each the id of its position. */
 export function encodeFacts<F extends Fact>(
-  { currentVersion }: Pick<EventTypes, 'currentVersion'>,
+  types: Pick<EventTypes, 'versionOf'>,
   facts: F[],
   previousChain: string,
   idOf: (index: number, fact: F) => string,
@@ -60,12 +60,13 @@ export function encodeFacts<F extends Fact>(
   const events: (F & Envelope)[] = [];
   let chain = previousChain;
   facts.forEach((fact, index) => {
-    const fields: Record<string, unknown> = { ...fact.data, at: fact.at, context: fact.context, v: currentVersion };
+    const v = types.versionOf(fact.type);
+    const fields: Record<string, unknown> = { ...fact.data, at: fact.at, context: fact.context, v };
     const id = idOf(index, fact);
     const [before, after] = aroundChain(fields);
     chain = chainOver(chain, { id, type: fact.type }, before + after);
     stored.push({ id, type: fact.type, data: Buffer.from(before + chain + after) });
-    events.push({ ...fact, v: currentVersion, chain });
+    events.push({ ...fact, v, chain });
   });
   return { stored, events };
 }
@@ -78,7 +79,7 @@ export function decodeStored(
   const { v, at, chain, context: said, ...fields } = parseObject(stored.data);
   const context = readCallContext(said);
   const envelope = { v: Number(v ?? 0), at: textOf(at), chain: textOf(chain), ...(context === undefined ? {} : { context }) };
-  if (!types.isKnown(stored.type) || envelope.v > types.currentVersion) {
+  if (!types.isKnown(stored.type) || envelope.v > types.versionOf(stored.type)) {
     return { ...envelope, type: 'Unknown', storedType: stored.type, data: fields };
   }
   return { ...envelope, type: stored.type, data: types.upcast(stored.type, envelope.v, fields) };

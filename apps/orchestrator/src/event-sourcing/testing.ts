@@ -13,7 +13,7 @@ export interface BookPlaced extends Fact {
 }
 
 /** Before version 2 the field `title` was called `name`. */
-export const types = eventTypesOf({ BookPlaced: true }, 2, { BookPlaced: { 1: ({ name }) => ({ title: name }) } });
+export const types = eventTypesOf({ BookPlaced: true }, { BookPlaced: [({ name }) => ({ title: name })] });
 
 export const shelf: Aggregate<Shelf, { title: string }, BookPlaced> = {
   name: 'shelf',

@@ -6,7 +6,7 @@ import { access, constants, readdir, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { renewSeal } from '#artifact-store';
-import { packageScript } from '#files';
+import { engineFolder, packageScript } from '#files';
 import { EspalierError } from '#protocol';
 import { newExportFolder } from '../measurements/artifact-files.js';
 
@@ -28,7 +28,7 @@ export type Quantizer = (from: string, to: string, dtype: string, threads: numbe
 /** @throws EspalierError QUANTIZER_MISSING */
 export async function findQuantizer(path = process.env['PATH'] ?? ''): Promise<Quantizer> {
   const library = await findLibrary();
-  const own = root('native-engine/build/llama_quantize');
+  const own = join(engineFolder(), 'llama_quantize');
   if (library !== null && (await canRun(own)))
     return (from, to, dtype, threads) => [own, library, from, to, String(TYPES[dtype]), String(threads)];
   for (const folder of path.split(delimiter).filter((one) => one !== '')) {

@@ -21,7 +21,7 @@ export class RunFeed {
   private readonly feed: AggregateFeed<PruningRunState, NewFact>;
   private readonly needs: RecordedNeeds;
   private readonly listeners = new Set<Listener>();
-  private tellDropped: (digests: string[]) => void = () => undefined;
+  private reportDropped: (digests: string[]) => void = () => undefined;
 
   constructor(
     @Inject(EVENT_STORE) store: EventStore,
@@ -43,7 +43,7 @@ export class RunFeed {
       log,
     );
     const listener = {
-      dropped: (digests: string[]) => this.tellDropped(digests),
+      dropped: (digests: string[]) => this.reportDropped(digests),
       damaged: (error: EventCorruptError) => this.noteDamage(error),
     };
     this.needs = new RecordedNeeds(store, runs, listener, log);
@@ -137,7 +137,7 @@ export class RunFeed {
 
   /** The listener is called with artifacts that a run no longer needs. Other runs may need them. */
   onDropped(listener: (digests: string[]) => void): void {
-    this.tellDropped = listener;
+    this.reportDropped = listener;
   }
 
   private notify(run: PruningRunState): void {

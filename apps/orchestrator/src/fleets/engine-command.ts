@@ -1,6 +1,6 @@
 // The command by which a job starts an engine. It names files that hold secrets and never contains a secret.
 import { programFile } from '#files';
-import type { FleetSettings } from './fleet-settings.js';
+import type { JobKind } from './fleet-settings.js';
 
 const ENGINE = new URL('../../../engine/src/main.js', import.meta.url);
 
@@ -15,8 +15,8 @@ export interface EngineFiles {
 /** The program's name in an image. */
 const OF_IMAGE = ['espalier', 'engine'];
 
-export function engineCommand(settings: FleetSettings, files: EngineFiles, engine: string): string[] {
-  const { kind, command, cpus, idleSeconds, cards } = settings;
+export function engineCommand(job: JobKind, files: EngineFiles, engine: string): string[] {
+  const { kubernetes, command, cpus, idleSeconds, cards } = job;
   // A job sees only its own cards, numbered from 0. It never computes on the processor in their place.
   const devices = cards === null ? ['cpu'] : Array.from({ length: cards.count }, (_, card) => `cuda:${card}`);
   const options: [string, string | number | null][] = [
@@ -29,5 +29,5 @@ export function engineCommand(settings: FleetSettings, files: EngineFiles, engin
     ['--idle-timeout', idleSeconds],
   ];
   const words = options.flatMap(([option, value]) => (value === null ? [] : [option, String(value)]));
-  return [...(command ?? (kind === 'kubernetes' ? OF_IMAGE : [process.execPath, programFile(ENGINE)])), ...words];
+  return [...(command ?? (kubernetes !== null ? OF_IMAGE : [process.execPath, programFile(ENGINE)])), ...words];
 }

@@ -1,27 +1,25 @@
 // Tests which jobs the fleet asks for and cancels, for given jobs, engines and waiting runs.
-import { AWAY_MS, decideFleet, LOST_MS, pauseAfterFailuresMs, type FleetView, type JobView } from './fleet-decision.js';
+import { AWAY_MS, decideFleet, LOST_MS, pauseAfterFailuresMs, type FleetView, type JobView, type LaneView } from './fleet-decision.js';
 
 const IDLE_MS = 60_000;
-const decided = (view: Partial<FleetView>) =>
-  decideFleet({
-    wanted: 0,
-    most: 4,
-    strays: 0,
-    isDrained: false,
-    jobs: [],
-    failures: 0,
-    mayAsk: true,
-    surplusForMs: 0,
-    idleMs: IDLE_MS,
+type Given = Partial<Omit<FleetView, 'wanted' | 'lane'>> & Partial<LaneView> & { wanted?: number };
+/** Decides for runs and jobs that are all of one lane. */
+const decided = ({ wanted = 0, failures = 0, mayAsk = true, surplusForMs = 0, ...view }: Given) => {
+  const lane = { failures, mayAsk, surplusForMs, idleMs: IDLE_MS };
+  const runs = Array.from({ length: wanted }, () => ['cpu/']);
+  const { submit, surplus, cancel } = decideFleet({
+    ...{ wanted: runs, most: 4, strays: 0, isDrained: false, jobs: [], lane: () => lane },
     ...view,
   });
+  return { submit: submit.length, cancel, surplus: surplus.get('cpu/') ?? 0 };
+};
 const job = (id: string, stage: JobView['stage'], engine: JobView['engine'] = 'none', more: Partial<JobView> = {}): JobView => ({
-  ...{ id, stage, engine, withoutEngineForMs: 0, isOutdated: false },
+  ...{ id, lane: 'cpu/', stage, engine, withoutEngineForMs: 0, isOutdated: false },
   ...more,
 });
 
 describe('runs that no engine can take', () => {
-  it.each<[string, Partial<FleetView>, number]>([
+  it.each<[string, Given, number]>([
     ['lead to a job each', { wanted: 3 }, 3],
     ['lead to as many jobs as the fleet may have', { wanted: 9 }, 4],
     ['lead to a few jobs at once, however many may be', { wanted: 60, most: 60 }, 8],
@@ -95,6 +93,42 @@ describe('a job that runs', () => {
   it.each(['none', 'away'] as const)('makes room for another where its engine (%s) does not come', (engine) => {
     const lost = job('1', 'running', engine, { withoutEngineForMs: LOST_MS });
     expect(decided({ wanted: 1, most: 1, jobs: [lost] })).toMatchObject({ submit: 1, cancel: ['1'] });
+  });
+});
+
+describe('with several kinds of job', () => {
+  const [cpu, gpu, either] = [['cpu/'], ['gpu/'], ['cpu/', 'gpu/']];
+  const of = (lane: string, more: Partial<JobView> = {}): JobView => job(`${lane}1`, 'waiting', 'none', { lane, ...more });
+  const steady: LaneView = { failures: 0, mayAsk: true, surplusForMs: 0, idleMs: IDLE_MS };
+  const among = (view: Partial<FleetView>, lanes: Record<string, Partial<LaneView>> = {}) =>
+    decideFleet({
+      ...{ wanted: [], most: 4, strays: 0, isDrained: false, jobs: [], lane: (key) => ({ ...steady, ...lanes[key] }) },
+      ...view,
+    });
+
+  it.each<[string, Partial<FleetView>, string[]]>([
+    ['a run gets the first kind of job that can take it', { wanted: [gpu, either, cpu] }, ['gpu/', 'cpu/', 'cpu/']],
+    ['they share the most engines, in the order of turns', { wanted: [gpu, cpu, gpu], most: 2 }, ['gpu/', 'cpu/']],
+    ['a job under way is no use to a run that it can not take', { wanted: [gpu], jobs: [of('cpu/')] }, ['gpu/']],
+    ['a run counts on a job of a kind that is not its first', { wanted: [either], jobs: [of('gpu/')] }, []],
+    ['a run that has no choice counts on it before others', { wanted: [either, gpu], jobs: [of('gpu/')] }, ['cpu/']],
+    ['jobs that run take places of all kinds', { wanted: [gpu], most: 1, jobs: [of('cpu/', { stage: 'running', engine: 'free' })] }, []],
+  ])('%s', (_, view, submit) => {
+    expect(among(view).submit).toEqual(submit);
+  });
+
+  it('a run turns to the next kind while the first is in a pause', () => {
+    expect(among({ wanted: [either, cpu] }, { 'cpu/': { mayAsk: false } }).submit).toEqual(['gpu/']);
+  });
+
+  it('a kind that fails holds up no other', () => {
+    expect(among({ wanted: [cpu, cpu, gpu, gpu] }, { 'cpu/': { failures: 1 } }).submit).toEqual(['cpu/', 'gpu/', 'gpu/']);
+  });
+
+  it('a job of a kind that no run needs is cancelled after a while, and those of other kinds stay', () => {
+    const jobs = [of('cpu/'), of('gpu/')];
+    const lanes = { 'gpu/': { surplusForMs: IDLE_MS } };
+    expect(among({ wanted: [cpu], jobs }, lanes)).toEqual({ submit: [], cancel: ['gpu/1'], surplus: new Map([['gpu/', 1]]) });
   });
 });
 

@@ -3,6 +3,7 @@
 
 export interface JobView {
   id: string;
+  lane: string;
   /** The stage of the job. Jobs that are over, or about to be, are left out of the view. */
   stage: 'waiting' | 'running';
   /** 'none' means that the engine has not joined, 'away' that it was cut off. */
@@ -13,16 +14,8 @@ export interface JobView {
   isOutdated: boolean;
 }
 
-export interface FleetView {
-  /** The number of runs and jobs that no engine can take now. */
-  wanted: number;
-  most: number;
-  /** The places that strays take. */
-  strays: number;
-  /** Whether an admin lets the fleet end: no job is asked for, and engines go when they are free. */
-  isDrained: boolean;
-  /** The jobs in the order in which they were asked for. */
-  jobs: readonly JobView[];
+/** The facts that are known of the jobs of one kind and account. */
+export interface LaneView {
   /** The number of jobs in a row that were refused or ended before their engine joined. */
   failures: number;
   /** False during the pause after a failure. */
@@ -32,12 +25,26 @@ export interface FleetView {
   idleMs: number;
 }
 
+export interface FleetView {
+  /** For each run that no engine can take now, in the order of turns: the lanes whose engines can take it, a preferred one first. */
+  wanted: readonly (readonly string[])[];
+  most: number;
+  /** The places that strays take. */
+  strays: number;
+  /** Whether an admin lets the fleet end: no job is asked for, and engines go when they are free. */
+  isDrained: boolean;
+  /** The jobs in the order in which they were asked for. */
+  jobs: readonly JobView[];
+  lane: (key: string) => LaneView;
+}
+
 export interface FleetDecision {
-  submit: number;
+  /** The lanes for which a job each is asked for. */
+  submit: string[];
   /** The ids of the jobs to cancel. */
   cancel: string[];
-  /** The number of engines under way beyond those that are wanted. */
-  surplus: number;
+  /** By lane: the number of engines under way beyond those that are wanted. */
+  surplus: ReadonlyMap<string, number>;
 }
 
 /** The most jobs to ask for after one look, so that a mistake shows before all of them are in the queue. */
@@ -55,9 +62,11 @@ export function pauseAfterFailuresMs(failures: number): number {
 }
 
 export function decideFleet(view: FleetView): FleetDecision {
-  const { wanted, most, strays, isDrained, jobs, failures, mayAsk, surplusForMs, idleMs } = view;
-  if (isDrained)
-    return { submit: 0, cancel: jobs.filter(({ engine }) => engine === 'none' || engine === 'free').map(({ id }) => id), surplus: 0 };
+  const { wanted, most, strays, isDrained, jobs, lane } = view;
+  if (isDrained) {
+    const idle = jobs.filter(({ engine }) => engine === 'none' || engine === 'free');
+    return { submit: [], cancel: idle.map(({ id }) => id), surplus: new Map() };
+  }
   const outdated = jobs.filter(({ stage, isOutdated }) => stage === 'waiting' && isOutdated);
   const lost = jobs.filter((job) => isWithoutEngine(job) && job.withoutEngineForMs >= LOST_MS);
   const usable = jobs.filter((job) => !outdated.includes(job) && !lost.includes(job));
@@ -66,12 +75,44 @@ export function decideFleet(view: FleetView): FleetDecision {
   const beyond = over === 0 ? [] : usable.filter(({ stage }) => stage === 'waiting').slice(-over);
   const kept = usable.filter((job) => !beyond.includes(job));
   const underWay = kept.filter(bringsEngine);
-  const missing = wanted - underWay.length;
-  const surplus = Math.max(0, -missing);
-  const waiting = underWay.filter(({ stage }) => stage === 'waiting');
-  const unwanted = surplusForMs >= idleMs && surplus > 0 ? waiting.slice(-surplus) : [];
-  const submit = mayAsk ? Math.max(0, Math.min(missing, most - kept.length - strays, failures > 0 ? 1 : AT_ONCE)) : 0;
+  const { missing, surplus } = matched(wanted, underWay);
+  const unwanted = [...surplus].flatMap(([key, count]) => {
+    const { surplusForMs, idleMs } = lane(key);
+    return surplusForMs >= idleMs ? underWay.filter((job) => job.lane === key && job.stage === 'waiting').slice(-count) : [];
+  });
+  const submit = askedFor(missing, Math.min(most - kept.length - strays, AT_ONCE), lane);
   return { submit, cancel: [...outdated, ...lost, ...beyond, ...unwanted].map(({ id }) => id), surplus };
+}
+
+/** Gives the engines under way to the runs that count on them. Returns the runs without one, and the engines that are left, by lane. */
+function matched(
+  wanted: FleetView['wanted'],
+  underWay: readonly JobView[],
+): { missing: FleetView['wanted']; surplus: Map<string, number> } {
+  const spare = new Map<string, number>();
+  for (const job of underWay) spare.set(job.lane, (spare.get(job.lane) ?? 0) + 1);
+  const served = new Set<number>();
+  // Runs that have less choice come first here, so that another run does not take the only engine for them.
+  for (const [index, lanes] of [...wanted.entries()].sort(([, left], [, right]) => left.length - right.length)) {
+    const key = lanes.find((one) => spare.has(one));
+    if (key === undefined) continue;
+    served.add(index);
+    const left = spare.get(key)! - 1;
+    if (left > 0) spare.set(key, left);
+    else spare.delete(key);
+  }
+  return { missing: wanted.filter((_, index) => !served.has(index)), surplus: spare };
+}
+
+/** A run takes its first lane that is not in a pause. After a failure a lane gets a single job. */
+function askedFor(missing: FleetView['wanted'], places: number, lane: FleetView['lane']): string[] {
+  const submit: string[] = [];
+  for (const lanes of missing) {
+    if (submit.length >= places) break;
+    const key = lanes.find((one) => lane(one).mayAsk);
+    if (key !== undefined && !(lane(key).failures > 0 && submit.includes(key))) submit.push(key);
+  }
+  return submit;
 }
 
 const isWithoutEngine = ({ stage, engine }: JobView): boolean => stage === 'running' && (engine === 'none' || engine === 'away');

@@ -37,24 +37,19 @@ it('a file says what jobs ask for, and how engines reach the server', () => {
       keepLogsDays: 30,
       name: 'slurm',
       maxEngines: 4,
-      cpus: 8,
-      cards: { type: 'a100', count: 4 },
-      memoryGb: 64,
-      idleSeconds: 300,
       pollSeconds: 15,
-      command: null,
       tokenFile: null,
       logs: null,
     },
     join: 'https://lab.example.org:7433',
     tlsCa: join(folder, 'tls/a.pem'),
-    kubernetes: null,
-    slurm: {
-      partitions: ['gpu', 'low'],
-      timeLimitMinutes: 60,
-      warningSeconds: 60,
-      options: ['--qos=low'],
-    },
+    accounts: {},
+    jobs: [
+      {
+        ...{ name: '', cpus: 8, cards: { type: 'a100', count: 4 }, memoryGb: 64, idleSeconds: 300, command: null, kubernetes: null },
+        slurm: { partitions: ['gpu', 'low'], timeLimitMinutes: 60, warningSeconds: 60, options: ['--qos=low'] },
+      },
+    ],
   });
 });
 
@@ -63,13 +58,16 @@ it.each([
   ['one', 'gpus: 1\n', ['cuda:0', '8']],
   ['three of a type', 'gpus: a100:3\n', ['cuda:0+cuda:1+cuda:2', '2']],
 ])('an engine computes on the cards of its job, and has the processors of each: %s', (_, gpus, [device, threads]) => {
-  const words = engineCommand(read(lines({}) + gpus)!, { join: 'x', tokenFile: 'y', tlsCa: null }, 'slurm-1');
+  const words = engineCommand(read(lines({}) + gpus)!.jobs[0], { join: 'x', tokenFile: 'y', tlsCa: null }, 'slurm-1');
   const valueOf = (option: string): string => words[words.indexOf(option) + 1]!;
   expect([valueOf('--device'), valueOf('--threads')]).toEqual([device, threads]);
 });
 
 it('a fleet of this machine needs its number and its threads', () => {
-  expect(read('kind: local\nmax_engines: 2\ncpus: 1\n')).toMatchObject({ kind: 'local', name: 'local', join: null, slurm: null });
+  expect(read('kind: local\nmax_engines: 2\ncpus: 1\n')).toMatchObject({
+    ...{ kind: 'local', name: 'local', join: null },
+    jobs: [{ name: '', slurm: null, kubernetes: null }],
+  });
 });
 
 it('a fleet of this machine needs an address where the server speaks TLS', () => {
@@ -115,6 +113,46 @@ it.each<[Record<string, string | null>, RegExp]>([
   );
 });
 
+describe('kinds of job', () => {
+  const TOP = lines({ memory_gb: '64', sbatch: '[--qos=low]' });
+  const KINDS = `${TOP}jobs:\n  gpu: {gpus: 1, partitions: gpu}\n  big: {cpus: 32, memory_gb: 512}\n  plain:\n`;
+
+  it('have the values at the top of the file, and their own in place of them', () => {
+    const { jobs } = read(KINDS)!;
+    expect(jobs.map(({ name, cpus, memoryGb, cards, slurm }) => [name, cpus, memoryGb, cards?.count, slurm!.partitions])).toEqual([
+      ['gpu', 8, 64, 1, ['gpu']],
+      ['big', 32, 512, undefined, []],
+      ['plain', 8, 64, undefined, []],
+    ]);
+    expect(jobs.map(({ slurm }) => slurm!.options)).toEqual([['--qos=low'], ['--qos=low'], ['--qos=low']]);
+  });
+
+  it.each([
+    ['jobs: {}', /^fleet\.yaml:5: jobs: 1 to 16 kinds of job are needed/],
+    ['jobs: gpu', /^fleet\.yaml:5: jobs must be a mapping/],
+    ['jobs: {Gpu: {cpus: 1}}', /^fleet\.yaml:5: jobs: "Gpu": at most 20 small letters/],
+    ['jobs: {gpu: {max_engines: 1}}', /^fleet\.yaml:5: there is no "max_engines"; allowed are cpus/],
+    ['jobs: {gpu: {gpus: 17}}', /^fleet\.yaml:5: gpus: 1 to 16 cards/],
+    ['accounts: {"token:ann": "a b"}', /^fleet\.yaml:5: accounts: token:ann: a name of letters/],
+    ['accounts: [ann]', /^fleet\.yaml:5: accounts must be a mapping/],
+  ])('%s is refused', (line, message) => {
+    expect(() => read(`${lines({})}${line}\n`)).toThrow(
+      expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringMatching(message) as string }) as Error,
+    );
+  });
+
+  it('each needs its processors, by the top of the file or by its own', () => {
+    expect(() => read(`${lines({ cpus: null })}jobs: {one: {cpus: 1}, two: {}}\n`)).toThrow(/cpus: .* for jobs: two is needed/);
+  });
+});
+
+it('callers have accounts of the cluster', () => {
+  expect(read(`${lines({})}accounts: {"token:ann": ann_lab, "login:https://id.lab:bob": lab}\n`)!.accounts).toEqual({
+    'token:ann': 'ann_lab',
+    'login:https://id.lab:bob': 'lab',
+  });
+});
+
 it('what Slurm alone has is refused in a fleet of this machine', () => {
   expect(() => read('kind: local\nmax_engines: 2\ncpus: 1\ngpus: 1\n')).toThrow(
     /^fleet\.yaml:4: there is no "gpus"; allowed are kind, name/,
@@ -131,32 +169,32 @@ describe('a fleet of Kubernetes', () => {
   it('has an image, and the usual values for the rest', () => {
     expect(read(lines({ gpus: '2', namespace: 'lab' }, KUBERNETES))).toMatchObject({
       name: 'kubernetes',
-      cards: { type: null, count: 2 },
-      slurm: null,
-      kubernetes: {
-        ...{
-          image: 'espalier:1',
-          namespace: 'lab',
-          context: null,
-          kubeconfig: null,
-          secret: null,
-          timeLimitMinutes: null,
-          graceSeconds: 60,
+      jobs: [
+        {
+          cards: { type: null, count: 2 },
+          slurm: null,
+          kubernetes: {
+            ...{ image: 'espalier:1', namespace: 'lab', context: null, kubeconfig: null, secret: null, timeLimitMinutes: null },
+            ...{ graceSeconds: 60, podTemplate: {} },
+          },
         },
-        podTemplate: {},
-      },
+      ],
     });
   });
 
   it('an engine is a program of the image, and finds its token where the pod has it', () => {
-    const words = engineCommand(read(lines({}, KUBERNETES))!, { join: 'x', tokenFile: '/etc/espalier/token', tlsCa: null }, 'kubernetes-1');
+    const words = engineCommand(
+      read(lines({}, KUBERNETES))!.jobs[0],
+      { join: 'x', tokenFile: '/etc/espalier/token', tlsCa: null },
+      'kubernetes-1',
+    );
     expect(words.slice(0, 6)).toEqual(['espalier', 'engine', '--join', 'x', '--token-file', '/etc/espalier/token']);
   });
 
   it('takes a template of its pods', () => {
     const spec = { nodeSelector: { card: 'a100' }, containers: [{ name: 'engine', env: [] }] };
-    expect(withTemplate(`spec: ${JSON.stringify(spec)}`)!.kubernetes!.podTemplate).toEqual({ metadata: {}, spec });
-    const octal = withTemplate('spec: {volumes: [{name: a, secret: {defaultMode: 0440}}]}')!.kubernetes!.podTemplate.spec!.volumes;
+    expect(withTemplate(`spec: ${JSON.stringify(spec)}`)!.jobs[0].kubernetes!.podTemplate).toEqual({ metadata: {}, spec });
+    const octal = withTemplate('spec: {volumes: [{name: a, secret: {defaultMode: 0440}}]}')!.jobs[0].kubernetes!.podTemplate.spec!.volumes;
     expect(octal).toEqual([{ name: 'a', secret: { defaultMode: 0o440 } }]);
   });
 

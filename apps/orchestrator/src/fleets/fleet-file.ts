@@ -1,12 +1,13 @@
 // Reads the file of a fleet that a user writes. It is YAML, and errors name the line and the key.
 import { dirname, resolve } from 'node:path';
-import { isSeq, parse, type Pair } from 'yaml';
+import { isScalar, isSeq, parse, type Pair } from 'yaml';
 import { addressProblem, isLoopbackAddress } from '#local-access';
 import { textOfOptionFile, YamlReader } from '#run-files';
 import {
   FLEET_KINDS,
   type FleetKind,
   type FleetSettings,
+  type JobKind,
   type KubernetesSettings,
   type PodTemplate,
   type SlurmSettings,
@@ -20,6 +21,7 @@ const TIME_LIMIT_MAX = 60 * 24 * 365;
 const WORDS_MAX = 32;
 const USUAL = { idleSeconds: 300, pollSeconds: 15, warningSeconds: 60, graceSeconds: 60, keepLogsDays: 30 };
 const NAME = /^[a-z][a-z0-9-]{0,19}$/;
+const NAME_RULE = 'at most 20 small letters, digits and hyphens are allowed, a letter first';
 const PARTITION = /^[A-Za-z0-9][\w.-]{0,63}$/;
 const CARDS = /^(?:([A-Za-z0-9][\w./-]{0,127}):)?([1-9]\d?)$/;
 const SECRET = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
@@ -54,28 +56,24 @@ const SET_BY_FLEET = [
   ],
   ...['help', 'usage', 'version', 'ignore-pbs', 'container', 'export-file'],
 ];
-const COMMON_KEYS = [
-  ...[
-    'kind',
-    'name',
-    'max_engines',
-    'cpus',
-    'idle_seconds',
-    'poll_seconds',
-    'join',
-    'tls_ca',
-    'command',
-    'token_file',
-    'logs',
-    'keep_logs_days',
-  ],
-];
-const CLUSTER_KEYS = ['gpus', 'memory_gb', 'time_limit_minutes'];
-const KEYS_OF: Record<FleetKind, readonly string[]> = {
-  slurm: [...CLUSTER_KEYS, 'partitions', 'warning_seconds', 'sbatch'],
-  kubernetes: [...CLUSTER_KEYS, 'image', 'namespace', 'context', 'kubeconfig', 'grace_seconds', 'pod_template', 'secret'],
-  local: [],
+const JOB_KEYS = ['cpus', 'idle_seconds', 'command'];
+const CLUSTER_JOB_KEYS = ['gpus', 'memory_gb', 'time_limit_minutes'];
+/** The keys that a kind of job may have. At the top of the file they hold for each kind that has none of its own. */
+const JOB_KEYS_OF: Record<FleetKind, readonly string[]> = {
+  slurm: [...JOB_KEYS, ...CLUSTER_JOB_KEYS, 'partitions', 'warning_seconds', 'sbatch'],
+  kubernetes: [...JOB_KEYS, ...CLUSTER_JOB_KEYS, 'image', 'grace_seconds', 'pod_template'],
+  local: JOB_KEYS,
 };
+const COMMON_KEYS = ['kind', 'name', 'max_engines', 'poll_seconds', 'join', 'tls_ca', 'token_file', 'logs', 'keep_logs_days', 'jobs'];
+/** The keys that only the top of the file may have. */
+const KEYS_OF: Record<FleetKind, readonly string[]> = {
+  slurm: [...COMMON_KEYS, 'accounts'],
+  kubernetes: [...COMMON_KEYS, 'namespace', 'context', 'kubeconfig', 'secret'],
+  local: COMMON_KEYS,
+};
+const KINDS_MAX = 16;
+const ACCOUNTS_MAX = 1_000;
+const ACCOUNT = /^[A-Za-z0-9_][\w.@+-]{0,63}$/;
 /** Reads the values of a file by their keys. Each function also takes or has the value for a key that is left out. */
 interface Given {
   read: <T>(key: string, read: (pair: Pair) => T, otherwise: T) => T;
@@ -96,17 +94,9 @@ class FleetReader extends YamlReader {
   read(folder: string, isTls: boolean): FleetSettings {
     const pairs = new Map(this.entries(this.document.contents, 'the file'));
     const kind = this.kindOf(pairs.get('kind'));
-    const allowed = [...COMMON_KEYS, ...KEYS_OF[kind]];
+    const allowed = [...KEYS_OF[kind], ...JOB_KEYS_OF[kind]];
     for (const [key, pair] of pairs) if (!allowed.includes(key)) throw this.unknown(key, pair, allowed);
-    const given: Given = {
-      read: (key, read, otherwise) => {
-        const pair = pairs.get(key);
-        return pair === undefined ? otherwise : read(pair);
-      },
-      number: (key, least, most, otherwise) => given.read(key, (pair) => this.numberOf(pair, key, least, most), otherwise),
-      numberOrNull: (key, most) => given.read<number | null>(key, (pair) => this.numberOf(pair, key, 1, most), null),
-      path: (key) => given.read<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null),
-    };
+    const given = this.givenBy(pairs, folder);
     const join = given.read<string | null>('join', (pair) => this.joinOf(pair), null);
     if (kind !== 'local' && join === null) throw this.missing('join', 'the address of the server, as the nodes of the cluster reach it');
     if (join === null && isTls) throw this.missing('join', 'https://NAME:PORT, with a name in the certificate of the server,');
@@ -117,20 +107,66 @@ class FleetReader extends YamlReader {
       kind,
       name: given.read('name', (pair) => this.nameOf(pair), kind),
       maxEngines: this.neededNumber(pairs, 'max_engines', ENGINES_MAX),
-      cpus: this.neededNumber(pairs, 'cpus', CPUS_MAX),
-      cards: given.read<FleetSettings['cards']>('gpus', (pair) => this.cardsOf(pair), null),
-      memoryGb: given.numberOrNull('memory_gb', 65_536),
-      idleSeconds: given.number('idle_seconds', 1, 86_400, USUAL.idleSeconds),
       pollSeconds: given.number('poll_seconds', 1, 600, USUAL.pollSeconds),
       join,
       tlsCa,
-      command: given.read<string[] | null>('command', (pair) => this.commandOf(pair), null),
       tokenFile: given.path('token_file'),
       logs: given.path('logs'),
       keepLogsDays: given.number('keep_logs_days', 1, 3_650, USUAL.keepLogsDays),
+      accounts: given.read<Record<string, string>>('accounts', (pair) => this.accountsOf(pair), {}),
+      jobs: this.jobsOf(pairs, kind, folder),
+    };
+  }
+
+  private givenBy(pairs: ReadonlyMap<string, Pair>, folder: string): Given {
+    const given: Given = {
+      read: (key, read, otherwise) => {
+        const pair = pairs.get(key);
+        return pair === undefined ? otherwise : read(pair);
+      },
+      number: (key, least, most, otherwise) => given.read(key, (pair) => this.numberOf(pair, key, least, most), otherwise),
+      numberOrNull: (key, most) => given.read<number | null>(key, (pair) => this.numberOf(pair, key, 1, most), null),
+      path: (key) => given.read<string | null>(key, (pair) => resolve(folder, this.textOf(pair, key, 'a path')), null),
+    };
+    return given;
+  }
+
+  private jobsOf(pairs: ReadonlyMap<string, Pair>, kind: FleetKind, folder: string): FleetSettings['jobs'] {
+    const pair = pairs.get('jobs');
+    if (pair === undefined) return [this.jobOf('', pairs, kind, folder)];
+    const [first, ...others] = Array.from(this.entries(pair.value, 'jobs'), ([name, one]) => {
+      if (!NAME.test(name)) throw this.wrong(one, 'jobs', `${JSON.stringify(name)}: ${NAME_RULE}`);
+      const { value } = one;
+      const own = value === null || isEmptyScalar(value) ? new Map<string, Pair>() : this.pairsOf(value, `jobs.${name}`, JOB_KEYS_OF[kind]);
+      return this.jobOf(name, new Map([...pairs, ...own]), kind, folder);
+    });
+    if (first === undefined || others.length >= KINDS_MAX)
+      throw this.wrong(pair, 'jobs', `1 to ${KINDS_MAX} kinds of job are needed, each a line "name: {key: value}"`);
+    return [first, ...others];
+  }
+
+  private jobOf(name: string, pairs: ReadonlyMap<string, Pair>, kind: FleetKind, folder: string): JobKind {
+    const given = this.givenBy(pairs, folder);
+    return {
+      name,
+      cpus: this.neededNumber(pairs, 'cpus', CPUS_MAX, name),
+      cards: given.read<JobKind['cards']>('gpus', (pair) => this.cardsOf(pair), null),
+      memoryGb: given.numberOrNull('memory_gb', 65_536),
+      idleSeconds: given.number('idle_seconds', 1, 86_400, USUAL.idleSeconds),
+      command: given.read<string[] | null>('command', (pair) => this.commandOf(pair), null),
       slurm: kind === 'slurm' ? this.slurmOf(pairs, given) : null,
       kubernetes: kind === 'kubernetes' ? this.kubernetesOf(pairs, given) : null,
     };
+  }
+
+  private accountsOf(pair: Pair): Record<string, string> {
+    const accounts = Array.from(this.entries(pair.value, 'accounts'), ([caller, own]) => {
+      const account = this.textOf(own, `accounts: ${caller}`, 'the name of an account');
+      if (!ACCOUNT.test(account)) throw this.wrong(own, `accounts: ${caller}`, 'a name of letters, digits and . _ - @ + is needed');
+      return [caller, account] as const;
+    });
+    if (accounts.length > ACCOUNTS_MAX) throw this.wrong(pair, 'accounts', `at most ${ACCOUNTS_MAX} callers are allowed`);
+    return Object.fromEntries(accounts);
   }
 
   private slurmOf(pairs: ReadonlyMap<string, Pair>, given: Given): SlurmSettings {
@@ -211,12 +247,13 @@ class FleetReader extends YamlReader {
   private nameOf(pair: Pair): string {
     const name = this.textOf(pair, 'name', 'a name');
     if (NAME.test(name)) return name;
-    throw this.wrong(pair, 'name', 'at most 20 small letters, digits and hyphens are allowed, a letter first');
+    throw this.wrong(pair, 'name', NAME_RULE);
   }
 
-  private neededNumber(pairs: ReadonlyMap<string, Pair>, key: string, most: number): number {
+  /** @param job the name of the kind of job that needs the number, or '' */
+  private neededNumber(pairs: ReadonlyMap<string, Pair>, key: string, most: number, job = ''): number {
     const pair = pairs.get(key);
-    if (pair === undefined) throw this.missing(key, `a whole number from 1 to ${most}`);
+    if (pair === undefined) throw this.missing(key, `a whole number from 1 to ${most}${job === '' ? '' : ` for jobs: ${job}`}`);
     return this.numberOf(pair, key, 1, most);
   }
 
@@ -254,7 +291,7 @@ class FleetReader extends YamlReader {
     );
   }
 
-  private cardsOf(pair: Pair): FleetSettings['cards'] {
+  private cardsOf(pair: Pair): JobKind['cards'] {
     const [, type, digits] = CARDS.exec(this.textOf(pair, 'gpus', 'a number of cards')) ?? [];
     const count = Number(digits);
     if (!(count <= CARDS_MAX)) throw this.wrong(pair, 'gpus', `1 to ${CARDS_MAX} cards for each engine are allowed: N, or TYPE:N`);
@@ -278,6 +315,9 @@ class FleetReader extends YamlReader {
     return this.problem(0, `${key}: ${what} is needed`);
   }
 }
+
+/** Tells whether a kind of job has no keys of its own. */
+const isEmptyScalar = (value: unknown): boolean => isScalar(value) && value.value === null;
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -66,8 +66,10 @@ export class FleetJobs {
   }
 
   /** Adds a job that was asked for. If the next look does not find it, it counts as ended. */
-  asked(id: string, engine: string): void {
-    const fact: JobFact = { id, engine, stage: 'waiting', state: 'PENDING', reason: '', node: '', isOutdated: false, owner: 'fleet' };
+  asked(id: string, engine: string, account: string): void {
+    const fact: JobFact = {
+      ...{ id, engine, stage: 'waiting', state: 'PENDING', reason: '', node: '', isOutdated: false, owner: 'fleet', account },
+    };
     const fresh = { hasJoined: false, isCancelled: false, lastLine: '', withoutEngineSinceMs: null, joinedAtMs: null };
     this.byEngine.set(engine, { ...fact, ...fresh });
   }
@@ -79,16 +81,16 @@ export class FleetJobs {
     return gone.map((job) => ({ ...job, stage: 'over', state: 'GONE', reason: 'it is no longer listed' }));
   }
 
-  /** Notes which engines have joined. Returns whether any has since the last call. */
-  noteJoined(engineOf: EngineLook, nowMs: number): boolean {
+  /** Notes which engines have joined. Returns the jobs whose engines have since the last call. */
+  noteJoined(engineOf: EngineLook, nowMs: number): readonly FleetJob[] {
     const joined = [...this.byEngine.values()].filter(({ engine, hasJoined }) => !hasJoined && engineOf(engine) !== null);
     for (const job of joined) Object.assign(job, { hasJoined: true, joinedAtMs: nowMs });
-    return joined.length > 0;
+    return joined;
   }
 
-  /** Whether an engine has been of use, so that earlier failures say nothing any more. */
-  hasLasting(nowMs: number): boolean {
-    return [...this.byEngine.values()].some(({ joinedAtMs }) => joinedAtMs !== null && nowMs - joinedAtMs >= LASTS_MS);
+  /** The jobs whose engines have been of use, so that earlier failures say nothing any more. */
+  lasting(nowMs: number): readonly FleetJob[] {
+    return [...this.byEngine.values()].filter(({ joinedAtMs }) => joinedAtMs !== null && nowMs - joinedAtMs >= LASTS_MS);
   }
 
   /** Whether an ended job brought no engine, or one that was of no use. */
@@ -102,12 +104,18 @@ export class FleetJobs {
     for (const job of this.byEngine.values()) if (ids.includes(job.id)) job.isCancelled = true;
   }
 
-  views(engineOf: EngineLook, nowMs: number): JobView[] {
+  /** The job of the engine of this name, or undefined where none that is alive is known. */
+  of(engine: string): FleetJob | undefined {
+    return this.byEngine.get(engine);
+  }
+
+  views(engineOf: EngineLook, laneOf: (job: FleetJob) => string, nowMs: number): JobView[] {
     return this.all.flatMap((job): JobView[] => {
       const { id, stage, engine, isOutdated, isCancelled } = job;
       if (isCancelled || (stage !== 'waiting' && stage !== 'running')) return [];
       const since = this.byEngine.get(engine)!.withoutEngineSinceMs;
-      return [{ id, stage, engine: engineOf(engine) ?? 'none', withoutEngineForMs: since === null ? 0 : nowMs - since, isOutdated }];
+      const withoutEngineForMs = since === null ? 0 : nowMs - since;
+      return [{ id, lane: laneOf(job), stage, engine: engineOf(engine) ?? 'none', withoutEngineForMs, isOutdated }];
     });
   }
 }

@@ -8,6 +8,27 @@ export interface FleetSettings {
   /** The fleet's name, from which its engines and jobs get theirs. */
   name: string;
   maxEngines: number;
+  /** The time between two looks at the jobs. */
+  pollSeconds: number;
+  /** The server's address as engines reach it, or null for its own address on this machine. */
+  join: string | null;
+  /** The file with the authority of the server's certificate. */
+  tlsCa: string | null;
+  /** The file in which the server keeps the token of its engines, or null for one in its data folder. */
+  tokenFile: string | null;
+  /** The folder for the output of jobs, or null for one in the data folder. */
+  logs: string | null;
+  /** The logs of jobs go when they were last written this number of days ago. */
+  keepLogsDays: number;
+  /** The accounts of a Slurm cluster in whose name jobs for the runs of these callers are asked for. */
+  accounts: Readonly<Record<string, string>>;
+  /** The kinds of job, a preferred one first. A file without kinds has one, whose name is ''. */
+  jobs: readonly [JobKind, ...JobKind[]];
+}
+
+/** The settings of the jobs of one kind. */
+export interface JobKind {
+  name: string;
   /** The number of threads of each engine, and of processors of its job. */
   cpus: number;
   /** The cards of each engine, which compute the steps of its run together. Null where it computes on the processor. */
@@ -16,26 +37,13 @@ export interface FleetSettings {
   memoryGb: number | null;
   /** An engine without work ends after this time. */
   idleSeconds: number;
-  /** The time between two looks at the jobs. */
-  pollSeconds: number;
-  /** The server's address as engines reach it, or null for its own address on this machine. */
-  join: string | null;
-  /** The file with the authority of the server's certificate. */
-  tlsCa: string | null;
   /** The command that starts an engine, without the engine's options. Null for the program of this installation. */
   command: readonly string[] | null;
-  /** The file in which the server keeps the token of its engines, or null for one in its data folder. */
-  tokenFile: string | null;
-  /** The folder for the output of jobs, or null for one in the data folder. */
-  logs: string | null;
-  /** The logs of jobs go when they were last written this number of days ago. */
-  keepLogsDays: number;
-  /** A fleet of a cluster has one of these two. */
+  /** A job of a cluster has one of these two. */
   slurm: SlurmSettings | null;
   kubernetes: KubernetesSettings | null;
 }
 
-/** The settings of each job. */
 export interface SlurmSettings {
   /** The partitions, of which the first with room is taken. An empty list means the cluster's default. */
   partitions: readonly string[];
@@ -46,6 +54,7 @@ export interface SlurmSettings {
   options: readonly string[];
 }
 
+/** How the cluster is reached, and the Secret, are the same for all kinds of job. */
 export interface KubernetesSettings {
   /** The file that tells how to reach the cluster. Null where kubectl's own file does, or the service account of the server's pod. */
   kubeconfig: string | null;

@@ -1,30 +1,32 @@
 // Brings engines when runs wait for one. It looks at the jobs, decides, and acts, in turn. The host remembers the jobs, so a new process
 // goes on where the last one ended (docs/design/fleets.md). The file is read again at each turn of the loop.
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from 'pino';
-import { asOwnerOnly, folderMark, makeFolder } from '#files';
+import { asOwnerOnly, FLEET_FOLDER, folderMark, makeFolder } from '#files';
 import { EspalierError, invalidField, toEspalierError, type engineV1 } from '#protocol';
 import { TokenKeeper } from '../access/token-keeper.js';
 import type { OrchestratorConfig } from '../config.js';
-import type { RunToFit } from '../engine-pool/engine-source.js';
 import { EnginePool } from '../engine-pool/engine-pool.js';
-import type { EngineSource } from '../engine-pool/engine-source.js';
+import type { EngineSource, RunInNeed, RunToFit } from '../engine-pool/engine-source.js';
+import type { EngineSlot } from '../engine-pool/engine-slot.js';
 import { JoinedEngines } from '../engine-pool/joined-engines.js';
 import { sessionOptions } from '../engines/wire/engine-requests.js';
 import { Tallies } from '../monitoring/tallies.js';
 import { DriverLease } from '../storage/driver-lease.js';
 import { FLEET, FOLDER_ID, LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 import { engineCommand } from './engine-command.js';
-import { decideFleet, pauseAfterFailuresMs } from './fleet-decision.js';
+import { decideFleet, type LaneView } from './fleet-decision.js';
 import { ENGINES_MAX, readFleetFile } from './fleet-file.js';
 import { FleetJobs, type FleetJob } from './fleet-jobs.js';
 import { readLimit, writeLimit, type FleetLimit } from './fleet-limit.js';
-import type { FleetSettings } from './fleet-settings.js';
+import type { FleetSettings, JobKind } from './fleet-settings.js';
 import { FleetToken } from './fleet-token.js';
-import { endWords, waitWords } from './fleet-words.js';
+import { endWords, unservedWords, waitWords } from './fleet-words.js';
+import { GB, JobChoice, lackOfMemory } from './job-choice.js';
 import type { JobFact, JobHost } from './job-host.js';
+import { JobLane, kindOfEngine, laneKey, laneParts, newEngineName } from './job-lanes.js';
 import { removeOldLogs } from './job-logs.js';
 import { askJoinAddress } from './join-check.js';
 import { KubernetesHost } from './kubernetes-host.js';
@@ -38,8 +40,7 @@ const LEAST_BETWEEN_LOOKS_MS = 1_000;
 const BETWEEN_SWEEPS_MS = 3_600_000;
 /** The first part of the names of tokens by which the engines of fleets join, as arrivals have them. */
 const BY_FLEET_TOKEN = 'token:fleet-';
-/** The bytes of a gigabyte, as Slurm and Kubernetes count them. */
-const GB = 2 ** 30;
+const NOT_BARRED: ReadonlySet<string> = new Set();
 
 /** The state of the fleet for clients. */
 export interface FleetView {
@@ -65,11 +66,14 @@ export class Fleet implements EngineSource {
   private readonly jobs = new FleetJobs();
   private readonly stopping = new AbortController();
   private host: JobHost | null = null;
-  private wanted = 0;
-  /** The reason why no job can be had now, or null. */
+  /** The runs that no engine can take now, in the order of their turn. */
+  private waiting: readonly RunInNeed[] = [];
+  /** Whether other work than runs needs an engine. */
+  private needsAny = false;
+  /** The reason why no job at all can be had now, or null. Those of a lane are the lane's. */
   private problem: EspalierError | null = null;
-  /** Whether the problem is that of a job, which no look at the jobs disproves. */
-  private isOfJob = false;
+  private readonly lanes = new Map<string, JobLane>();
+  private readonly choice = new JobChoice((run, cpus) => this.plannedBytes(run, cpus));
   private fileProblem: EspalierError | null = null;
   private strays: readonly JobFact[] = [];
   private limit: FleetLimit | null = null;
@@ -77,9 +81,6 @@ export class Fleet implements EngineSource {
   /** Whether the server at the address to join is known not to be another one. */
   private knowsAddress = false;
   private listen = '';
-  private failures = 0;
-  private notBeforeMs = 0;
-  private surplusSinceMs: number | null = null;
   private lookedAtMs = -Infinity;
   private loop: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
@@ -119,7 +120,7 @@ export class Fleet implements EngineSource {
     try {
       this.host.requireFiles?.();
     } catch (error) {
-      this.fails(toEspalierError(error), { pauses: false }); // the user may mend the file before a run waits
+      this.isOut(toEspalierError(error)); // the user may mend the file before a run waits
     }
     this.lease.onChange(() => this.wake());
     this.pool.onChange(() => this.noteEngines());
@@ -127,7 +128,7 @@ export class Fleet implements EngineSource {
   }
 
   private places(settings: FleetSettings): { join: string; logs: string; tokenFile: string } {
-    const folder = join(this.config.dataFolder, 'fleet');
+    const folder = join(this.config.dataFolder, FLEET_FOLDER);
     return {
       join: settings.join ?? ownAddress(this.listen),
       logs: settings.logs ?? join(folder, 'logs'),
@@ -136,27 +137,52 @@ export class Fleet implements EngineSource {
   }
 
   private get limitFile(): string {
-    return join(this.config.dataFolder, 'fleet', 'limit.json');
+    return join(this.config.dataFolder, FLEET_FOLDER, 'limit.json');
   }
 
   private hostOf(settings: FleetSettings): JobHost {
     const { join, logs } = this.places(settings);
-    const { slurm, kubernetes, tlsCa } = settings;
+    const { tlsCa } = settings;
     const commandOf = this.commandOf(settings);
-    const wishes = { cpus: settings.cpus, cards: settings.cards, memoryGb: settings.memoryGb };
     const mark = { fleetId: this.fleetId(), folderId: digest(this.folderId), addressId: digest(join) };
-    const jobs = { mark, specId: digest([slurm ?? kubernetes, wishes, logs, commandOf('')]), wishes, commandOf };
-    if (slurm !== null) return new SlurmHost({ ...jobs, settings: slurm, logs });
-    if (kubernetes !== null) return new KubernetesHost({ ...jobs, settings: kubernetes }, tlsCa);
-    return new LocalHost(commandOf, logs);
+    const jobs = settings.jobs.map((kind) => {
+      const wishes = { cpus: kind.cpus, cards: kind.cards, memoryGb: kind.memoryGb };
+      const words = (engine: string): string[] => commandOf(engine, kind);
+      return { kind, mark, wishes, logs, commandOf: words, specId: digest([kind.slurm ?? kind.kubernetes, wishes, logs, words('')]) };
+    });
+    const jobFor = (engine: string) => jobs.find(({ kind }) => kind.name === kindOfEngine(settings.name, engine));
+    const finder = { mark, specIdOf: (engine: string) => jobFor(engine)?.specId };
+    const [{ slurm, kubernetes }] = settings.jobs;
+    if (slurm !== null)
+      return new SlurmHost(finder, logs, (engine) => {
+        const job = jobFor(engine)!;
+        return { ...job, settings: job.kind.slurm! };
+      });
+    if (kubernetes !== null) {
+      const jobOf = (engine: string) => {
+        const job = jobFor(engine)!;
+        return { ...job, settings: job.kind.kubernetes! };
+      };
+      return new KubernetesHost(finder, jobOf, { mark, settings: kubernetes }, tlsCa);
+    }
+    return new LocalHost(this.localCommandOf(settings), logs);
   }
 
-  private commandOf(settings: FleetSettings): (engine: string) => string[] {
+  private commandOf(settings: FleetSettings): (engine: string, kind: JobKind) => string[] {
     const { join, tokenFile } = this.places(settings);
-    const { kubernetes, tlsCa } = settings;
+    const { kind, tlsCa } = settings;
     const inPod = { tokenFile: POD_FILES.token, tlsCa: tlsCa === null ? null : POD_FILES.authority };
-    const files = { join, ...(kubernetes === null ? { tokenFile, tlsCa } : inPod) };
-    return (engine) => engineCommand(settings, files, engine);
+    const files = { join, ...(kind === 'kubernetes' ? inPod : { tokenFile, tlsCa }) };
+    return (engine, job) => engineCommand(job, files, engine);
+  }
+
+  private localCommandOf(settings: FleetSettings): (engine: string) => string[] {
+    const commandOf = this.commandOf(settings);
+    return (engine) =>
+      commandOf(
+        engine,
+        settings.jobs.find(({ name }) => name === kindOfEngine(settings.name, engine))!,
+      );
   }
 
   private get token(): FleetToken {
@@ -170,11 +196,14 @@ export class Fleet implements EngineSource {
   }
 
   get view(): FleetView | null {
-    const { settings, jobs, problem, fileProblem, notBefore, most, strays, strayEngines } = this;
+    const { settings, jobs, fileProblem, most, strays, strayEngines } = this;
     if (settings === null) return null;
     const limit = this.limitNow;
     const all = { jobs: jobs.all, ended: jobs.ended, strays, strayEngines };
-    return { settings, most, limit, ...all, problem, fileProblem, notBefore, waitsFor: this.words() };
+    const troubled = [...this.lanes.values()].find((lane) => lane.problem !== null);
+    const problem = this.problem ?? troubled?.problem ?? null;
+    const notBefore = troubled === undefined ? latest([...this.lanes.values()].map((lane) => lane.notBefore)) : troubled.notBefore;
+    return { settings, most, limit, ...all, problem, fileProblem, notBefore, waitsFor: this.waitsFor };
   }
 
   /** The fleet's settings. A server without them asks for no engine and starts no job. */
@@ -192,15 +221,43 @@ export class Fleet implements EngineSource {
     return this.limit !== null && this.limit.inPlaceOf === this.settings?.maxEngines ? this.limit : null;
   }
 
-  private get notBefore(): Date | null {
-    return this.notBeforeMs > Date.now() ? new Date(this.notBeforeMs) : null;
+  /** Whether the number of engines is one that an admin has set to let the fleet end. */
+  private get isDrained(): boolean {
+    return this.limitNow?.isDrained === true;
+  }
+
+  private laneOf(key: string): JobLane {
+    const lane = this.lanes.get(key) ?? new JobLane(key);
+    this.lanes.set(key, lane);
+    return lane;
+  }
+
+  private laneOfJob({ engine, account }: Pick<JobFact, 'engine' | 'account'>): string {
+    return laneKey(kindOfEngine(this.given.name, engine) ?? '', account);
+  }
+
+  /** The kind of job that has brought or will bring this engine, or null for an engine that is not of the fleet. */
+  private kindOf(engine: string): string | null {
+    return this.jobs.of(engine) === undefined ? null : kindOfEngine(this.given.name, engine);
+  }
+
+  private accountOf({ caller }: Pick<RunInNeed, 'caller'>): string {
+    const { accounts } = this.given;
+    return Object.hasOwn(accounts, caller) ? accounts[caller]! : '';
+  }
+
+  /** The lanes whose engines can take the run, a preferred one first. */
+  private lanesFor(run: RunInNeed): string[] {
+    const nowMs = performance.now();
+    const account = this.accountOf(run);
+    return this.given.jobs.flatMap((kind) => (this.choice.whyNot(run, kind, nowMs) === null ? [laneKey(kind.name, account)] : []));
   }
 
   /** The engines of a fleet that are here though no job of theirs is listed. */
   private get strayEngines(): string[] {
     const known = new Set([...this.jobs.all, ...this.strays].map(({ engine }) => engine));
-    return this.pool.slots.flatMap(({ name, connector: { joined } }) =>
-      joined?.isConnected === true && joined.admittedAs.startsWith(BY_FLEET_TOKEN) && !known.has(name) ? [name] : [],
+    return this.pool.slots.flatMap((slot) =>
+      isOfFleet(slot) && slot.connector.joined?.isConnected === true && !known.has(slot.name) ? [slot.name] : [],
     );
   }
 
@@ -238,28 +295,93 @@ export class Fleet implements EngineSource {
     this.wake();
   }
 
-  wants(count: number): void {
-    if (count === this.wanted) return;
-    this.wanted = count;
-    this.wake();
+  wants(runs: readonly RunInNeed[], needsAny: boolean): void {
+    const before = this.waiting;
+    const isSame =
+      runs.length === before.length && needsAny === this.needsAny && runs.every(({ runId }, at) => runId === before[at]!.runId);
+    this.waiting = runs;
+    this.needsAny = needsAny;
+    this.choice.note(
+      runs,
+      (engine) => this.kindOf(engine),
+      (engine) => this.given.jobs.length > 1 && this.engineOf(engine) === 'free',
+      performance.now(),
+    );
+    if (!isSame) this.wake();
   }
 
-  words(): string {
-    const { wanted, most, problem, strays, notBefore } = this;
-    const isDrained = this.limitNow?.isDrained === true;
-    return waitWords({ wanted, most, problem, strays, isDrained, jobs: this.jobs.all, notBefore });
+  words(run: RunInNeed): string {
+    return this.wordsFor(this.lanesFor(run), () => {
+      const nowMs = performance.now();
+      return unservedWords(this.given.jobs.map((kind) => [kind.name, this.choice.whyNot(run, kind, nowMs) ?? ''] as const));
+    });
+  }
+
+  /** @param unserved says why where no lane suits */
+  private wordsFor(keys: readonly string[], unserved: () => string): string {
+    const { most, strays, isDrained } = this;
+    const lanes = keys.map((key) => this.laneOf(key));
+    if (!isDrained && this.problem === null && lanes.length === 0) return unserved();
+    const problem = this.problem ?? (lanes.every((lane) => lane.problem !== null) ? (lanes[0]?.problem ?? null) : null);
+    const pauses = lanes.map((lane) => lane.notBefore);
+    const notBefore = pauses.includes(null) ? null : earliest(pauses);
+    const suits = (job: FleetJob): boolean => keys.includes(this.laneOfJob(job));
+    return waitWords({ most, problem, strays, isDrained, jobs: this.jobs.all, suits, notBefore });
+  }
+
+  /** Why work waits for the fleet, or '' where none does. */
+  private get waitsFor(): string {
+    const [run] = this.waiting;
+    if (run !== undefined) return this.words(run);
+    return this.needsAny ? this.wordsFor(this.lanesForAny, () => '') : '';
+  }
+
+  /** The lanes whose engines can do other work than runs. */
+  private get lanesForAny(): string[] {
+    return this.given.jobs.map(({ name }) => laneKey(name, ''));
+  }
+
+  barred(run: RunInNeed): ReadonlySet<string> {
+    const { jobs: kinds, accounts } = this.given;
+    const hasAccounts = Object.keys(accounts).length > 0;
+    if (kinds.length === 1 && !hasAccounts) return NOT_BARRED;
+    const names = this.pool.slots.filter(isOfFleet).map(({ name }) => name);
+    return new Set(names.filter((name) => (hasAccounts && !this.isOfAccount(name, run)) || this.isTooSmall(name, run)));
+  }
+
+  /** Whether the engine's job runs in the account of the run's caller. A job that no look has found yet may run in any. */
+  private isOfAccount(engine: string, run: RunInNeed): boolean {
+    const job = this.jobs.of(engine) ?? this.strays.find((stray) => stray.engine === engine);
+    return job?.account === this.accountOf(run);
+  }
+
+  /** Whether the engine lacks memory for a run that another kind of job can take. */
+  private isTooSmall(engine: string, run: RunInNeed): boolean {
+    const kind = this.given.jobs.find(({ name }) => name === this.kindOf(engine));
+    if (kind === undefined) return false;
+    const isLacking = this.choice.memoryProblem(run, kind) !== null || lackOfMemory(run.fits.get(engine)) !== null;
+    return isLacking && this.given.jobs.some((other) => other !== kind && this.choice.whyNot(run, other, performance.now()) === null);
   }
 
   /**
-   * Plans the memory of a run. It compares the need with the memory of a job where the fleet's settings give that. Otherwise the engine
-   * reports what is missing once it has joined.
+   * Plans the memory of a run. It compares the need with the memory of the largest job where the fleet's settings give that. Otherwise the
+   * engine reports what is missing once it has joined.
    */
   async planMemory(run: RunToFit): Promise<engineV1.PlanMemoryResponse> {
-    const { kind, cards, memoryGb, cpus } = this.given;
-    const plan = await this.pool.question((client) => client.planMemory(sessionOptions(run, cpus)));
+    const { kind, jobs } = this.given;
+    const plan = await this.planned(run, jobs[0].cpus);
     if (kind === 'local') return plan;
-    const availableBytes = cards === null && memoryGb !== null ? BigInt(memoryGb * GB) : plan.totalBytes;
+    const known = jobs.map(({ cards, memoryGb }) => (cards === null && memoryGb !== null ? BigInt(memoryGb * GB) : plan.totalBytes));
+    const availableBytes = known.reduce((most, bytes) => (bytes > most ? bytes : most));
     return { ...plan, availableBytes, hostAvailableBytes: plan.hostBytes };
+  }
+
+  private planned(run: RunToFit, cpus: number): Promise<engineV1.PlanMemoryResponse> {
+    return this.pool.question((client) => client.planMemory(sessionOptions(run, cpus)));
+  }
+
+  private async plannedBytes(run: RunToFit, cpus: number): Promise<number> {
+    return Number((await this.planned(run, cpus)).totalBytes);
   }
 
   private async work(): Promise<void> {
@@ -283,9 +405,9 @@ export class Fleet implements EngineSource {
 
   /** Whether the cluster has to be asked. A problem is looked into until it is over, so that an idle fleet does not keep it. */
   private get hasWork(): boolean {
-    return (
-      this.wanted > 0 || this.jobs.all.length > 0 || this.strays.length > 0 || this.problem !== null || this.limitNow?.isDrained === true
-    );
+    const hasProblem = this.problem !== null || [...this.lanes.values()].some(({ problem }) => problem !== null);
+    const isWanted = this.waiting.length > 0 || this.needsAny;
+    return isWanted || this.jobs.all.length > 0 || this.strays.length > 0 || hasProblem || this.isDrained;
   }
 
   /** Reads the file again. With a mistake in it the settings before it hold. */
@@ -303,9 +425,10 @@ export class Fleet implements EngineSource {
       const before = this.given;
       this.settings = now;
       this.knowsAddress &&= now.join === before.join && now.tlsCa === before.tlsCa;
-      if (now.kind === 'local') (this.host as LocalHost).commandOf = this.commandOf(now);
+      if (now.kind === 'local') (this.host as LocalHost).commandOf = this.localCommandOf(now);
       else this.host = this.hostOf(now);
-      Object.assign(this, { failures: 0, notBeforeMs: 0 }); // the file may have been mended
+      this.lanes.clear(); // the file may have been mended
+      this.choice.clear();
       this.log.info({ file: path, maxEngines: now.maxEngines }, 'the file of the fleet has changed, and holds from now on');
       if (now.name !== before.name)
         this.log.warn(
@@ -332,17 +455,27 @@ export class Fleet implements EngineSource {
       const over = this.jobs.update(own, (engine) => this.engineOf(engine), now);
       this.noteStrays(found.filter(({ owner, stage }) => owner === 'stray' && (stage === 'waiting' || stage === 'running')));
       // A look disproves what it does not find. A refusal or failure of a job is shown for as long as work waits for another job.
-      if (this.problem?.code === 'FLEET_UNREACHABLE' || !this.isOfJob || this.wanted === 0) this.problem = null;
-      if (this.jobs.hasLasting(now)) this.failures = 0;
+      this.problem = null;
+      const wanted = this.wantedLanes();
+      for (const lane of this.lanes.values())
+        if (lane.problem?.code === 'FLEET_UNREACHABLE' || !wanted.some((keys) => keys.includes(lane.key))) lane.problem = null;
+      for (const job of this.jobs.lasting(now)) this.laneOf(this.laneOfJob(job)).failures = 0;
       for (const job of over) this.ended(job, host);
       this.noteEngines();
       await this.requireOwnAddress();
+      await this.choice.planMemory(this.waiting, this.given.jobs);
       await this.act(host);
       return true;
     } catch (error) {
-      this.fails(toEspalierError(error), { pauses: false });
+      this.isOut(toEspalierError(error));
       return false;
     }
+  }
+
+  /** For each run that waits, and for other work: the lanes whose engines can take it. Those that no lane can take are left out. */
+  private wantedLanes(): string[][] {
+    const all = this.waiting.map((run) => this.lanesFor(run));
+    return [...all, ...(this.needsAny ? [this.lanesForAny] : [])].filter((keys) => keys.length > 0);
   }
 
   private noteStrays(strays: readonly JobFact[]): void {
@@ -383,20 +516,22 @@ export class Fleet implements EngineSource {
 
   private async act(host: JobHost): Promise<void> {
     const now = performance.now();
-    const isDrained = this.limitNow?.isDrained === true;
+    const { isDrained } = this;
     if (isDrained) this.endAfterWork();
     const { submit, cancel, surplus } = decideFleet({
-      wanted: this.wanted,
+      wanted: this.wantedLanes(),
       most: this.most,
       strays: this.strays.length + this.strayEngines.length,
       isDrained,
-      jobs: this.jobs.views((engine) => this.engineOf(engine), now),
-      failures: this.failures,
-      mayAsk: Date.now() >= this.notBeforeMs,
-      surplusForMs: this.surplusSinceMs === null ? 0 : now - this.surplusSinceMs,
-      idleMs: this.given.idleSeconds * 1_000,
+      jobs: this.jobs.views(
+        (engine) => this.engineOf(engine),
+        (job) => this.laneOfJob(job),
+        now,
+      ),
+      lane: (key) => this.laneView(key, now),
     });
-    this.surplusSinceMs = surplus === 0 ? null : (this.surplusSinceMs ?? now);
+    for (const key of surplus.keys()) this.laneOf(key).surplusSinceMs ??= now;
+    for (const lane of this.lanes.values()) if (!surplus.has(lane.key)) lane.surplusSinceMs = null;
     if (cancel.length > 0) {
       this.log.info(
         { jobs: cancel },
@@ -405,17 +540,36 @@ export class Fleet implements EngineSource {
       await host.cancel(cancel);
       this.jobs.cancelled(cancel);
     }
-    for (let count = 0; count < submit && !this.stopping.signal.aborted; count += 1) {
-      const engine = `${this.given.name}-${randomBytes(4).toString('hex')}`;
-      try {
-        const id = await host.submit(engine, await this.token.ensure());
-        this.jobs.asked(id, engine);
-        this.problem = null;
-        this.log.info({ job: id, engine }, 'a job of the fleet was asked for');
-      } catch (error) {
-        this.fails(toEspalierError(error), { pauses: true });
-        return;
-      }
+    const refused = new Set<string>();
+    for (const key of submit) {
+      if (this.stopping.signal.aborted) return;
+      if (refused.has(key)) continue;
+      const error = await this.askFor(host, this.laneOf(key));
+      if (error?.code === 'FLEET_UNREACHABLE') return;
+      if (error !== null) refused.add(key);
+    }
+  }
+
+  private laneView(key: string, now: number): LaneView {
+    const { failures, notBefore, surplusSinceMs } = this.laneOf(key);
+    const { kind } = laneParts(key);
+    const { idleSeconds } = this.given.jobs.find(({ name }) => name === kind) ?? this.given.jobs[0];
+    const surplusForMs = surplusSinceMs === null ? 0 : now - surplusSinceMs;
+    return { failures, mayAsk: notBefore === null, surplusForMs, idleMs: idleSeconds * 1_000 };
+  }
+
+  /** Asks for a job. Returns the host's refusal, or null where the job was accepted. */
+  private async askFor(host: JobHost, lane: JobLane): Promise<EspalierError | null> {
+    const { kind, account } = laneParts(lane.key);
+    const engine = newEngineName(this.given.name, kind);
+    try {
+      const id = await host.submit(engine, account, await this.token.ensure());
+      this.jobs.asked(id, engine, account);
+      lane.problem = null;
+      this.log.info({ job: id, engine, ...(account === '' ? {} : { account }) }, 'a job of the fleet was asked for');
+      return null;
+    } catch (error) {
+      return this.failsIn(lane, toEspalierError(error));
     }
   }
 
@@ -430,17 +584,26 @@ export class Fleet implements EngineSource {
     const when = job.hasJoined ? 'soon after' : 'before';
     const said = job.lastLine === '' ? '' : `; its last line: ${job.lastLine}`;
     const message = `${endWords(job)} ${when} its engine joined${said}; its output: ${host.logOf(job)}`;
-    this.fails(new EspalierError('FLEET_JOB_FAILED', message), { pauses: true });
+    this.failsIn(this.laneOf(this.laneOfJob(job)), new EspalierError('FLEET_JOB_FAILED', message));
   }
 
-  private fails(error: EspalierError, { pauses }: { pauses: boolean }): void {
-    if (error.message !== this.problem?.message) this.log.warn({ code: error.code }, `the fleet: ${error.message}`);
+  /** Notes that no job can be had or found now. */
+  private isOut(error: EspalierError): void {
+    this.tell(error, this.problem);
     this.problem = error;
-    this.isOfJob = pauses;
-    if (!pauses) return;
-    this.failures += 1;
+  }
+
+  /** Notes that a job was refused or has failed. */
+  private failsIn(lane: JobLane, error: EspalierError): EspalierError {
+    const before = lane.problem;
+    const problem = lane.fails(error);
+    this.tell(problem, before);
     this.tallies.fleetJobFailures.inc();
-    this.notBeforeMs = Date.now() + pauseAfterFailuresMs(this.failures);
+    return problem;
+  }
+
+  private tell({ code, message }: EspalierError, before: EspalierError | null): void {
+    if (message !== before?.message) this.log.warn({ code }, `the fleet: ${message}`);
   }
 
   /** Lets the engines of a drained fleet take no more work. */
@@ -453,9 +616,9 @@ export class Fleet implements EngineSource {
 
   /** Notes engines that have joined. One that has shows that jobs can be had, so a pause ends. It is forgotten once an engine lasts. */
   private noteEngines(): void {
-    const isNew = this.jobs.noteJoined((engine) => this.engineOf(engine), performance.now());
-    if (!isNew) return;
-    Object.assign(this, { notBeforeMs: 0, problem: null });
+    const joined = this.jobs.noteJoined((engine) => this.engineOf(engine), performance.now());
+    if (joined.length === 0) return;
+    for (const job of joined) Object.assign(this.laneOf(this.laneOfJob(job)), { notBeforeMs: 0, problem: null });
     this.wake();
   }
 
@@ -479,6 +642,20 @@ export class Fleet implements EngineSource {
 
 function absent(): EspalierError {
   return new EspalierError('FLEET_ABSENT', 'the server has no fleet: espalier up --fleet FILE starts one with it');
+}
+
+function isOfFleet({ connector: { joined } }: EngineSlot): boolean {
+  return joined?.admittedAs.startsWith(BY_FLEET_TOKEN) === true;
+}
+
+function earliest(times: readonly (Date | null)[]): Date | null {
+  const known = times.flatMap((time) => (time === null ? [] : [time.getTime()]));
+  return known.length === 0 ? null : new Date(Math.min(...known));
+}
+
+function latest(times: readonly (Date | null)[]): Date | null {
+  const known = times.flatMap((time) => (time === null ? [] : [time.getTime()]));
+  return known.length === 0 ? null : new Date(Math.max(...known));
 }
 
 function digest(parts: unknown): string {

@@ -188,7 +188,7 @@ withHelm('text stays text, whatever it would mean in YAML', () => {
 });
 
 withHelm('a fleet asks for the image and the cards that the values say', () => {
-  const fleetWith = (fleet: object, image: object = {}) => fleetIn(rendered({ image, fleet: { enabled: true, ...fleet } }));
+  const fleetWith = (fleet: object, image: object = {}) => fleetIn(rendered({ image, fleet: { enabled: true, ...fleet } }))!.jobs[0];
   expect(fleetWith({ gpus: 'a100:16', image: 'registry:5000/lab/espalier-cuda:9' })).toMatchObject({
     cards: { type: 'a100', count: 16 },
     kubernetes: { image: 'registry:5000/lab/espalier-cuda:9' },
@@ -201,7 +201,7 @@ withHelm('a fleet asks for the image and the cards that the values say', () => {
 
 /** The job for an engine, as the server makes it of its fleet's file. */
 function engineIn(manifests: Manifest[], name = 'lab'): models.V1Job {
-  const { kubernetes: settings, cpus, cards, memoryGb } = fleetIn(manifests, name)!;
+  const { kubernetes: settings, cpus, cards, memoryGb } = fleetIn(manifests, name)!.jobs[0];
   const jobs = {
     mark: { fleetId: 'id', folderId: 'folder', addressId: 'address' },
     specId: 'spec',
@@ -229,7 +229,7 @@ withHelm('an engine gets the node, the time, the Secret and the folders that the
   const [container] = spec!.containers;
   expect(container!.env!.map(({ name }) => name)).toEqual(['HOME', 'HF_HOME']);
   expect(container!.volumeMounts!.map(({ mountPath }) => mountPath)).toEqual(['/data', '/tmp', '/models', '/etc/espalier']);
-  expect(fleetIn(rendered(FULL))).toMatchObject({ idleSeconds: 600 });
+  expect(fleetIn(rendered(FULL))!.jobs[0]).toMatchObject({ idleSeconds: 600 });
   expect(engineIn(rendered({ fleet: { enabled: true } })).spec!.activeDeadlineSeconds).toBeUndefined();
 });
 

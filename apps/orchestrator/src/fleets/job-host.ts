@@ -1,6 +1,6 @@
 // The place where the jobs of a fleet run, such as a cluster. Each call asks it once and ends within a limited time.
 
-import type { JobOwner } from './job-mark.js';
+import type { JobMark, JobOwner } from './job-mark.js';
 
 export type JobStage =
   | 'waiting' // the job has not begun
@@ -22,6 +22,15 @@ export interface JobFact {
   /** Whether the job was asked for with other settings of the fleet. */
   isOutdated: boolean;
   owner: Exclude<JobOwner, 'elsewhere'>;
+  /** The account of the cluster that a caller's jobs are asked for in, or '' for the fleet's own. */
+  account: string;
+}
+
+/** Finds the jobs of a fleet in a cluster's list. */
+export interface JobFinder {
+  mark: JobMark;
+  /** The digest of all settings with which a job for this engine would be asked for now. Undefined where the fleet has no such kind. */
+  specIdOf: (engine: string) => string | undefined;
 }
 
 export interface JobHost {
@@ -29,10 +38,11 @@ export interface JobHost {
   look(): Promise<JobFact[]>;
   /**
    * Asks for a job, and returns its id. After a failure it is not known whether there is a job; the next look tells.
+   * @param account of the cluster, or '' for the fleet's own
    * @param token by which the job's engine joins, for hosts whose jobs can't read its file
    * @throws EspalierError FLEET_JOB_REFUSED, FLEET_UNREACHABLE
    */
-  submit(engine: string, token: string): Promise<string>;
+  submit(engine: string, account: string, token: string): Promise<string>;
   /** Reads the files that the host itself needs for a job. @throws EspalierError FILE_UNUSABLE */
   requireFiles?(): void;
   /** Cancels jobs. A job that is over already is not an error. @throws EspalierError FLEET_UNREACHABLE */

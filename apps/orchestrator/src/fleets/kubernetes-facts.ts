@@ -1,14 +1,13 @@
 // Reads from a cluster's lists of jobs and pods how far the jobs of a fleet are. All functions are pure.
 import type { V1Job, V1Pod } from '@kubernetes/client-node';
-import type { JobFact } from './job-host.js';
+import type { JobFact, JobFinder } from './job-host.js';
 import { plainLine } from './job-logs.js';
 import { ownerOf, type JobMark, type JobOwner } from './job-mark.js';
 import { LABELS, SETTINGS_ANNOTATION } from './kubernetes-pod.js';
 
 const REASON_CHARACTERS_MAX = 200;
 
-/** @param specId the digest of the present settings; a job with another one is outdated */
-export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], mark: JobMark, specId: string): JobFact[] {
+export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], finder: JobFinder): JobFact[] {
   const podsOf = new Map<string, V1Pod>();
   for (const pod of pods) {
     const engine = pod.metadata?.labels?.[LABELS.engine];
@@ -16,25 +15,25 @@ export function jobFacts(jobs: readonly V1Job[], pods: readonly V1Pod[], mark: J
     const known = podsOf.get(engine);
     if (known === undefined || createdAt(pod) > createdAt(known)) podsOf.set(engine, pod);
   }
-  const facts = jobs.flatMap((job) => factOf(job, podsOf, mark, specId));
+  const facts = jobs.flatMap((job) => factOf(job, podsOf, finder));
   const listed = new Set(facts.map(({ engine }) => engine));
   // A deleted job disappears at once, but its pod still has its grace period.
   const left = [...podsOf].filter(([engine, pod]) => !listed.has(engine) && !isOver(pod));
-  return [...facts, ...left.flatMap(([engine, pod]) => ending(engine, pod, mark))];
+  return [...facts, ...left.flatMap(([engine, pod]) => ending(engine, pod, finder.mark))];
 }
 
 function ownerBy(labels: Record<string, string> | undefined, mark: JobMark): JobOwner {
   return ownerOf(mark, { fleetId: labels?.[LABELS.fleet], folderId: labels?.[LABELS.folder], addressId: labels?.[LABELS.address] });
 }
 
-function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1Pod>, mark: JobMark, specId: string): JobFact[] {
+function factOf({ metadata, status, spec }: V1Job, pods: ReadonlyMap<string, V1Pod>, { mark, specIdOf }: JobFinder): JobFact[] {
   const engine = metadata?.labels?.[LABELS.engine];
   const owner = ownerBy(metadata?.labels, mark);
   if (engine === undefined || metadata?.name === undefined || owner === 'elsewhere') return [];
   const pod = pods.get(engine);
   const fact = {
-    ...{ id: metadata.name, engine, node: pod?.spec?.nodeName ?? '', owner },
-    isOutdated: metadata.annotations?.[SETTINGS_ANNOTATION] !== specId,
+    ...{ id: metadata.name, engine, node: pod?.spec?.nodeName ?? '', owner, account: '' },
+    isOutdated: metadata.annotations?.[SETTINGS_ANNOTATION] !== specIdOf(engine),
   };
   const end = status?.conditions?.find(({ type, status: is }) => is === 'True' && ['Complete', 'Failed'].includes(type));
   if (end !== undefined) return [{ ...fact, stage: 'over', state: end.type, reason: endReason(pod) || words(end.reason) }];
@@ -52,7 +51,8 @@ function ending(engine: string, pod: V1Pod, mark: JobMark): JobFact[] {
   const owner = ownerBy(pod.metadata?.labels, mark);
   if (owner === 'elsewhere') return [];
   const id = pod.metadata?.labels?.['batch.kubernetes.io/job-name'] ?? pod.metadata?.name ?? '';
-  return [{ id, engine, stage: 'ending', state: 'Terminating', reason: '', node: pod.spec?.nodeName ?? '', isOutdated: false, owner }];
+  const node = pod.spec?.nodeName ?? '';
+  return [{ id, engine, stage: 'ending', state: 'Terminating', reason: '', node, isOutdated: false, owner, account: '' }];
 }
 
 /** The reason why a pod does not run, such as no node with room for it, or an image that can't be loaded. */

@@ -4,12 +4,14 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as models from '@kubernetes/client-node';
 import { parseAllDocuments } from 'yaml';
+import type { KubernetesSettings } from './fleet-settings.js';
+import type { JobFinder } from './job-host.js';
 import { jobFacts } from './kubernetes-facts.js';
 import { unknownField } from './kubernetes-fields.js';
 import { KubernetesHost } from './kubernetes-host.js';
-import { jobManifest, LABELS, secretManifest, SETTINGS_ANNOTATION, type KubernetesJobs } from './kubernetes-pod.js';
+import { jobManifest, LABELS, secretManifest, SETTINGS_ANNOTATION, type KubernetesJob } from './kubernetes-pod.js';
 
-const JOBS: KubernetesJobs = {
+const JOB: KubernetesJob = {
   ...{ mark: { fleetId: 'abc', folderId: 'folder', addressId: 'address' }, specId: 'def' },
   wishes: { cpus: 8, cards: { type: null, count: 2 }, memoryGb: 64 },
   settings: {
@@ -32,8 +34,14 @@ const JOBS: KubernetesJobs = {
   commandOf: (engine) => ['espalier', 'engine', '--name', engine],
 };
 
+const FINDER: JobFinder = { mark: JOB.mark, specIdOf: () => JOB.specId };
+const hostOf = (settings: Partial<KubernetesSettings>, authority: string | null = null): KubernetesHost => {
+  const job = { ...JOB, settings: { ...JOB.settings, ...settings } };
+  return new KubernetesHost(FINDER, () => job, job, authority);
+};
+
 describe('the manifest of a job', () => {
-  const job = jobManifest(JOBS, 'k-1');
+  const job = jobManifest(JOB, 'k-1');
   const pod = job.spec!.template;
 
   it('asks for what the fleet says, and bears its mark', () => {
@@ -59,7 +67,7 @@ describe('the manifest of a job', () => {
 
   it('reads the token from the Secret that the file of the fleet names, or from one of its own', () => {
     const ofPod = (secret: string | null): unknown => {
-      const { volumes } = jobManifest({ ...JOBS, settings: { ...JOBS.settings, secret } }, 'k-1').spec!.template.spec!;
+      const { volumes } = jobManifest({ ...JOB, settings: { ...JOB.settings, secret } }, 'k-1').spec!.template.spec!;
       return volumes!.find(({ name }) => name === 'espalier-token')!.secret!.secretName;
     };
     expect([ofPod('lab-fleet'), ofPod(null)]).toEqual(['lab-fleet', 'espalier-fleet-abc']);
@@ -67,15 +75,15 @@ describe('the manifest of a job', () => {
 
   it("has the fields of Kubernetes' own types and no others", () => {
     expect(unknownField(job, 'V1Job', models)).toBeNull();
-    expect(unknownField(secretManifest(JOBS, { token: 'x' }), 'V1Secret', models)).toBeNull();
+    expect(unknownField(secretManifest(JOB, { token: 'x' }), 'V1Secret', models)).toBeNull();
   });
 
   it.each([
     [{ nodeSelctor: {} }, 'spec.template.spec.nodeSelctor'],
     [{ tolerations: [{ key: 'a' }, { kee: 'b' }] }, 'spec.template.spec.tolerations.1.kee'],
   ])('a field that Kubernetes has not is found: %j', (spec, path) => {
-    const settings = { ...JOBS.settings, podTemplate: { spec } };
-    expect(unknownField(jobManifest({ ...JOBS, settings }, 'k-1'), 'V1Job', models)).toBe(path);
+    const settings = { ...JOB.settings, podTemplate: { spec } };
+    expect(unknownField(jobManifest({ ...JOB, settings }, 'k-1'), 'V1Job', models)).toBe(path);
   });
 });
 
@@ -156,13 +164,13 @@ describe('the lists of a cluster', () => {
     ['of other settings', [job({}, { annotations: {} })], [], { isOutdated: true }],
     ['a deleted job, and its pod', [], [pod({ phase: 'Running' })], { stage: 'ending', state: 'Terminating' }],
   ])('%s', (_, jobs, pods, fact) => {
-    expect(jobFacts(jobs, pods, JOBS.mark, 'def')).toEqual([expect.objectContaining({ engine: 'k-1', ...fact })]);
+    expect(jobFacts(jobs, pods, FINDER)).toEqual([expect.objectContaining({ engine: 'k-1', ...fact })]);
   });
 
   it("another fleet's job is a stray where its folder or address is ours, or not said, and else not listed", () => {
     const of = (labels: object): unknown[] => {
       const metadata = { labels: { [LABELS.fleet]: 'other', [LABELS.engine]: 'k-1', ...labels } };
-      return jobFacts([job({}, metadata)], [], JOBS.mark, 'def').map(({ owner }) => owner);
+      return jobFacts([job({}, metadata)], [], FINDER).map(({ owner }) => owner);
     };
     expect(of({})).toEqual(['stray']);
     expect(of({ [LABELS.folder]: 'folder', [LABELS.address]: 'theirs' })).toEqual(['stray']);
@@ -172,18 +180,18 @@ describe('the lists of a cluster', () => {
   it('a failed pod says the last line of its output', () => {
     const end = { exitCode: 1, reason: 'Error', message: 'first\nno such model\n' };
     const failed = job({ conditions: [{ type: 'Failed', status: 'True' }] });
-    expect(jobFacts([failed], [pod(ended(end))], JOBS.mark, 'def')).toMatchObject([{ reason: 'exit code 1: no such model' }]);
+    expect(jobFacts([failed], [pod(ended(end))], FINDER)).toMatchObject([{ reason: 'exit code 1: no such model' }]);
   });
 
   it('a pod of an earlier time does not count beside a later one', () => {
     const earlier = pod(ended({ exitCode: 1 }), { creationTimestamp: new Date(1) });
     const later = pod({ phase: 'Running' }, { creationTimestamp: new Date(2) });
-    expect(jobFacts([job()], [later, earlier], JOBS.mark, 'def')).toEqual([expect.objectContaining({ stage: 'running' })]);
+    expect(jobFacts([job()], [later, earlier], FINDER)).toEqual([expect.objectContaining({ stage: 'running' })]);
   });
 });
 
 it('a configuration that is not there is said', async () => {
-  const host = new KubernetesHost({ ...JOBS, settings: { ...JOBS.settings, kubeconfig: '/not/here' } }, null);
+  const host = hostOf({ kubeconfig: '/not/here' });
   await expect(host.look()).rejects.toMatchObject({ code: 'FLEET_UNREACHABLE', message: expect.stringContaining('/not/here') as string });
 });
 
@@ -191,11 +199,11 @@ it.each([
   ['tls_ca', null, '/no/authority.pem'],
   ['kubeconfig', '/no/config', null],
 ])('a file that only the server reads is asked for at its start: %s', (key, kubeconfig, authority) => {
-  const host = new KubernetesHost({ ...JOBS, settings: { ...JOBS.settings, kubeconfig } }, authority);
+  const host = hostOf({ kubeconfig }, authority);
   const message = expect.stringMatching(new RegExp(`^${key}: .*${kubeconfig ?? authority}`)) as string;
   expect(() => host.requireFiles()).toThrow(expect.objectContaining({ code: 'FILE_UNUSABLE', message }) as Error);
 });
 
 it('a fleet that names no files needs none', () => {
-  expect(() => new KubernetesHost(JOBS, null).requireFiles()).not.toThrow();
+  expect(() => hostOf({}).requireFiles()).not.toThrow();
 });

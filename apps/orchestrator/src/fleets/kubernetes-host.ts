@@ -4,10 +4,10 @@ import type { BatchV1Api, CoreV1Api, KubeConfig } from '@kubernetes/client-node'
 import { readUserFileSync } from '#files';
 import { readCertificatesOnly } from '#local-access';
 import { EspalierError, type ErrorCode } from '#protocol';
-import type { JobFact, JobHost } from './job-host.js';
+import type { JobFact, JobFinder, JobHost } from './job-host.js';
 import { jobFacts } from './kubernetes-facts.js';
 import { unknownField, type Models } from './kubernetes-fields.js';
-import { jobManifest, jobName, LABELS, secretManifest, secretName, type KubernetesJobs } from './kubernetes-pod.js';
+import { jobManifest, jobName, LABELS, secretManifest, secretName, type KubernetesJob } from './kubernetes-pod.js';
 
 const CALL_TIMEOUT_MS = 20_000;
 /** The most jobs to list. A fleet has far fewer, even with those that have ended and are kept for a while. */
@@ -27,14 +27,20 @@ export class KubernetesHost implements JobHost {
   /** The content that this process has put into the cluster's Secret. */
   private secretText = '';
 
-  /** @param authority the file with the authority of the server's certificate; null where the engines know the authority */
+  /**
+   * @param jobFor the settings with which a job for the engine of this name is asked for
+   * @param cluster how the cluster is reached, and the Secret, which are the same for all jobs
+   * @param authority the file with the authority of the server's certificate; null where the engines know the authority
+   */
   constructor(
-    private readonly jobs: KubernetesJobs,
+    private readonly finder: JobFinder,
+    private readonly jobFor: (engine: string) => KubernetesJob,
+    private readonly cluster: Pick<KubernetesJob, 'mark' | 'settings'>,
     private readonly authority: string | null,
   ) {}
 
   requireFiles(): void {
-    const { kubeconfig } = this.jobs.settings;
+    const { kubeconfig } = this.cluster.settings;
     this.certificates();
     if (kubeconfig === null) return;
     try {
@@ -54,13 +60,13 @@ export class KubernetesHost implements JobHost {
       for (const { items, metadata } of [pods, jobs] as { items?: unknown; metadata?: { _continue?: string } }[])
         if (!Array.isArray(items) || (metadata?._continue ?? '') !== '')
           throw new EspalierError('FLEET_UNREACHABLE', 'Kubernetes: its answer is no whole list of jobs and pods');
-      return jobFacts(jobs.items, pods.items, this.jobs.mark, this.jobs.specId);
+      return jobFacts(jobs.items, pods.items, this.finder);
     });
   }
 
-  submit(engine: string, token: string): Promise<string> {
+  submit(engine: string, _account: string, token: string): Promise<string> {
     return this.asked('FLEET_JOB_REFUSED', async (cluster) => {
-      const body = jobManifest(this.jobs, engine);
+      const body = jobManifest(this.jobFor(engine), engine);
       const unknown = unknownField(body, 'V1Job', cluster.models);
       if (unknown !== null) throw new EspalierError('FLEET_JOB_REFUSED', `pod_template: ${unknown} is not a field of Kubernetes`);
       await this.giveSecret(cluster, token);
@@ -106,7 +112,7 @@ export class KubernetesHost implements JobHost {
     const files = { token, ...(certificates === null ? {} : { 'authority.pem': certificates }) };
     const text = JSON.stringify(files);
     if (text === this.secretText) return;
-    const { secret } = this.jobs.settings;
+    const { secret } = this.cluster.settings;
     if (secret !== null) await this.fillSecret(core, { namespace, name: secret }, files);
     else await this.makeSecret(core, namespace, files);
     this.secretText = text;
@@ -121,19 +127,19 @@ export class KubernetesHost implements JobHost {
   }
 
   private async makeSecret(core: CoreV1Api, namespace: string, files: Record<string, string>): Promise<void> {
-    const body = secretManifest(this.jobs, files);
+    const body = secretManifest(this.cluster, files);
     try {
       await core.createNamespacedSecret({ namespace, body });
     } catch (error) {
       if (statusOf(error) !== 409) throw error;
-      await core.replaceNamespacedSecret({ namespace, name: secretName(this.jobs), body });
+      await core.replaceNamespacedSecret({ namespace, name: secretName(this.cluster), body });
     }
   }
 
   /** @param code the code of the error for a request that the cluster refuses */
   private async asked<T>(code: ErrorCode, ask: (cluster: Cluster) => Promise<T>): Promise<T> {
     try {
-      this.connected ??= await connect(this.jobs);
+      this.connected ??= await connect(this.cluster);
       return await ask(this.connected);
     } catch (error) {
       if (error instanceof EspalierError) throw error;
@@ -146,7 +152,7 @@ export class KubernetesHost implements JobHost {
 }
 
 /** Connects to the cluster. The library is large, so only a fleet of this kind loads it. */
-async function connect({ settings }: KubernetesJobs): Promise<Cluster> {
+async function connect({ settings }: Pick<KubernetesJob, 'settings'>): Promise<Cluster> {
   const models = await import('@kubernetes/client-node');
   const { BatchV1Api: Batch, CoreV1Api: Core, createConfiguration, ServerConfiguration } = models;
   const config = new models.KubeConfig();

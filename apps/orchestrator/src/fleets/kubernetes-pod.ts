@@ -1,6 +1,6 @@
 // The manifests of a fleet of a Kubernetes cluster: a Job for each engine, and the Secret from which its pod reads the token.
 import type { V1Job, V1PodSpec, V1PodTemplateSpec, V1Secret } from '@kubernetes/client-node';
-import type { FleetSettings, KubernetesSettings, PodTemplate } from './fleet-settings.js';
+import type { JobKind, KubernetesSettings, PodTemplate } from './fleet-settings.js';
 import type { JobMark } from './job-mark.js';
 
 /** The paths at which the pods find the files of the Secret. */
@@ -13,12 +13,13 @@ export const SETTINGS_ANNOTATION = 'espalier/settings';
 const KEPT_SECONDS = 3_600;
 const SECRET_VOLUME = 'espalier-token';
 
-export interface KubernetesJobs {
+/** The settings with which a job of one kind is asked for. */
+export interface KubernetesJob {
   mark: JobMark;
   /** The digest of all settings in the request for a job. */
   specId: string;
   settings: KubernetesSettings;
-  wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;
+  wishes: Pick<JobKind, 'cpus' | 'cards' | 'memoryGb'>;
   commandOf: (engine: string) => string[];
 }
 
@@ -28,11 +29,11 @@ interface Resources {
 }
 
 export const jobName = (engine: string): string => `espalier-${engine}`;
-export const secretName = ({ mark, settings }: Pick<KubernetesJobs, 'mark' | 'settings'>): string =>
+export const secretName = ({ mark, settings }: Pick<KubernetesJob, 'mark' | 'settings'>): string =>
   settings.secret ?? `espalier-fleet-${mark.fleetId}`;
 
-export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
-  const { mark, specId, settings } = jobs;
+export function jobManifest(job: KubernetesJob, engine: string): V1Job {
+  const { mark, specId, settings } = job;
   const labels = labelsOf(mark, engine);
   return {
     apiVersion: 'batch/v1',
@@ -46,18 +47,18 @@ export function jobManifest(jobs: KubernetesJobs, engine: string): V1Job {
       podReplacementPolicy: 'Failed',
       ttlSecondsAfterFinished: KEPT_SECONDS,
       ...(settings.timeLimitMinutes === null ? {} : { activeDeadlineSeconds: settings.timeLimitMinutes * 60 }),
-      template: podOf(jobs, engine, labels),
+      template: podOf(job, engine, labels),
     },
   };
 }
 
-export function secretManifest(jobs: KubernetesJobs, files: Record<string, string>): V1Secret {
-  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: jobs.mark.fleetId };
-  return { apiVersion: 'v1', kind: 'Secret', metadata: { name: secretName(jobs), labels }, type: 'Opaque', stringData: files };
+export function secretManifest(job: Pick<KubernetesJob, 'mark' | 'settings'>, files: Record<string, string>): V1Secret {
+  const labels = { 'app.kubernetes.io/managed-by': 'espalier', [LABELS.fleet]: job.mark.fleetId };
+  return { apiVersion: 'v1', kind: 'Secret', metadata: { name: secretName(job), labels }, type: 'Opaque', stringData: files };
 }
 
-function podOf(jobs: KubernetesJobs, engine: string, labels: Record<string, string>): V1PodTemplateSpec {
-  const { settings, wishes, commandOf } = jobs;
+function podOf(job: KubernetesJob, engine: string, labels: Record<string, string>): V1PodTemplateSpec {
+  const { settings, wishes, commandOf } = job;
   const { metadata = {}, spec = {} }: PodTemplate = settings.podTemplate;
   const [container = {}] = spec.containers ?? [];
   const mounts = (container['volumeMounts'] as object[] | undefined) ?? [];
@@ -67,7 +68,7 @@ function podOf(jobs: KubernetesJobs, engine: string, labels: Record<string, stri
     ...spec,
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: settings.graceSeconds,
-    volumes: [...(spec.volumes ?? []), { name: SECRET_VOLUME, secret: { secretName: secretName(jobs), defaultMode: 0o440 } }],
+    volumes: [...(spec.volumes ?? []), { name: SECRET_VOLUME, secret: { secretName: secretName(job), defaultMode: 0o440 } }],
     containers: [
       {
         ...container,
@@ -85,7 +86,7 @@ function podOf(jobs: KubernetesJobs, engine: string, labels: Record<string, stri
 }
 
 /** The requests equal the limits, so that no other pod takes processors or memory from a training that has begun. */
-function resourcesOf({ cpus, cards, memoryGb }: KubernetesJobs['wishes'], given: Resources | undefined): Resources {
+function resourcesOf({ cpus, cards, memoryGb }: KubernetesJob['wishes'], given: Resources | undefined): Resources {
   const own = {
     cpu: String(cpus),
     ...(memoryGb === null ? {} : { memory: `${memoryGb}Gi` }),

@@ -34,7 +34,7 @@ export class LocalHost implements JobHost {
     return Promise.resolve(
       [...this.processes.values()].map(({ id, engine, state, reason, endedAtMs }) => {
         const stage = endedAtMs === null ? 'running' : 'over';
-        return { id, engine, stage, state, reason, node: '', isOutdated: false, owner: 'fleet' } as const;
+        return { id, engine, stage, state, reason, node: '', isOutdated: false, owner: 'fleet', account: '' } as const;
       }),
     );
   }

@@ -3,9 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { jobOf, jobScript, jobsIn, sbatchArguments, SlurmHost, type SlurmJobs } from './slurm-host.js';
+import type { JobFinder } from './job-host.js';
+import { jobOf, jobScript, jobsIn, sbatchArguments, SlurmHost, type SlurmJob } from './slurm-host.js';
 
-const JOBS: SlurmJobs = {
+const JOB: SlurmJob = {
   mark: { fleetId: 'abc', folderId: 'folder', addressId: 'address' },
   ...{ specId: 'def', logs: '/a folder/50%' },
   wishes: { cpus: 8, cards: { type: 'a100', count: 2 }, memoryGb: 64 },
@@ -18,11 +19,24 @@ const JOBS: SlurmJobs = {
   commandOf: (engine) => ['/opt/engine', '--name', engine],
 };
 
+const FINDER: JobFinder = { mark: JOB.mark, specIdOf: () => JOB.specId };
+const host = (): SlurmHost => new SlurmHost(FINDER, JOB.logs, () => JOB);
+
 it('a job asks for what the fleet says, and bears its mark', () => {
-  expect(sbatchArguments(JOBS, 'slurm-1')).toEqual([
+  expect(sbatchArguments(JOB, 'slurm-1', '')).toEqual([
     ...['--parsable', '--no-requeue', '--job-name=espalier-slurm-1', '--comment=espalier:abc:def:slurm-1:folder:address'],
     ...['--output=/a folder/50%%/slurm-1-%j.log', '--nodes=1', '--ntasks=1', '--cpus-per-task=8', '--partition=gpu,low'],
     ...['--gres=gpu:a100:2', '--mem=64G', '--time=60', '--signal=B:TERM@90', '--qos=low'],
+  ]);
+});
+
+it('a job of a caller with an account has that account in place of the one of the file', () => {
+  const settings = { ...JOB.settings, options: ['--account=lab', '--qos=low'] };
+  const words = sbatchArguments({ ...JOB, settings }, 'slurm-1', 'ann');
+  expect(words.filter((word) => word.startsWith('--account') || word.startsWith('--qos'))).toEqual(['--account=ann', '--qos=low']);
+  expect(words).toContain('--comment=espalier:abc:def:slurm-1:folder:address:ann');
+  expect(jobOf('7|RUNNING|None|n1|espalier:abc:def:slurm-1:folder:address:ann', FINDER)).toMatchObject([
+    { owner: 'fleet', account: 'ann' },
   ]);
 });
 
@@ -41,7 +55,7 @@ describe('a line of squeue', () => {
     ['7|TIMEOUT|TimeLimit|n1|espalier:abc:def:slurm-1', { stage: 'over', reason: 'TimeLimit' }],
     ['7|A_LATER_STATE|None||espalier:abc:def:slurm-1', { stage: 'over' }],
   ])('%s is a job of ours', (line, job) => {
-    expect(jobOf(line, JOBS)).toEqual([expect.objectContaining({ id: '7', engine: 'slurm-1', ...job })]);
+    expect(jobOf(line, FINDER)).toEqual([expect.objectContaining({ id: '7', engine: 'slurm-1', ...job })]);
   });
 
   it.each([
@@ -51,7 +65,7 @@ describe('a line of squeue', () => {
     '7|RUNNING|None|n1|my espalier:abc:def:x',
     '7_3|RUNNING|None|n1|espalier:abc:def:x',
   ])('"%s" is not a job of the fleet', (line) => {
-    expect(jobOf(line, JOBS)).toEqual([]);
+    expect(jobOf(line, FINDER)).toEqual([]);
   });
 });
 
@@ -60,7 +74,7 @@ it.each([
   ['whose engine joins at our address', 'espalier:other:def:slurm-1:theirs:address'],
   ['that does not say whose it is', 'espalier:other:def:slurm-1'],
 ])('a job %s is a stray', (_, comment) => {
-  expect(jobOf(`7|RUNNING|None|n1|${comment}`, JOBS)).toEqual([expect.objectContaining({ id: '7', owner: 'stray' })]);
+  expect(jobOf(`7|RUNNING|None|n1|${comment}`, FINDER)).toEqual([expect.objectContaining({ id: '7', owner: 'stray' })]);
 });
 
 describe('the list of squeue', () => {
@@ -71,7 +85,7 @@ describe('the list of squeue', () => {
     ['has a job of ours', head + ours, ['7']],
     ["has another program's job with a comment of two lines", `${head}6|PENDING|None||two\nlines|\n${ours}`, ['7']],
   ])('%s', (_, out, ids) => {
-    expect(jobsIn(out, JOBS).map(({ id }) => id)).toEqual(ids);
+    expect(jobsIn(out, FINDER).map(({ id }) => id)).toEqual(ids);
   });
   it.each([
     ['is empty', ''],
@@ -80,7 +94,7 @@ describe('the list of squeue', () => {
     ['has garbage after a job of ours', `${head}${ours}Segmentation fault\n`],
     ['is cut off', `${head}7|RUNN`],
   ])('that %s is no answer', (_, out) => {
-    expect(() => jobsIn(out, JOBS)).toThrow(expect.objectContaining({ code: 'FLEET_UNREACHABLE' }) as Error);
+    expect(() => jobsIn(out, FINDER)).toThrow(expect.objectContaining({ code: 'FLEET_UNREACHABLE' }) as Error);
   });
 });
 
@@ -102,12 +116,12 @@ describe("Slurm's refusals", () => {
     ["echo 'sbatch: error: Unable to contact slurm controller (connect failure)' >&2; exit 1", 'FLEET_UNREACHABLE', 'Unable to contact'],
   ])('%s', async (text, code, message) => {
     program('sbatch', text);
-    await expect(new SlurmHost(JOBS).submit('x')).rejects.toMatchObject({ code, message: expect.stringContaining(message) as string });
+    await expect(host().submit('x', '')).rejects.toMatchObject({ code, message: expect.stringContaining(message) as string });
   });
 
   it('the commands are missing', async () => {
     process.env['PATH'] = folder;
-    await expect(new SlurmHost(JOBS).look()).rejects.toMatchObject({
+    await expect(host().look()).rejects.toMatchObject({
       code: 'FLEET_UNREACHABLE',
       message: expect.stringContaining('squeue is missing') as string,
     });
@@ -116,7 +130,7 @@ describe("Slurm's refusals", () => {
   it('jobs get no secret of the environment, and the script comes on standard input', async () => {
     process.env['ESPALIER_TOKEN'] = 'espalier_secret';
     program('sbatch', `env > ${folder}/env; cat > ${folder}/script; echo '42;cluster'`);
-    expect(await new SlurmHost(JOBS).submit('slurm-1')).toBe('42');
+    expect(await host().submit('slurm-1', '')).toBe('42');
     delete process.env['ESPALIER_TOKEN'];
     const said = execFileSync('cat', [`${folder}/env`, `${folder}/script`], { encoding: 'utf8' });
     expect(said).toContain("exec '/opt/engine' '--name' 'slurm-1'");

@@ -3,8 +3,8 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { EspalierError, type ErrorCode } from '#protocol';
-import type { FleetSettings, SlurmSettings } from './fleet-settings.js';
-import type { JobFact, JobHost, JobStage } from './job-host.js';
+import type { JobKind, SlurmSettings } from './fleet-settings.js';
+import type { JobFact, JobFinder, JobHost, JobStage } from './job-host.js';
 import { lastLineIn } from './job-logs.js';
 import { ownerOf, type JobMark } from './job-mark.js';
 
@@ -32,27 +32,34 @@ const WAITING = new Set([
 const RUNNING = new Set(['RUNNING', 'SUSPENDED', 'STOPPED', 'RESIZING', 'SIGNALING']);
 const ENDING = new Set(['COMPLETING', 'STAGE_OUT', 'EXPEDITING', 'UPDATE_DB']);
 
-export interface SlurmJobs {
+/** The settings with which a job of one kind is asked for. */
+export interface SlurmJob {
   mark: JobMark;
   /** The digest of all settings that a job is asked for with. */
   specId: string;
   settings: SlurmSettings;
-  wishes: Pick<FleetSettings, 'cpus' | 'cards' | 'memoryGb'>;
+  wishes: Pick<JobKind, 'cpus' | 'cards' | 'memoryGb'>;
   /** The folder for the output of jobs. */
   logs: string;
   commandOf: (engine: string) => string[];
 }
 
 export class SlurmHost implements JobHost {
-  constructor(private readonly jobs: SlurmJobs) {}
+  /** @param jobFor the settings with which a job for the engine of this name is asked for */
+  constructor(
+    private readonly finder: JobFinder,
+    private readonly logs: string,
+    private readonly jobFor: (engine: string) => SlurmJob,
+  ) {}
 
   async look(): Promise<JobFact[]> {
     const out = await slurm('squeue', ['--me', '--states=all', '--format=%i|%T|%r|%N|%k'], 'FLEET_UNREACHABLE');
-    return jobsIn(out, this.jobs);
+    return jobsIn(out, this.finder);
   }
 
-  async submit(engine: string): Promise<string> {
-    const out = await slurm('sbatch', sbatchArguments(this.jobs, engine), 'FLEET_JOB_REFUSED', jobScript(this.jobs.commandOf(engine)));
+  async submit(engine: string, account: string): Promise<string> {
+    const job = this.jobFor(engine);
+    const out = await slurm('sbatch', sbatchArguments(job, engine, account), 'FLEET_JOB_REFUSED', jobScript(job.commandOf(engine)));
     const id = out.trim().split(';', 1).join(''); // the name of a cluster may follow
     if (!/^\d+$/.test(id)) throw noAnswer('sbatch', out, "a job's id");
     return id;
@@ -63,7 +70,7 @@ export class SlurmHost implements JobHost {
   }
 
   logOf({ id, engine }: Pick<JobFact, 'id' | 'engine'>): string {
-    return join(this.jobs.logs, `${engine}-${id}.log`);
+    return join(this.logs, `${engine}-${id}.log`);
   }
 
   lastLineOf(job: Pick<JobFact, 'id' | 'engine'>): string {
@@ -71,12 +78,15 @@ export class SlurmHost implements JobHost {
   }
 }
 
-export function sbatchArguments({ mark, specId, settings, wishes, logs }: SlurmJobs, engine: string): string[] {
-  const { partitions, timeLimitMinutes, warningSeconds, options } = settings;
+export function sbatchArguments({ mark, specId, settings, wishes, logs }: SlurmJob, engine: string, account: string): string[] {
+  const { partitions, timeLimitMinutes, warningSeconds } = settings;
+  // The account of a caller stands in place of the one that the file names for all others.
+  const options = settings.options.filter((option) => account === '' || !option.startsWith('--account='));
   const { cpus, cards, memoryGb } = wishes;
   const asked: [string, string | number | null][] = [
     ['job-name', `espalier-${engine}`],
-    ['comment', commentOf(mark, specId, engine)],
+    ['comment', commentOf(mark, specId, engine, account)],
+    ['account', account || null],
     ['output', join(logs, `${engine}-%j.log`).replaceAll(/%(?!j\.log$)/g, '%%')],
     ['nodes', 1],
     ['ntasks', 1],
@@ -98,15 +108,15 @@ export function jobScript(words: readonly string[]): string {
   return `#!/bin/sh\numask 077\nexec ${words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')}\n`;
 }
 
-function commentOf({ fleetId, folderId, addressId }: JobMark, specId: string, engine: string): string {
-  return `espalier:${fleetId}:${specId}:${engine}:${folderId}:${addressId}`;
+function commentOf({ fleetId, folderId, addressId }: JobMark, specId: string, engine: string, account: string): string {
+  return ['espalier', fleetId, specId, engine, folderId, addressId, ...(account === '' ? [] : [account])].join(':');
 }
 
 /**
  * Reads the list of squeue. squeue prints its header even where there is no job, so an empty answer is no list.
  * @throws EspalierError FLEET_UNREACHABLE where the answer is no list of jobs
  */
-export function jobsIn(out: string, jobs: Pick<SlurmJobs, 'mark' | 'specId'>): JobFact[] {
+export function jobsIn(out: string, finder: JobFinder): JobFact[] {
   const [header = '', ...lines] = out.split('\n');
   if (!/^JOBID\|STATE\|/.test(header) || !out.endsWith('\n')) throw noAnswer('squeue', out, 'a list of jobs');
   // The comment of another program's job may have several lines. Ours has one.
@@ -114,20 +124,21 @@ export function jobsIn(out: string, jobs: Pick<SlurmJobs, 'mark' | 'specId'>): J
   return lines.slice(0, -1).flatMap((line) => {
     const isJob = /^\d[^|]*\|[A-Z_]+\|/.test(line);
     if (!isJob && !mayGoOn) throw noAnswer('squeue', line, 'a list of jobs');
-    const found = isJob ? jobOf(line, jobs) : [];
+    const found = isJob ? jobOf(line, finder) : [];
     mayGoOn = (isJob || mayGoOn) && found.length === 0;
     return found;
   });
 }
 
 /** Reads a line of squeue. Returns an empty list for a job that is neither the fleet's nor a stray. */
-export function jobOf(line: string, { mark, specId }: Pick<SlurmJobs, 'mark' | 'specId'>): JobFact[] {
+export function jobOf(line: string, { mark, specIdOf }: JobFinder): JobFact[] {
   const [id = '', state = '', reason = '', node = '', comment = ''] = line.split('|');
-  const [word, fleetId, spec, engine, folderId, addressId] = comment.trim().split(':');
+  const [word, fleetId, spec, engine, folderId, addressId, account = ''] = comment.trim().split(':');
   if (word !== 'espalier' || spec === undefined || engine === undefined || !/^\d+$/.test(id)) return [];
   const owner = ownerOf(mark, { fleetId, folderId, addressId });
   if (owner === 'elsewhere') return [];
-  return [{ id, engine, stage: stageOf(state), state, reason: reason === 'None' ? '' : reason, node, isOutdated: spec !== specId, owner }];
+  const isOutdated = spec !== specIdOf(engine);
+  return [{ id, engine, stage: stageOf(state), state, reason: reason === 'None' ? '' : reason, node, isOutdated, owner, account }];
 }
 
 function noAnswer(program: string, said: string, what: string): EspalierError {

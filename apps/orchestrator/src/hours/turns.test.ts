@@ -50,7 +50,7 @@ test('given priorities, then the higher one comes first whatever its caller has 
 });
 
 test.each([
-  { status: 'recovering' },
+  { status: 'restarting' },
   { pausedBy: 'shutdown', status: 'paused' },
   { restartNotBefore: '2026-01-01T00:00:00.000Z' },
 ] as const)('given a run that had an engine and lost it (%o), then it goes on before all others begin', (more) => {

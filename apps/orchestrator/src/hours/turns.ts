@@ -39,7 +39,7 @@ export function inTurn<Run extends RunInTurn>(
 export const callerOf = ({ launchedBy }: Pick<PruningRunState, 'launchedBy'>): string => launchedBy ?? '';
 
 const wasAtWork = ({ status, pausedBy, restartNotBefore }: RunInTurn): boolean =>
-  status === 'recovering' || pausedBy === 'shutdown' || restartNotBefore !== null;
+  status === 'restarting' || pausedBy === 'shutdown' || restartNotBefore !== null;
 
 function byRank(left: RunInTurn, right: RunInTurn): number {
   return Number(wasAtWork(right)) - Number(wasAtWork(left)) || right.priority - left.priority;

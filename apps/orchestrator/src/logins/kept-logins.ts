@@ -12,7 +12,7 @@ import { personOf, type Person } from './person.js';
 const DAY_MS = 86_400_000;
 /** A login with open calls is renewed this time before its trust ends. */
 const RENEW_AHEAD_MS = 30_000;
-/** Open calls wait this long after the end of the trust for a renewal under way. */
+/** When the trust in a login ends during its renewal, its open calls wait this long for the renewal. */
 const RENEWAL_MS_MAX = 2_000;
 /** The time until the next try after the provider could not be asked. */
 const RENEW_RETRY_MS = 5_000;

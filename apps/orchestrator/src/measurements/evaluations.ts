@@ -4,11 +4,8 @@ import { engineV1, EspalierError } from '#protocol';
 import { perplexityOver } from '../pruning-run/record/measures.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import type { EngineWorkbench } from '../engine-pool/engine-workbench.js';
-import { closingsRequest, unstructuredRequest } from '../engines/wire/engine-requests.js';
-import { required } from '../engines/wire/received-answers.js';
+import { unstructuredRequest } from '../engines/wire/engine-requests.js';
 import { isRun, numericsOf, recordedSubject, withSubject, type Measurable, type MeasuredSubject } from './subjects.js';
-
-const CLOSED_GATES = 'EvaluateResponse.outcome.closed_gates';
 
 export interface EvaluationRequest {
   run: Measurable;
@@ -30,9 +27,8 @@ export async function evaluate(
   const { run, subject, window, firstTokens, dataDigest } = request;
   const tokens = firstOf(artifacts.open(dataDigest), firstTokens);
   const unstructured = subject.kind === 'unstructured' && isRun(run) ? unstructuredRequest(run.settings, subject) : undefined;
-  const closings = subject.kind === 'closings' ? closingsRequest(subject) : undefined;
   const outcome = await withSubject(bench, artifacts, run, subject, (model) =>
-    bench.engine.client.evaluate({ ...model, window, computeDtype: PERPLEXITY_DTYPE, unstructured, closings }, tokens, onProgress, signal),
+    bench.engine.client.evaluate({ ...model, window, computeDtype: PERPLEXITY_DTYPE, unstructured }, tokens, onProgress, signal),
   );
   return { ...recorded(request, outcome), ...numericsOf(bench, run, subject) };
 }
@@ -64,7 +60,6 @@ function recorded({ subject, window, firstTokens, dataDigest }: EvaluationReques
     details: {
       negativeLogLikelihood,
       ...(subject.kind === 'unstructured' ? { zeroShare: outcome.zeroShare } : {}),
-      ...(subject.kind === 'closings' ? { closedGates: Number(required(outcome.closedGates, CLOSED_GATES)) } : {}),
     },
     dataDigest,
   };

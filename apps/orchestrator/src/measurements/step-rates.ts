@@ -114,7 +114,8 @@ class RateMeasurement {
   async rates(): Promise<Rates> {
     const { settings } = this.run;
     const intact = await this.evaluated(true);
-    const pruned = prunesAtOnce(settings.recipe) ? await this.closedAtOnce() : await this.pruned();
+    const pruned =
+      settings.recipe === 'scan' ? await this.scanned() : prunesAtOnce(settings.recipe) ? await this.closedAtOnce() : await this.pruned();
     const recovered = settings.recoverSteps > 0 ? await this.recovered() : {};
     const atTarget = await this.evaluated(false);
     return {
@@ -152,6 +153,18 @@ class RateMeasurement {
       1,
     );
     return { closing: recipe === 'magnitude' ? steps.typical : (steps.typical * all) / some, segmentEnd: besideSeconds };
+  }
+
+  /** The first two layers of a scan. Each form of a layer passes through all layers behind it, so a layer takes half as long on average. */
+  private async scanned(): Promise<Partial<StepRates>> {
+    const { settings } = this.run;
+    const { totalSteps } = settings;
+    await this.begin(0);
+    const layer = { settings, sparsity: 0, teacher: { kind: 'none' } } as const;
+    const first = await this.call(layer, 1); // it also rates the parts
+    const later = totalSteps > 1 ? await this.call(layer, 1) : first;
+    const rating = Math.max(0, first.steps.typical - later.steps.typical);
+    return { closing: rating + (later.steps.typical * (totalSteps + 1)) / 2, segmentEnd: later.besideSeconds };
   }
 
   private async recovered(): Promise<Partial<Rates>> {

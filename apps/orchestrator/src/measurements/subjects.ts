@@ -9,7 +9,7 @@ import { RunError, runDeleted } from '../pruning-run/aggregate/pruning-run.error
 import { isPrepared, type PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { RecordEvaluation } from '../pruning-run/aggregate/pruning-run.decisions.js';
 import { digestStartingWith, requireDigestPrefix } from '../pruning-run/aggregate/short-digests.js';
-import type { ClosedKind, StateFact } from '../pruning-run/record/pruning-run.events.js';
+import type { StateFact } from '../pruning-run/record/pruning-run.events.js';
 import type { RunRepository } from '../pruning-run/run-repository.js';
 import { withArtifactFiles } from './artifact-files.js';
 
@@ -24,14 +24,6 @@ interface SingleWeights {
   importance: 'magnitude' | 'wanda';
   sparsity: number;
 }
-/** The intact model with some of the gates closed that a state closes, and without its training. */
-interface ClosingsAlone {
-  kind: 'closings';
-  state: StateFact;
-  teacherMark: number | null;
-  closes: ClosedKind;
-  layer: number | undefined;
-}
 /** A model that is measured without a run: always as it is, `intact`. */
 export interface ModelAlone {
   runId: '';
@@ -42,7 +34,7 @@ export interface ModelAlone {
 }
 export type Measurable = PruningRunState | ModelAlone;
 
-export type MeasuredSubject = Subject | SingleWeights | ClosingsAlone;
+export type MeasuredSubject = Subject | SingleWeights;
 
 /** @throws RunError RUN_NOT_STARTED */
 export async function loadPrepared(runs: Pick<RunRepository, 'load'>, runId: string): Promise<PruningRunState> {
@@ -72,16 +64,12 @@ export function stateOf(run: PruningRunState, mark: number | undefined): { state
 
 type NamedSubject = Pick<v1.EvaluateRunRequest, 'intact' | 'exportDigest' | 'teacherMark'>;
 
-/**
- * Chooses the subject of a perplexity. Unlike other measurements, it may also be the intact model with single weights set to 0, or with a
- * part of a state's gates closed.
- */
+/** Chooses the subject of a perplexity. Unlike other measurements, it may also be the intact model with single weights set to 0. */
 export function measuredSubjectOf(
   run: PruningRunState,
-  request: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured' | 'closings'>,
+  request: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured'>,
 ): MeasuredSubject {
-  const { unstructured, closings, intact, exportDigest, teacherMark } = request;
-  if (closings !== undefined) return closingsAlone(run, request, closings);
+  const { unstructured, intact, exportDigest, teacherMark } = request;
   if (unstructured === undefined) return subjectOf(run, request);
   if (run.status === 'deleted') throw runDeleted(run);
   if (intact || exportDigest !== '' || teacherMark !== undefined)
@@ -95,24 +83,6 @@ function singleWeights({ importance, sparsity }: v1.Unstructured, targetSparsity
   const share = sparsity ?? targetSparsity;
   if (share < 0 || share >= 1) throw invalidField('FIELD_OUT_OF_RANGE', 'unstructured.sparsity', `must be from 0 to below 1, is ${share}`);
   return { kind: 'unstructured', importance, sparsity: share };
-}
-
-function closingsAlone(
-  run: PruningRunState,
-  { unstructured, intact, exportDigest, teacherMark }: NamedSubject & Pick<v1.EvaluateRunRequest, 'unstructured'>,
-  { layer, kind }: v1.Closings,
-): ClosingsAlone {
-  if (unstructured !== undefined || intact || exportDigest !== '')
-    throw invalidField('REQUEST_INVALID', 'closings', 'are those of a state: name no unstructured, intact and export_digest');
-  if (kind !== '' && kind !== 'heads' && kind !== 'units' && kind !== 'hidden')
-    throw invalidField('FIELD_UNKNOWN_VALUE', 'closings.kind', `must be heads, units, hidden or empty, is "${kind}"`);
-  const layers = run.model.layers.length;
-  if (layer !== undefined && layer >= layers)
-    throw invalidField('FIELD_OUT_OF_RANGE', 'closings.layer', `must be from 0 to ${layers - 1}, is ${layer}`);
-  if (layer !== undefined && kind === 'hidden')
-    throw invalidField('REQUEST_INVALID', 'closings.layer', 'is not for hidden units: all layers share them');
-  const { state, mark } = stateOf(run, teacherMark);
-  return { kind: 'closings', state, teacherMark: mark, closes: kind || 'all', layer };
 }
 
 export function subjectOf(run: PruningRunState, { intact, exportDigest, teacherMark }: NamedSubject): Subject {
@@ -162,11 +132,8 @@ export function jobOn(
 /** The same of work that is on no run, and reads files of this server. */
 export const wishWithoutRun = (doing: string): JobWish => ({ runId: '', needsOurFiles: true, doing });
 
-const hasState = (subject: MeasuredSubject): subject is Extract<MeasuredSubject, { state: StateFact }> =>
-  subject.kind === 'masked' || subject.kind === 'closings';
-
 function pinnedFor(subject: MeasuredSubject, exports: PruningRunState['exports']): string[] {
-  if (hasState(subject)) return [subject.state.stateDigest];
+  if (subject.kind === 'masked') return [subject.state.stateDigest];
   if (subject.kind !== 'export') return [];
   const files = exports.find(({ exportDigest }) => exportDigest === subject.exportDigest)?.files ?? [];
   return [subject.exportDigest, ...files.map(({ digest }) => digest)];
@@ -189,7 +156,7 @@ export async function withSubject<T>(
   }
   if (!isRun(run)) return use({ sessionId: '', modelPath: run.model.path, intact: false });
   await bench.bringModel(run);
-  if (hasState(subject)) await bench.bringState(run, subject.state);
+  if (subject.kind === 'masked') await bench.bringState(run, subject.state);
   if (subject.kind === 'unstructured' && subject.importance === 'wanda') await bench.bringTokens(run);
   return use({ sessionId: bench.sessionId, modelPath: '', intact: subject.kind !== 'masked' });
 }
@@ -214,12 +181,9 @@ export function recordedSubject(subject: MeasuredSubject): Pick<RecordEvaluation
       return { subject: 'intact', step: 0, stateDigest: null, teacherMark: null };
     case 'unstructured':
       return { subject: `unstructured:${subject.importance}:${subject.sparsity}`, step: 0, stateDigest: null, teacherMark: null };
-    case 'masked':
-    case 'closings': {
+    case 'masked': {
       const { step, stateDigest } = subject.state;
-      const layer = subject.kind === 'masked' || subject.layer === undefined ? '' : (`:${subject.layer}` as const);
-      const name = subject.kind === 'masked' ? subject.kind : (`closings:${subject.closes}${layer}` as const);
-      return { subject: name, step, stateDigest, teacherMark: subject.teacherMark };
+      return { subject: 'masked', step, stateDigest, teacherMark: subject.teacherMark };
     }
     case 'export': {
       const { exportDigest, step, stateDigest, teacherMark } = subject;

@@ -22,9 +22,9 @@ export function textOptions(request: v1.GenerateRequest, positions: number): Tex
   stop.forEach((text, index) => refuse(text !== '', `stop[${index}]`, 'is empty: every text would end at once'));
   const computeDtype = DTYPES[request.computeDtype];
   if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
-  if (violations.length > 0) throw invalidRequest(violations);
+  if (computeDtype === undefined || violations.length > 0) throw invalidRequest(violations);
   const tokens = Math.min(maxTokens === 0 ? DEFAULT_TOKENS : maxTokens, positions);
-  const how = { maxTokens: tokens, temperature, topP, seed, stop, computeDtype: computeDtype! };
+  const how = { maxTokens: tokens, temperature, topP, seed, stop, computeDtype };
   return { prompts, ...how, mostPromptTokens: 0, wholePrompts: chat };
 }
 

@@ -33,4 +33,4 @@ export type ModelEvent = (NewModelFact & Envelope) | UnknownEvent;
 
 export const MODEL_STREAM_PREFIX = 'model-';
 
-export const modelEventTypes = eventTypesOf<keyof Facts>({ ModelEvaluated: true, ModelSpeedMeasured: true, ModelAloneExported: true }, 1);
+export const modelEventTypes = eventTypesOf<keyof Facts>({ ModelEvaluated: true, ModelSpeedMeasured: true, ModelAloneExported: true });

@@ -35,7 +35,7 @@ const runMessage = ({ runId, held }: PageRun): v1.PageRun => ({
 });
 
 function panelMessage(panel: Panel): v1.Panel {
-  const empty = { title: panel.title, text: undefined, chart: undefined, table: undefined };
+  const empty = { title: panel.title, text: undefined, chart: undefined, table: undefined, scatter: undefined };
   switch (panel.kind) {
     case 'text':
       return { ...empty, text: { markdown: panel.markdown } };
@@ -43,6 +43,8 @@ function panelMessage(panel: Panel): v1.Panel {
       return { ...empty, chart: { quantity: panel.quantity, axis: panel.axis, logarithmic: panel.logarithmic } };
     case 'table':
       return { ...empty, table: { figures: panel.figures } };
+    case 'scatter':
+      return { ...empty, scatter: { across: panel.across, up: panel.up } };
   }
 }
 
@@ -67,9 +69,9 @@ export async function contentOf(
   return { kind: 'panels', runs: named, panels: all.map((panel, index) => panelOf(panel, `content.panels.panels[${index}]`)) };
 }
 
-function panelOf({ title, text, chart, table }: v1.Panel, field: string): Panel {
-  if ([text, chart, table].filter((one) => one !== undefined).length !== 1)
-    throw invalidField('FIELD_REQUIRED', field, 'one of text, chart and table is needed');
+function panelOf({ title, text, chart, table, scatter }: v1.Panel, field: string): Panel {
+  if ([text, chart, table, scatter].filter((one) => one !== undefined).length !== 1)
+    throw invalidField('FIELD_REQUIRED', field, 'one of text, chart, table and scatter is needed');
   if (text !== undefined) return { title, kind: 'text', markdown: text.markdown };
   if (chart !== undefined) {
     const { quantity, axis, logarithmic } = chart;
@@ -77,9 +79,20 @@ function panelOf({ title, text, chart, table }: v1.Panel, field: string): Panel 
     if (!AXES.includes(axis)) quantityIndex(axis, `${field}.chart.axis`);
     return { title, kind: 'chart', quantity, axis, logarithmic };
   }
+  if (scatter !== undefined) {
+    const { across, up } = scatter;
+    requireNumber(across, `${field}.scatter.across`);
+    requireNumber(up, `${field}.scatter.up`);
+    return { title, kind: 'scatter', across, up };
+  }
   const { figures } = table!;
   if (figures.length === 0 || figures.length > MOST_FIGURES)
     throw invalidField('FIELD_OUT_OF_RANGE', `${field}.table.figures`, `1 to ${MOST_FIGURES} figures are allowed`);
   figures.forEach((name, index) => figureNamed(name, `${field}.table.figures[${index}]`));
   return { title, kind: 'table', figures };
+}
+
+function requireNumber(figure: string, field: string): void {
+  if (figureNamed(figure, field).kind !== 'number')
+    throw invalidField('FIELD_OUT_OF_RANGE', field, `a figure that is a number is needed, and ${figure} is a text`);
 }

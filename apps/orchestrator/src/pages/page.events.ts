@@ -14,6 +14,7 @@ export type Panel = { title: string } & (
   | { kind: 'text'; markdown: string }
   | { kind: 'chart'; quantity: string; axis: string; logarithmic: boolean }
   | { kind: 'table'; figures: string[] }
+  | { kind: 'scatter'; across: string; up: string }
 );
 
 export type PageContent = { kind: 'list'; query: string } | { kind: 'panels'; runs: PageRun[]; panels: Panel[] };
@@ -31,4 +32,4 @@ export type PageEvent = (NewPageFact & Envelope) | UnknownEvent;
 
 export const PAGE_STREAM_PREFIX = 'page-';
 
-export const pageEventTypes = eventTypesOf<keyof Facts>({ PageSaved: true, PageDeleted: true }, 1);
+export const pageEventTypes = eventTypesOf<keyof Facts>({ PageSaved: true, PageDeleted: true });

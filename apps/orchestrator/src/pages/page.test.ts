@@ -54,7 +54,7 @@ describe('a page', () => {
 
 describe('the content of a page', () => {
   const held = async (run: v1.PageRun) => ({ runId: run.runId, held: { revision: Number(run.revision), chain: 'c0ffee' } });
-  const panel = (given: Partial<v1.Panel>): v1.Panel => ({ title: '', text: undefined, chart: undefined, table: undefined, ...given });
+  const panel = (given: Partial<v1.Panel>): v1.Panel => v1.Panel.fromPartial(given);
   const panels = (...all: Partial<v1.Panel>[]): v1.PageContent =>
     v1.PageContent.fromPartial({ panels: { runs: [{ runId: 'a', revision: 7n }], panels: all.map(panel) } });
 
@@ -63,6 +63,7 @@ describe('the content of a page', () => {
       { title: 'Why', text: { markdown: '# It works' } },
       { title: '', chart: { quantity: 'loss', axis: 'tokens', logarithmic: true } },
       { title: 'Figures', table: { figures: ['perplexity', 'seed'] } },
+      { title: '', scatter: { across: 'parameters_left', up: 'boolq acc' } },
     );
     const content = await contentOf(message, held);
     const shown = pageMessage(given(saved('report', JSON.parse(JSON.stringify(content)) as PageContent))!);

@@ -144,6 +144,7 @@ export function segment(firstStep: number, state: StateFact, attempt = 1, skippe
     metricsRevision: 0,
     metricsDigest: digest('metrics'),
     openDigest: digest('gates'),
+    scans: [],
   };
 }
 

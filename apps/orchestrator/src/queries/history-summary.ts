@@ -7,6 +7,7 @@ import type {
   PruningRunEventType,
   RecordedEvent,
   RefitOutcome,
+  ScannedForm,
   StateFact,
   TeacherChoice,
 } from '../pruning-run/record/pruning-run.events.js';
@@ -49,7 +50,7 @@ const LINES: { [T in PruningRunEventType]: (data: PruningRunEventData<T>) => str
   RunLaunched: ({ name, model, settings }) => {
     const then = settings.recoverSteps > 0 ? `, then ${counted(settings.recoverSteps, 'step')} of recovery` : '';
     const steps = settings.time > 0 ? `in ${timeWords(settings.time)}` : `in ${counted(settings.totalSteps, 'step')}${then}`;
-    return `launched ${name}: ${model.path} to ${targetWords(settings, 1)} ${steps}, recipe ${settings.recipe}`;
+    return `launched ${name === '' ? '' : `${name}: `}${model.path} to ${targetWords(settings, 1)} ${steps}, recipe ${settings.recipe}`;
   },
   RunForked: ({ parentRunId, teacherMark, from }) =>
     `forked from ${parentRunId}, ${teacherMark === null ? 'last state' : `teacher ${teacherMark}`}, at ${state(from)}`,
@@ -80,6 +81,14 @@ const LINES: { [T in PruningRunEventType]: (data: PruningRunEventData<T>) => str
   MasksUpdated: ({ firstStep, state: after, loss, trainingSeconds, refit }) => {
     const done = `${stepsFrom(firstStep, after.step)} done in ${trainingSeconds.toFixed(1)} s, mean loss ${number(loss.mean)}`;
     return `${done}: ${state(after)}${refit === undefined ? '' : `; ${refitWords(refit)}`}`;
+  },
+  LayerScanned: ({ layer, forms }) => {
+    const [attention = [], mlp = []] = [true, false].map((wanted) => forms.filter((form) => form.attention === wanted));
+    const without = (form: ScannedForm | undefined): string => (form === undefined ? '' : number(form.kl));
+    return (
+      `layer ${layer}: ${counted(attention.length, 'form')} of attention and ${mlp.length} of the MLP scored; ` +
+      `without them the predictions move by ${without(attention.at(-1))} and ${without(mlp.at(-1))} nats a token`
+    );
   },
   TeacherSnapshotted: (data) => `teacher ${data.mark} snapshotted at ${state(data.state)}`,
   StepsReplayed: ({ cause, engineName, isOtherEngine, tolerance, stretches }) => {

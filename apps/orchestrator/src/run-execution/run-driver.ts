@@ -174,9 +174,9 @@ export class RunDriver {
       outOfReach === null
         ? placement.waits.map(({ runId, why }) => ({ runId, why: new EspalierError('ENGINE_UNAVAILABLE', why) }))
         : waiting.map(({ runId }) => ({ runId, why: outOfReach }));
-    this.tellQueue(waiting.filter(({ runId }) => !this.atWork.has(runId)));
+    this.publishQueue(waiting.filter(({ runId }) => !this.atWork.has(runId)));
     waits.push(...held);
-    this.tellWaits(waits);
+    this.publishWaits(waits);
     const lookAgainMs = Math.min(nextRestartMs, waits.length > 0 ? LOOK_AGAIN_MS : Infinity);
     const endedMs = performance.now();
     const timer = lookAgainMs === Infinity ? undefined : this.clock.wakeAfter(lookAgainMs, () => this.wake());
@@ -225,14 +225,14 @@ export class RunDriver {
   }
 
   /** @param queued the runs that got no slot, in the order of their turn */
-  private tellQueue(queued: readonly PruningRunState[]): void {
+  private publishQueue(queued: readonly PruningRunState[]): void {
     const busy = this.pool.slots.flatMap(({ name, runId, isTaken }) =>
       isTaken && runId !== null && runId !== '' ? [{ name, runId }] : [],
     );
     this.live.queue(new Map(queued.map(({ runId }, before) => [runId, queueWords(busy, before)])));
   }
 
-  private tellWaits(waits: { runId: string; why: Error }[]): void {
+  private publishWaits(waits: { runId: string; why: Error }[]): void {
     for (const runId of this.keptWaiting) {
       if (waits.some((one) => one.runId === runId)) continue;
       this.keptWaiting.delete(runId);

@@ -66,6 +66,6 @@ function isEvaluated(
   subject: PruningRunEventData<'EvaluationRecorded'>['subject'],
   stateDigest: string | null,
 ): boolean {
-  const own = ownPerplexity(run)!;
-  return run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, own));
+  const own = ownPerplexity(run);
+  return own !== null && run.evaluations.some((one) => one.subject === subject && one.stateDigest === stateDigest && sameMeasure(one, own));
 }

@@ -38,6 +38,7 @@ import {
   type RequestedSettings,
 } from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
+import { Libraries, type FrontierPoint } from './library.js';
 import { readTable } from './read-speed-table.js';
 import type { RunPlan } from './run-plan.js';
 import { namedData, requireEnoughBytes, trainTexts, validationText, type DataSource, type TokenNeed } from './named-data.js';
@@ -63,6 +64,7 @@ export class ModelAndData {
   constructor(
     @Inject(EnginePool) private readonly engines: EnginePool,
     @Inject(ARTIFACT_STORE) private readonly artifacts: ArtifactStore,
+    @Inject(Libraries) private readonly libraries: Libraries,
   ) {}
 
   /**
@@ -75,7 +77,10 @@ export class ModelAndData {
     if (early.length > 0) throw invalidRequest(early);
     const described = await this.describe(modelPath, requested);
     const { model, shape } = described;
-    const asked = withTargetOfWidths(described.asked, shape);
+    const withWidths = await this.libraries.withWidths(described.asked, shape, async () =>
+      requestedBudget(described.asked, shape, await readTable(described.asked, shape, this.artifacts)),
+    );
+    const asked = withTargetOfWidths(withWidths, shape);
     const read = await readTable(asked, shape, this.artifacts);
     const budget = requestedBudget(asked, shape, read);
     // A digest that was cut short is recorded whole.
@@ -101,6 +106,12 @@ export class ModelAndData {
     const { model, settings, budget = null } = fork;
     const { shape } = await this.describe(model.path, settings);
     return { model, settings, budget, speedTable: null, shape, change: null, ...(await this.place(fork, card)) };
+  }
+
+  /** The choices of a library for shares of its model's parameters. */
+  async frontier(library: PruningRunState, shares: readonly number[]): Promise<{ points: FrontierPoint[]; intactParameters: number }> {
+    const { shape } = await this.describe(library.model.path, library.settings);
+    return { points: await this.libraries.frontier(library, shape, shares), intactParameters: library.model.parameterCount };
   }
 
   private async place(run: RunToFit, card: Card | null): Promise<PlaceForRun> {

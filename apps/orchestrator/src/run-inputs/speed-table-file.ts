@@ -165,14 +165,14 @@ export interface MeasuredTable {
   times: readonly { part: string; width: bigint; hidden: bigint; seconds: number; spread: number }[];
 }
 
-export interface MeasureAsked {
+export interface MeasureConditions {
   phase: 'prefill' | 'decode';
   context: number;
   batch: number;
 }
 
 /** The text of a table's file. */
-export function speedTableText(measured: MeasuredTable, model: ModelShape, { phase, context, batch }: MeasureAsked): string {
+export function speedTableText(measured: MeasuredTable, model: ModelShape, { phase, context, batch }: MeasureConditions): string {
   const { device, instructionSet, threads, dtype, rounds, passSeconds: pass, passSpread, times } = measured;
   const of = (name: string) => times.filter(({ part }) => part === name).sort((left, right) => Number(left.width - right.width));
   const figures = (value: number): number => Number(value.toPrecision(6));

@@ -56,7 +56,7 @@ export class BackgroundJobs implements OnModuleDestroy {
     @Inject(LOGGER) private readonly log: Pick<Logger, 'info' | 'warn'>,
     @Inject(JobNotes) private readonly notes: Pick<JobNotes, 'lost' | 'isUnderWay' | 'hasEnded'>,
   ) {
-    for (const { jobId, runId, request, startedBy, startedByName, startedAt } of notes.lost('job')) {
+    for (const { jobId, runId, request, startedBy, startedByName, startedAt } of notes.lost) {
       const { work } = v1.StartJobRequest.fromJSON(request);
       if (work === undefined) continue;
       const job = { ...newJob(runId, work, { actor: startedBy, actorName: startedByName }), jobId, startedAt: new Date(startedAt) };
@@ -81,7 +81,7 @@ export class BackgroundJobs implements OnModuleDestroy {
     const job = newJob(runId, work, by);
     const { jobId, startedBy, startedByName, startedAt } = job;
     const request = v1.StartJobRequest.toJSON({ work });
-    this.notes.isUnderWay(jobId, { kind: 'job', jobId, runId, request, startedBy, startedByName, startedAt: startedAt.toISOString() });
+    this.notes.isUnderWay({ jobId, runId, request, startedBy, startedByName, startedAt: startedAt.toISOString() });
     this.jobs.set(job.jobId, { job, stop });
     await new Promise<void>((accept) => {
       const timer = setTimeout(accept, REFUSAL_MS);
@@ -90,9 +90,9 @@ export class BackgroundJobs implements OnModuleDestroy {
         accept();
       });
     });
-    if (job.state === 'failed') {
+    if (job.failure !== null) {
       this.jobs.delete(job.jobId);
-      throw job.failure!;
+      throw job.failure;
     }
     this.forgetOld();
     return job;

@@ -11,10 +11,14 @@ import { LOGGER, ORCHESTRATOR_CONFIG } from '../provider-names.js';
 
 const FILE = 'jobs.json';
 
-export type JobNote =
-  | { kind: 'ladder'; runId: string; models: number; evaluated: number }
-  | { kind: 'job'; jobId: string; runId: string; request: unknown; startedBy: string; startedByName: string; startedAt: string };
-type NoteOf<Kind extends JobNote['kind']> = Extract<JobNote, { kind: Kind }>;
+export interface JobNote {
+  jobId: string;
+  runId: string;
+  request: unknown;
+  startedBy: string;
+  startedByName: string;
+  startedAt: string;
+}
 
 export const jobLost = (): EspalierError =>
   new EspalierError('JOB_LOST', 'the server ended while this was under way; what is recorded stays, and it can be started again');
@@ -26,28 +30,24 @@ export const endsWithServer = (failure: EspalierError | null): boolean => failur
 export class JobNotes {
   private readonly file: string;
   private readonly underWay = new Map<string, JobNote>();
-  private readonly before: readonly JobNote[];
+  /** The jobs that were under way when the server before this one ended. */
+  readonly lost: readonly JobNote[];
 
   constructor(
     @Inject(ORCHESTRATOR_CONFIG) { dataFolder }: Pick<OrchestratorConfig, 'dataFolder'>,
     @Inject(LOGGER) private readonly log: Pick<Logger, 'warn'>,
   ) {
     this.file = join(dataFolder, FILE);
-    this.before = this.read();
+    this.lost = this.read();
   }
 
-  /** The jobs of a kind that were under way when the server before this one ended. */
-  lost<Kind extends JobNote['kind']>(kind: Kind): NoteOf<Kind>[] {
-    return this.before.filter((one): one is NoteOf<Kind> => one.kind === kind);
-  }
-
-  isUnderWay(id: string, note: JobNote): void {
-    this.underWay.set(id, note);
+  isUnderWay(note: JobNote): void {
+    this.underWay.set(note.jobId, note);
     this.write();
   }
 
-  hasEnded(id: string): void {
-    if (this.underWay.delete(id)) this.write();
+  hasEnded(jobId: string): void {
+    if (this.underWay.delete(jobId)) this.write();
   }
 
   private read(): JobNote[] {

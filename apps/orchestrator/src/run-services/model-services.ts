@@ -46,8 +46,8 @@ export class ModelServices {
 
   async *evaluate(request: v1.EvaluateRunRequest, by: CallContext, signal: AbortSignal): AsyncGenerator<Progress<EvaluatedModel>> {
     requireNoRun(request);
-    if (request.unstructured !== undefined || request.closings !== undefined)
-      throw invalidField('REQUEST_INVALID', 'model_path', 'a model without a run is measured as it is: no unstructured and no closings');
+    if (request.unstructured !== undefined)
+      throw invalidField('REQUEST_INVALID', 'model_path', 'a model without a run is measured as it is: no unstructured');
     if (request.dataPath === '') throw invalidField('FIELD_REQUIRED', 'data_path', 'is needed with model_path: a text to measure');
     const model = await this.reader.read(request.modelPath, signal);
     const { maxPositions } = model.model;

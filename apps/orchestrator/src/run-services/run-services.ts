@@ -55,6 +55,11 @@ export class RunServices implements OnModuleInit {
       this.log.info({ path }, 'a folder of an export was removed: the server that made it was killed');
   }
 
+  /** @throws EspalierError where the run is not prepared yet */
+  preparedRun(runId: string): Promise<PruningRunState> {
+    return loadPrepared(this.runs, runId);
+  }
+
   async *evaluateRun(
     request: v1.EvaluateRunRequest,
     runId: string,

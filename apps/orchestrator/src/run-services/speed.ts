@@ -38,9 +38,9 @@ export function speedOptions(
   atMost(rounds, MOST_ROUNDS, 'rounds', String(MOST_ROUNDS));
   const computeDtype = request.computeDtype === '' ? engineV1.ComputeDtype.COMPUTE_DTYPE_UNSPECIFIED : DTYPES[request.computeDtype];
   if (computeDtype === undefined) violations.push(dtypeViolation(request.computeDtype));
-  if (violations.length > 0) throw invalidRequest(violations);
+  if (computeDtype === undefined || violations.length > 0) throw invalidRequest(violations);
   const { engine, dtype, multipleOf } = chooseExport({ format: request.format, form: '', dtype: '', multipleOf: 0 }, architecture);
-  return { promptTokens, tokens, sequences, rounds, computeDtype: computeDtype!, ...engine, dtype, multipleOf };
+  return { promptTokens, tokens, sequences, rounds, computeDtype, ...engine, dtype, multipleOf };
 }
 
 /** Measures the speed of the intact model and of the subject, in turns. */

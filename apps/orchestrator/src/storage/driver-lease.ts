@@ -80,7 +80,7 @@ export class DriverLease {
   private listen = '';
   private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
-  private tellLooked: () => void = () => undefined;
+  private lookedOnce: () => void = () => undefined;
 
   private readonly clock: () => number;
 
@@ -126,7 +126,7 @@ export class DriverLease {
    */
   async lookAgain(): Promise<void> {
     const looked = new Promise<void>((resolve) => {
-      this.tellLooked = resolve;
+      this.lookedOnce = resolve;
     });
     this.wake();
     await Promise.race([looked, sleep(LOOK_AGAIN_MS, undefined, { ref: false })]);
@@ -188,10 +188,10 @@ export class DriverLease {
       });
       await Promise.race([woken, sleep(leaseMs / RENEWALS_PER_LEASE, undefined, { signal: this.stopping.signal }).catch(() => undefined)]);
       if (this.stopping.signal.aborted) return;
-      const { tellLooked } = this;
+      const { lookedOnce } = this;
       try {
         await this.look();
-        tellLooked();
+        lookedOnce();
       } catch (error) {
         log.warn({ err: error }, 'the lease of the driver could not be checked');
         if (this.isHeld && this.clock() - this.renewedAtMs > this.ownLeaseMs) this.setHeld(false); // another orchestrator may hold it now

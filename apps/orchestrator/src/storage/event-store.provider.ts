@@ -202,7 +202,7 @@ async function embeddedIn(dataFolder: string, log: Logger): Promise<() => Promis
   const options = { folder, logFile: join(dataFolder, EVENT_STORE_LOG), ...(await storeSecrets(folder)) };
   return async () => {
     const started = await patientWithLock(() => startAtAnyPort(options, lastPort(addressFile)));
-    tellAddress(addressFile, started.connectionString, log);
+    writeAddressFile(addressFile, started.connectionString, log);
     return started;
   };
 }
@@ -227,7 +227,7 @@ async function startAtAnyPort(options: EmbeddedEventStoreOptions, wanted: number
 /**
  * Writes the address to its file. Only standby orchestrators need the file, so a full disk must not keep the store from starting.
  */
-function tellAddress(file: string, address: string, log: Logger): void {
+function writeAddressFile(file: string, address: string, log: Logger): void {
   try {
     if (!existsSync(file) || readFileSync(file, 'utf8').trim() !== address) writeFileSync(file, `${address}\n`);
   } catch (error) {

@@ -58,15 +58,12 @@ export type StudyEvent = (NewStudyFact & Envelope) | UnknownEvent;
 
 export const STUDY_STREAM_PREFIX = 'study-';
 
-export const studyEventTypes = eventTypesOf<StudyEventType>(
-  {
-    StudyLaunched: true,
-    StudyExtended: true,
-    StudyRunLaunched: true,
-    StudyRunRefused: true,
-    StudyRungDecided: true,
-    StudyCancelled: true,
-    StudyEnded: true,
-  },
-  1,
-);
+export const studyEventTypes = eventTypesOf<StudyEventType>({
+  StudyLaunched: true,
+  StudyExtended: true,
+  StudyRunLaunched: true,
+  StudyRunRefused: true,
+  StudyRungDecided: true,
+  StudyCancelled: true,
+  StudyEnded: true,
+});

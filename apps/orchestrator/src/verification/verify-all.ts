@@ -273,7 +273,8 @@ class StoreReader {
       this.heads.set(stream, item.revision);
       const check = checkOf(stream);
       const ofRecord = check === null ? null : this.recordProblem(item);
-      if (ofRecord !== null) yield say(check!, `stream ${stream} revision ${item.revision}`, false, ofRecord, STORE_SHARE / 2);
+      if (check !== null && ofRecord !== null)
+        yield say(check, `stream ${stream} revision ${item.revision}`, false, ofRecord, STORE_SHARE / 2);
       if (problem === null) continue;
       problems += 1;
       yield say('store', `stream ${stream} revision ${item.revision}`, false, problem, STORE_SHARE / 2);

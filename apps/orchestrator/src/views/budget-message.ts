@@ -48,27 +48,47 @@ export function budgetOfRun(run: Budgeted): v1.Budget | undefined {
 
 const BYTES_EACH: Record<string, number> = { f32: 4, f16: 2, bf16: 2 };
 
-/** Returns what the newest export of the last state measures that has the type of the budget, and no zeros that fill shapes up. */
-function measuredOf({ settings, exports, model, speeds }: Budgeted, budget: Budget, current: StateFact): number | undefined {
-  // For every state the engine counts the multiplications with the tensors of its export. Attention has no tensor, so it is added here.
-  if (budget.setting === 'targetMacs')
-    return current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
-  if (budget.setting === 'targetSpeedup') return measuredSeconds(budget, speeds, current);
-  const { budgetDtype } = settings;
+/** Returns the budgeted amount of the last state. Parameters and bytes are known only once the state was exported. */
+function measuredOf(run: Budgeted, budget: Budget, current: StateFact): number | undefined {
+  switch (budget.setting) {
+    case 'targetMacs':
+      // For every state the engine counts the multiplications with the tensors of its export. Attention has no tensor, so it is added here.
+      return current.size.multiplications + (budget.cost[4] ?? 0) * current.headsOpen.reduce((sum, heads) => sum + heads, 0);
+    case 'targetSpeedup':
+      return measuredSeconds(budget, run.speeds, current);
+    case 'targetParams':
+      return newestExport(run, current, () => true)?.parameterCount;
+    case 'targetBytes':
+      return exportedBytes(run, budget, current);
+  }
+}
+
+/** Returns the last state's newest export in the budget's kind of file that has all of its parameters, and no zeros that fill shapes up. */
+function newestExport(
+  { settings, exports }: Budgeted,
+  current: StateFact,
+  counts: (made: RecordedExport) => boolean,
+): RecordedExport | undefined {
   const isFile = typeInBlocks(settings) !== null;
-  const ofModel = Math.round(model.weightBytes / model.parameterCount);
+  return exports.findLast(
+    (one) =>
+      one.stateDigest === current.stateDigest &&
+      (one.made.format === 'gguf') === isFile &&
+      one.parameterCount === current.size.parameterCount &&
+      counts(one),
+  );
+}
+
+/** Returns the bytes of the newest export that has the budget's type, and those of the cache. */
+function exportedBytes(run: Budgeted, budget: Budget, current: StateFact): number | undefined {
+  const { budgetDtype } = run.settings;
+  const ofModel = Math.round(run.model.weightBytes / run.model.parameterCount);
   const hasType = (dtype: string): boolean => (budgetDtype === 'model' ? BYTES_EACH[dtype] === ofModel : dtype === budgetDtype);
-  const counts = ({ made, dtype, stateDigest, parameterCount }: RecordedExport): boolean => {
-    if (stateDigest !== current.stateDigest) return false;
-    if (budget.setting === 'targetBytes' && !hasType(dtype.toLowerCase())) return false;
-    return (made.format === 'gguf') === isFile && parameterCount === current.size.parameterCount;
-  };
-  const newest = exports.findLast(counts);
+  const newest = newestExport(run, current, ({ dtype }) => hasType(dtype.toLowerCase()));
   if (newest === undefined) return undefined;
-  if (budget.setting === 'targetParams') return newest.parameterCount;
-  const file = newest.files.find(({ name }) => name.endsWith('.gguf'));
-  const weights = isFile ? (file?.bytes ?? 0) : newest.made.tensorBytes;
-  return weights + newest.made.layers.reduce((sum, layer) => sum + layer.kvHeads, 0) * budget.cacheBytes;
+  const { format, tensorBytes, layers } = newest.made;
+  const weights = format === 'gguf' ? (newest.files.find(({ name }) => name.endsWith('.gguf'))?.bytes ?? 0) : tensorBytes;
+  return weights + layers.reduce((sum, layer) => sum + layer.kvHeads, 0) * budget.cacheBytes;
 }
 
 /**

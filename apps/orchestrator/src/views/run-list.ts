@@ -112,7 +112,7 @@ function pageSizeOf(asked: number): number {
 
 /** The status that shownStatus() returns, as SQL. */
 const SHOWN_STATUS = `CASE
-  WHEN status = 'training' AND lease_until_ms < @now AND run_id NOT IN (SELECT value FROM json_each(@heard)) THEN 'recovering'
+  WHEN status = 'training' AND lease_until_ms < @now AND run_id NOT IN (SELECT value FROM json_each(@heard)) THEN 'restarting'
   WHEN status = 'paused' AND paused_by = 'shutdown' THEN 'queued'
   ELSE status END`;
 

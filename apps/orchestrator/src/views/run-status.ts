@@ -13,7 +13,7 @@ export function leaseUntilMs(run: StatusInput, heardAtMs: number | null): number
 
 export function shownStatus(run: StatusInput, heardAtMs: number | null, nowMs: number): v1.RunStatus {
   const leaseMs = leaseUntilMs(run, heardAtMs);
-  if (leaseMs !== null && leaseMs < nowMs) return v1.RunStatus.RUN_STATUS_RECOVERING;
+  if (leaseMs !== null && leaseMs < nowMs) return v1.RunStatus.RUN_STATUS_RESTARTING;
   // A run that only a shutdown interrupted waits for its turn and needs no resume.
   if (run.status === 'paused' && run.pausedBy === 'shutdown') return v1.RunStatus.RUN_STATUS_QUEUED;
   return statusNumber(run.status);

@@ -210,7 +210,7 @@ test('an engine that falls silent shows within its lease, without any event', as
   );
   await append(new Recorder().record(runId, facts));
   await views.getRun(runId, { atRevision: facts.length - 1 });
-  const messages = await collect(watch(runId), (message) => message.run?.status === v1.RunStatus.RUN_STATUS_RECOVERING);
+  const messages = await collect(watch(runId), (message) => message.run?.status === v1.RunStatus.RUN_STATUS_RESTARTING);
   expect(messages.length).toBeLessThanOrEqual(2);
 });
 

@@ -3,11 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { allGates, gatesDigest } from '#audit';
+import { allGates, gatesDigest, STEPS_MEASURED_VERSION } from '#audit';
 import type { NewEvent, StoredEvent } from '#event-store';
 import { sha256Hex } from '../event-sourcing/canonical-json.js';
 import { eventId } from '../event-sourcing/event-ids.js';
-import { CURRENT_VERSION } from '../pruning-run/record/event-versions.js';
 import type { NewFact, PruningRunEventData } from '../pruning-run/record/pruning-run.events.js';
 import type { StepMeasurement } from '../pruning-run/record/steps-measured.js';
 import { encodeFacts, encodeStepsMeasured, METRICS_STREAM_PREFIX, RUN_STREAM_PREFIX } from '../pruning-run/record/stored-event.js';
@@ -80,7 +79,7 @@ export class Recorder {
     const id = eventId(runId, 'metrics', head.branch, fact.attempt, fact.firstStep);
     const batch = encodeStepsMeasured(
       {
-        v: CURRENT_VERSION,
+        v: STEPS_MEASURED_VERSION,
         at: '2026-01-02T03:04:05.678Z',
         attempt: fact.attempt,
         branch: head.branch,

@@ -9,7 +9,7 @@ import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { codeToHttpStatus } from '@connectrpc/connect/protocol-connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import { EspalierError, REQUEST_BYTES_MAX, REQUEST_ID_HEADER, reportFailure, ROLES, toEspalierError } from '#protocol';
-import { Access, isOpenMethod, requireAtLeast, STRANGER } from '../api/admission/access.js';
+import { Access, isOpenMethod, requireAtLeast, ANONYMOUS } from '../api/admission/access.js';
 import { Callers } from '../api/admission/callers.js';
 import { OpenCalls, WITHOUT_TOKEN } from '../api/admission/call-limits.js';
 import { Doors } from '../api/admission/doors.js';
@@ -155,7 +155,7 @@ export class WebServer {
     try {
       if (foreign !== undefined) throw foreign;
       const isOpen = isOpenMethod(path);
-      const grant = isOpen ? STRANGER : await access.grantOf(request);
+      const grant = isOpen ? ANONYMOUS : await access.grantOf(request);
       const calls = isOpen ? this.openCalls : this.calls;
       const refusal = problem ?? calls.refusal(clientOf(request));
       if (refusal !== undefined) throw refusal;

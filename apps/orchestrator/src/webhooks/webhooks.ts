@@ -133,7 +133,7 @@ export class Webhooks {
     return Outbox.open(join(this.config.dataFolder, OUTBOX_FILE), names);
   }
 
-  /** Where to begin reading. A file without a cursor, or with that of other events, begins with new events only. */
+  /** Returns the place from which events are read. A file without a cursor, or with the cursor of another store, begins with new events. */
   private async beginning(outbox: Outbox): Promise<Cursor | null> {
     const known = outbox.cursor;
     if (known !== undefined && (known === null || (await this.isThere(known)))) return known;

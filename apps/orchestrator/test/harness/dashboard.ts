@@ -34,10 +34,9 @@ export class Dashboard {
 
   constructor(readonly server = TestServer.inNewFolder()) {}
 
-  /** Starts all, logs in, and returns the page. An action waits 20 s at most, so that a failure names its place. */
+  /** Starts all, logs in, and returns the page. */
   async opened(): Promise<Page> {
     await this.start();
-    this.page.setDefaultTimeout(20_000);
     await this.logIn();
     return this.page;
   }
@@ -112,11 +111,26 @@ export class Dashboard {
   readonly barriersOfBothThemes = async (picture: string): Promise<string[]> => {
     const found = [...(await this.barriers()), ...(await this.longNumbers())];
     await this.shot(picture);
-    await this.page.emulateMedia({ colorScheme: 'dark' });
+    await this.theme('dark');
     found.push(...(await this.barriersBy(['color-contrast', 'link-in-text-block'])));
     await this.shot(picture);
-    await this.page.emulateMedia({ colorScheme: 'light' });
+    await this.theme('light');
     return found;
+  };
+  /** Changes the theme by the page's own button, also where a dialog covers it. */
+  readonly theme = async (wanted: 'light' | 'dark'): Promise<void> => {
+    await this.page.evaluate(`if (document.documentElement.dataset.theme !== '${wanted}')
+      document.querySelector('button[aria-label^="Change to the"]').click()`);
+    await this.page.locator(`html[data-theme=${wanted}]`).waitFor({ state: 'attached' });
+  };
+  /** Pictures of a view in both themes. */
+  readonly shots = async (name: string, width: number): Promise<void> => {
+    if (!SCREENSHOTS) return;
+    for (const theme of ['light', 'dark'] as const) {
+      await this.theme(theme);
+      await this.shot(name, width);
+    }
+    await this.theme('light');
   };
 
   /** @param rules names of axe's rules, or of groups of them */

@@ -1,7 +1,18 @@
 // The real processes under test: an orchestrator with its engine and event store as children, which tests kill and start as they like.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -71,6 +82,9 @@ export class TestServer {
   /** More options of the command line. They take effect at the next start. */
   options: string[] = [];
 
+  /** The user and group that the server runs as; null: those of the test. It takes effect at the next start. */
+  userId: number | null = null;
+
   /** The address of the web server. It takes effect at the next start. */
   web = 'off';
   private page = '';
@@ -86,6 +100,8 @@ export class TestServer {
 
   async start(): Promise<void> {
     const log = openSync(join(this.dataFolder, 'server.log'), 'a');
+    const { userId } = this;
+    if (userId !== null) chownSync(this.dataFolder, userId, userId);
     const child = spawn(
       process.execPath,
       [
@@ -97,6 +113,7 @@ export class TestServer {
         // Runs here are a hundred times shorter than real ones. With this interval some of their segments are recorded together and some
         // alone.
         stdio: ['ignore', 'pipe', log],
+        ...(userId === null ? {} : { uid: userId, gid: userId }),
         env: { ...process.env, ESPALIER_RECORD_INTERVAL_MS: '20', ...this.env },
       },
     );

@@ -9,35 +9,62 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const PROGRAMS = ['munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'scancel', 'sinfo', 'scontrol'];
+const ACCOUNTING = ['slurmdbd', 'sacctmgr', 'mariadbd', 'mariadb', 'mariadb-install-db'];
 const STARTS_WITHIN_MS = 60_000;
 export const NODES = ['n1', 'n2'] as const;
 
 /** The reason why there can be no Slurm on this machine, or null where there can. */
 export function whyNoSlurm(): string | null {
   if (process.getuid?.() !== 0) return 'Slurm is not tested: its daemons need root here';
-  const missing = PROGRAMS.filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
+  const missing = missingOf(PROGRAMS);
   if (missing.length === 0) return null;
   return `Slurm is not tested: ${missing.join(', ')} missing; apt-get install munge slurmctld slurmd slurm-client`;
+}
+
+/** The reason why there can be no Slurm with accounts, or null where there can. */
+export function whyNoAccounts(): string | null {
+  const missing = missingOf(ACCOUNTING);
+  if (missing.length === 0) return whyNoSlurm();
+  return `accounts of Slurm are not tested: ${missing.join(', ')} missing; apt-get install slurmdbd mariadb-server`;
+}
+
+function missingOf(programs: readonly string[]): string[] {
+  return programs.filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0);
 }
 
 export class TestSlurm {
   private readonly daemons = new Map<string, ChildProcess>();
 
-  private constructor(readonly folder: string) {}
+  private constructor(
+    readonly folder: string,
+    private readonly accountingPort: number | null,
+  ) {}
 
-  static async start(): Promise<TestSlurm> {
-    const slurm = new TestSlurm(mkdtempSync(join(tmpdir(), 'espalier-slurm-')));
-    chmodSync(slurm.folder, 0o755); // other users must reach munged
-    const ports = await freePorts(3);
-    writeFileSync(slurm.conf, slurm.configuration(ports));
-    for (const name of ['state', 'munge', ...NODES]) mkdirSync(join(slurm.folder, name), { mode: 0o755 });
-    writeFileSync(join(slurm.folder, 'munge/key'), randomBytes(128), { mode: 0o400 });
-    slurm.daemon('munged', ['--foreground', '--force', ...['key', 'socket', 'pid', 'log', 'seed'].map((name) => slurm.mungeOption(name))]);
-    await slurm.until(() => existsSync(join(slurm.folder, 'munge/socket')), 'munged');
-    slurm.startController();
-    for (const node of NODES) slurm.startNode(node);
-    await slurm.isWhole();
+  /** @param accounts those of the users root and daemon, by slurmdbd and a MariaDB of its own. Without them, Slurm takes any account */
+  static async start(accounts: readonly string[] = []): Promise<TestSlurm> {
+    const [accountingPort = null] = accounts.length === 0 ? [] : await freePorts(1);
+    const slurm = new TestSlurm(mkdtempSync(join(tmpdir(), 'espalier-slurm-')), accountingPort);
+    try {
+      await slurm.startAll(accounts);
+    } catch (error) {
+      await slurm.stop();
+      throw error;
+    }
     return slurm;
+  }
+
+  private async startAll(accounts: readonly string[]): Promise<void> {
+    chmodSync(this.folder, 0o755); // other users must reach munged
+    const ports = await freePorts(3);
+    writeFileSync(this.conf, this.configuration(ports));
+    for (const name of ['state', 'munge', ...NODES]) mkdirSync(join(this.folder, name), { mode: 0o755 });
+    writeFileSync(join(this.folder, 'munge/key'), randomBytes(128), { mode: 0o400 });
+    this.daemon('munged', ['--foreground', '--force', ...['key', 'socket', 'pid', 'log', 'seed'].map((name) => this.mungeOption(name))]);
+    await this.until(() => existsSync(join(this.folder, 'munge/socket')), 'munged');
+    if (this.accountingPort !== null) await this.startAccounting(this.accountingPort, accounts);
+    this.startController();
+    for (const node of NODES) this.startNode(node);
+    await this.isWhole();
   }
 
   get conf(): string {
@@ -51,6 +78,51 @@ export class TestSlurm {
 
   startController(): void {
     this.daemon('slurmctld', ['-D', '-f', this.conf]);
+  }
+
+  /**
+   * Starts slurmdbd, and adds the accounts. The database is made before, because slurmdbd 24.11 that has to make it reads no answer of
+   * MariaDB 11.8.9 on the same connection.
+   */
+  private async startAccounting(port: number, accounts: readonly string[]): Promise<void> {
+    const [databasePort] = await freePorts(1);
+    const password = randomBytes(16).toString('hex');
+    const [data, init, log] = ['database', 'init.sql', 'slurmdbd.log'].map((name) => join(this.folder, name)) as [string, string, string];
+    const usual = ['--no-defaults', '--user=root', `--datadir=${data}`, '--innodb-buffer-pool-size=16M'];
+    const install = ['--auth-root-authentication-method=normal', '--skip-test-db'];
+    execFileSync('mariadb-install-db', [...usual, ...install], { stdio: 'ignore' });
+    const user = 'slurm@127.0.0.1';
+    const lines = ['CREATE DATABASE slurm_acct_db;', `CREATE USER ${user} IDENTIFIED BY '${password}';`, `GRANT ALL ON *.* TO ${user};`];
+    writeFileSync(init, `${lines.join('\n')}\n`, { mode: 0o600 });
+    const reached = ['--bind-address=127.0.0.1', `--port=${databasePort}`, `--socket=${join(this.folder, 'database.socket')}`];
+    const quick = ['--skip-name-resolve', '--innodb-flush-log-at-trx-commit=0', `--init-file=${init}`];
+    this.daemon('mariadbd', [...usual, ...reached, ...quick]);
+    const asked = ['--no-defaults', '--host=127.0.0.1', `--port=${databasePort}`, '--user=slurm', `--password=${password}`];
+    await this.until(() => this.run('mariadb', [...asked, '--execute=select 1']) !== '', 'MariaDB');
+    const conf = [
+      ...['AuthType=auth/munge', `AuthInfo=socket=${join(this.folder, 'munge/socket')}`],
+      ...['DbdHost=localhost', 'DbdAddr=127.0.0.1', `DbdPort=${port}`, 'SlurmUser=root'],
+      ...[`PidFile=${join(this.folder, 'slurmdbd.pid')}`, `LogFile=${log}`],
+      ...['StorageType=accounting_storage/mysql', 'StorageHost=127.0.0.1', `StoragePort=${databasePort}`],
+      ...['StorageUser=slurm', `StoragePass=${password}`, ''],
+    ];
+    writeFileSync(join(this.folder, 'slurmdbd.conf'), conf.join('\n'), { mode: 0o600 }); // it lies beside SLURM_CONF
+    this.daemon('slurmdbd', ['-D']);
+    await this.until(() => readFileSync(log, 'utf8').includes('started'), 'slurmdbd');
+    this.account('add', 'cluster', 'espalier');
+    for (const account of accounts) {
+      this.account('add', 'account', account);
+      this.account('add', 'user', 'root,daemon', `account=${account}`);
+    }
+  }
+
+  /** Changes accounts, users or QOS. */
+  account(...words: string[]): void {
+    execFileSync('sacctmgr', ['--immediate', ...words], {
+      env: { ...process.env, ...this.env },
+      stdio: 'ignore',
+      timeout: STARTS_WITHIN_MS,
+    });
   }
 
   startNode(node: string): void {
@@ -77,6 +149,11 @@ export class TestSlurm {
       .filter(Boolean)
       .map((line) => line.split('|'))
       .map(([id, state, reason]) => ({ id: id!, state: state!, reason: reason! }));
+  }
+
+  /** The user and the account of each job that waits or runs. */
+  owners(): string[] {
+    return this.run('squeue', ['--noheader', '--format=%u %a']).split('\n').filter(Boolean);
   }
 
   /** The number of the last job that was submitted. */
@@ -138,7 +215,7 @@ export class TestSlurm {
   }
 
   private logs(): string {
-    return ['slurmctld', ...NODES]
+    return ['slurmctld', 'slurmdbd', ...NODES]
       .map((name) => join(this.folder, `${name}.log`))
       .filter((file) => existsSync(file))
       .map((file) => readFileSync(file, 'utf8').split('\n').slice(-8).join('\n'))
@@ -162,6 +239,13 @@ export class TestSlurm {
       `SlurmdPidFile=${join(this.folder, '%n.pid')}`,
       `SlurmctldLogFile=${join(this.folder, 'slurmctld.log')}`,
       `SlurmdLogFile=${join(this.folder, '%n.log')}`,
+      ...(this.accountingPort === null
+        ? []
+        : [
+            ...['AccountingStorageType=accounting_storage/slurmdbd', 'AccountingStorageHost=127.0.0.1'],
+            ...[`AccountingStoragePort=${this.accountingPort}`, 'AccountingStorageEnforce=associations,limits,qos'],
+            `AccountingStoragePass=${join(this.folder, 'munge/socket')}`,
+          ]),
       'ProctrackType=proctrack/pgid',
       'TaskPlugin=task/none',
       'SelectType=select/cons_tres',

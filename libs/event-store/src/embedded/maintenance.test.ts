@@ -61,34 +61,6 @@ describe('maintenance of the embedded event store', () => {
     await expectReadToName(folder, 7);
   });
 
-  test('replaces a backup only where the store has all of its events, unless it is told to', async () => {
-    const [own, old, file] = [join(base, 'own'), join(base, 'old.db'), join(base, 'kept.db')];
-    const grow = async (): Promise<void> => {
-      const server = await startEmbeddedEventStore({ folder: own });
-      const store = connectEventStore(server);
-      await store.append('run-1', newEvents(5), 'any');
-      await store.close();
-      await server.stop();
-    };
-    const replace = (overwrite: 'earlier' | 'any') => backupEmbeddedEventStore({ folder: own, file, overwrite });
-    const refused = (why: RegExp) =>
-      expect(replace('earlier')).rejects.toMatchObject({ code: 'BACKUP_FILE_NEEDED', message: expect.stringMatching(why) });
-    await grow();
-    await backupEmbeddedEventStore({ folder: own, file: old });
-    await backupEmbeddedEventStore({ folder: own, file });
-    await grow();
-    expect(await replace('earlier')).toMatchObject({ events: 10 });
-    restoreEmbeddedEventStore({ file: old, folder: own, overwrite: true });
-    await refused(/holds events that the store in .* lacks/);
-    await grow(); // as many events as the backup has, but others
-    await refused(/holds events that the store in .* lacks/);
-    const other = await startEmbeddedEventStore({ folder: join(base, 'other') });
-    await other.stop();
-    await backupEmbeddedEventStore({ folder: join(base, 'other'), file, overwrite: 'any' });
-    await refused(/is a backup of another store/);
-    expect(await replace('any')).toMatchObject({ events: 10 });
-  });
-
   test('says which place can not hold a backup, and does not back up what is damaged', async () => {
     await expect(backupEmbeddedEventStore({ folder: join(base, 'nowhere'), file: join(base, 'none.db') })).rejects.toMatchObject({
       code: 'STORE_NOT_FOUND',

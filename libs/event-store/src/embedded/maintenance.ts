@@ -1,4 +1,4 @@
-import { constants, closeSync, copyFileSync, existsSync, lstatSync, openSync, renameSync, rmSync, statSync, type Stats } from 'node:fs';
+import { constants, closeSync, copyFileSync, existsSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
@@ -38,9 +38,8 @@ export interface EmbeddedEventStoreStats {
 
 export interface BackupOptions {
   folder: string;
+  /** A file that is not there yet. */
   file: string;
-  /** Which backups are replaced: none, those whose events the store has all, or any. No other file is replaced. */
-  overwrite?: 'no' | 'earlier' | 'any';
 }
 
 const ALL_PAGES = 2 ** 30;
@@ -48,14 +47,11 @@ const ALL_PAGES = 2 ** 30;
 /**
  * Copies the store into one file through SQLite's backup interface, while its server goes on. The copy holds the store as it was at one
  * moment. It is read back and checked in full before it gets its name.
- * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_FOREIGN, BACKUP_FILE_NEEDED, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND,
- * STORE_DISK_FULL, BACKUP_DAMAGED
+ * @throws EmbeddedStoreError BACKUP_FILE_EXISTS, BACKUP_FILE_UNUSABLE, STORE_NOT_FOUND, STORE_DISK_FULL, BACKUP_DAMAGED
  */
 export async function backupEmbeddedEventStore(options: BackupOptions): Promise<BackupReport> {
   const file = resolve(options.file);
-  const { overwrite = 'no' } = options;
-  requirePlace(file, overwrite);
-  if (overwrite === 'earlier' && entryAt(file) !== undefined) requireEarlier(file, options.folder);
+  if (existsSync(file)) throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists already`);
   const partial = `${file}.${randomUUID().slice(0, 8)}.partial`;
   makePlace(partial, file);
   try {
@@ -202,57 +198,6 @@ async function copyDatabase(folder: string, to: string): Promise<void> {
   const copy = new Database(to);
   copy.pragma('journal_mode = DELETE');
   copy.close();
-}
-
-function requirePlace(file: string, overwrite: 'no' | 'earlier' | 'any'): void {
-  const found = entryAt(file);
-  if (found === undefined) return;
-  if (overwrite === 'no') throw new EmbeddedStoreError('BACKUP_FILE_EXISTS', `"${file}" exists already`);
-  if (!found.isFile() || !isStoreFile(file))
-    throw new EmbeddedStoreError('BACKUP_FILE_FOREIGN', `"${file}" is not a backup of an event store, so it is not replaced`);
-}
-
-/** The backup may hold the only copy of events that the store lacks. */
-function requireEarlier(file: string, folder: string): void {
-  const [backup, store] = [openFileForReading(file), openForReading(folder)];
-  try {
-    const refuse = (why: string): never => {
-      throw new EmbeddedStoreError('BACKUP_FILE_NEEDED', `"${file}" ${why}, so it is not replaced`);
-    };
-    const idOf = (database: Database.Database): unknown =>
-      database.prepare("SELECT value FROM store_info WHERE key = 'store_id'").pluck().get();
-    if (idOf(backup) !== idOf(store)) refuse(`is a backup of another store than the one in "${folder}"`);
-    const last = backup.prepare<[], { position: number; id: Buffer }>(LAST_EVENT).get();
-    if (last === undefined) return;
-    const same = store.prepare<[number], Buffer>('SELECT event_id FROM events WHERE position = ?').pluck().get(last.position);
-    if (same?.equals(last.id) !== true) refuse(`holds events that the store in "${folder}" lacks: it is newer, or the store was restored`);
-  } catch (error) {
-    throw translated(error);
-  } finally {
-    backup.close();
-    store.close();
-  }
-}
-
-const LAST_EVENT = 'SELECT position, event_id AS id FROM events ORDER BY position DESC LIMIT 1';
-
-function entryAt(file: string): Stats | undefined {
-  try {
-    return lstatSync(file, { throwIfNoEntry: false });
-  } catch {
-    return undefined; // no file can be at this path; creating it reports the error
-  }
-}
-
-function isStoreFile(file: string): boolean {
-  try {
-    return using(
-      openFileForReading(file),
-      (database) => database.prepare("SELECT 1 FROM store_info WHERE key = 'store_id'").get() !== undefined,
-    );
-  } catch {
-    return false; // the file is not a database, belongs to another program, or is too damaged to tell
-  }
 }
 
 /** Creates the file on trial, because SQLite's error says little about a place where nothing can be written. */

@@ -96,9 +96,9 @@ export class SeenEvents {
   }
 
   private write(): void {
-    const { descriptor } = this;
-    if (descriptor === null) return;
-    const { position, stream, revision, id } = this.newest!;
+    const { descriptor, newest } = this;
+    if (descriptor === null || newest === null) return;
+    const { position, stream, revision, id } = newest;
     const text = JSON.stringify({ position: String(position), stream, revision: String(revision), id });
     const bytes = Buffer.alloc(SLOT_BYTES, ' ');
     if (bytes.write(`${checksum(text)} ${text}`) < Buffer.byteLength(text) + CHECKSUM_LENGTH + 1) return; // a stream's long name

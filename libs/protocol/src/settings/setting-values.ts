@@ -15,7 +15,6 @@ interface SettingEnums {
   SHAPE_TARGET_: typeof v1.ShapeTarget;
   MASK_ROUNDING_: typeof v1.MaskRounding;
   RECOVER_WEIGHTS_: typeof v1.RecoverWeights;
-  GRADIENT_SUM_: typeof v1.GradientSum;
   LAYER_LOSS_SCALE_: typeof v1.LayerLossScale;
 }
 type WordOf<T> = {

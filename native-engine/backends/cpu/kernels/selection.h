@@ -67,6 +67,8 @@ static inline vf load_stored(const char* row, int64_t j) {
   return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + j * 2)));
 #elif defined(__AVX2__)
   return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + j * 2)));
+#elif defined(__aarch64__)
+  return (vf)vcvt_f32_f16(load_raw<float16x4_t>(row + j * 2));
 #else
   float values[W];
   for (int i = 0; i < W; i++) values[i] = read_weight(row, kStored, j + i);

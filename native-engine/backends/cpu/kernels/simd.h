@@ -5,6 +5,8 @@
 #include <cstring>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "espalier/base/dtypes.h"
@@ -18,6 +20,12 @@ inline constexpr int W = 16;
 inline constexpr int W = 8;
 #else
 inline constexpr int W = 4;
+#endif
+// The number of vector registers decides how many sums a product keeps in them.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int kVectorRegisters = 32;
+#else
+inline constexpr int kVectorRegisters = 16;
 #endif
 
 typedef float vf __attribute__((vector_size(W * 4)));

@@ -94,7 +94,7 @@ static inline __attribute__((always_inline)) void tile(int64_t words, const uint
 template <class Words, int kVectors>
 static void tile_column(int64_t m, int64_t words, const uint32_t* a, int64_t lda, const uint32_t* b, int64_t ldb, float* c, int64_t ldc,
                         bool accumulate) {
-  constexpr int kRows = W < 16 ? 4 : kVectors == 4 ? 4 : 8;
+  constexpr int kRows = kVectorRegisters == 16 || kVectors == 4 ? 4 : 8;
   int64_t i = 0;
   for (; i + kRows <= m; i += kRows) tile<Words, kRows, kVectors>(words, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
   if constexpr (kRows == 8)

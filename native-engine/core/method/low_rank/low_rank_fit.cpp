@@ -102,11 +102,11 @@ void divide_by_transposed(Matrix& rows, const Matrix& l, int threads) {
   });
 }
 
-// Replaces each row x by the y for which y L = x.
-void divide(Matrix& rows, const Matrix& l, int threads) {
+// Replaces the first `count` values of each row, x, by the y for which y L = x, where L are the first rows and columns of l.
+void divide(Matrix& rows, const Matrix& l, int64_t count, int threads) {
   for_each(threads, 0, rows.rows, [&](int64_t r) {
     double* y = rows.row(r);
-    for (int64_t j = l.rows - 1; j >= 0; j--) {
+    for (int64_t j = count - 1; j >= 0; j--) {
       y[j] /= l.row(j)[j];
       add_scaled(-y[j], l.row(j), y, j);
     }
@@ -148,6 +148,16 @@ bool all_finite(const Matrix& m) {
   return std::all_of(m.values.begin(), m.values.end(), [](double v) { return std::isfinite(v); });
 }
 
+// Adds the ridge, as a share of the diagonal's mean. Returns false where the examples are all 0 or not finite.
+bool weighted(Matrix& squares, double ridge) {
+  const int64_t inputs = squares.rows;
+  double mean = 0;
+  for (int64_t i = 0; i < inputs; i++) mean += squares.row(i)[i] / static_cast<double>(inputs);
+  if (!(mean > 0) || !all_finite(squares)) return false;
+  for (int64_t i = 0; i < inputs; i++) squares.row(i)[i] += ridge * mean;
+  return true;
+}
+
 }  // namespace
 
 LowRankFit::LowRankFit(int64_t outputs, int64_t inputs, int threads)
@@ -159,14 +169,7 @@ void LowRankFit::add(const Matrix& x, const Matrix& error) {
   add_products(error, outputs, x, inputs, false, cross_, threads_);
 }
 
-bool LowRankFit::add_ridge(double ridge) {
-  const int64_t inputs = squares_.rows;
-  double mean = 0;
-  for (int64_t i = 0; i < inputs; i++) mean += squares_.row(i)[i] / static_cast<double>(inputs);
-  if (!(mean > 0) || !all_finite(squares_) || !all_finite(cross_)) return false;
-  for (int64_t i = 0; i < inputs; i++) squares_.row(i)[i] += ridge * mean;
-  return true;
-}
+bool LowRankFit::add_ridge(double ridge) { return all_finite(cross_) && weighted(squares_, ridge); }
 
 // With C = L L^T as below, the change is cross C^-1 = (cross L^-T) L^-1.
 Matrix LowRankFit::solve_whole(double ridge) {
@@ -174,7 +177,7 @@ Matrix LowRankFit::solve_whole(double ridge) {
   Matrix l = std::move(squares_), change = std::move(cross_);
   factorise(l, threads_);
   divide_by_transposed(change, l, threads_);
-  divide(change, l, threads_);
+  divide(change, l, l.rows, threads_);
   return all_finite(change) ? std::move(change) : Matrix{};
 }
 
@@ -200,7 +203,7 @@ Factors LowRankFit::solve(const Factors& now, double ridge) {
       std::fill_n(found.out.row(k), found.out.cols, 0.0);
       std::fill_n(found.in.row(k), found.in.cols, 0.0);
     }
-  divide(found.in, l, threads_);
+  divide(found.in, l, l.rows, threads_);
   found.out = transposed(found.out);
   return found;
 }
@@ -208,6 +211,45 @@ Factors LowRankFit::solve(const Factors& now, double ridge) {
 uint64_t LowRankFit::bytes(int64_t outputs, int64_t inputs, int64_t rank) {
   const int64_t least = std::min(outputs, inputs), wide = outputs + inputs;
   return static_cast<uint64_t>(inputs * inputs + 2 * outputs * inputs + 2 * least * least + 4 * rank * wide) * sizeof(double);
+}
+
+void ColumnFits::add(const Matrix& x) {
+  const std::vector<double> inputs = in_panels(x, threads_);
+  add_products(x, inputs, x, inputs, true, squares_, threads_);
+}
+
+// Let C = sum x x^T + ridge m I = L L^T, with rows and columns in the order, and let n mark the first n of them. W' has to solve
+// W'_n C_nn = (W C)_n. The right side is (W L)_n L_nn^T, since L^T has only zeros below its diagonal. So W'_n = (W L)_n L_nn^-1.
+bool ColumnFits::prepare(const Matrix& map, std::vector<int32_t> order, double ridge) {
+  if (!weighted(squares_, ridge)) return false;
+  const int64_t inputs = squares_.rows;
+  order_ = std::move(order);
+  Matrix l(inputs, inputs);
+  for_each(threads_, 0, inputs, [&](int64_t i) {
+    for (int64_t j = 0; j <= i; j++) {
+      const int32_t a = order_[i], b = order_[j];
+      l.row(i)[j] = squares_.row(std::max(a, b))[std::min(a, b)];
+    }
+  });
+  factorise(l, threads_);
+  along_ = Matrix(map.rows, inputs);
+  for_each(threads_, 0, map.rows, [&](int64_t o) {
+    for (int64_t i = 0; i < inputs; i++) add_scaled(map.row(o)[order_[i]], l.row(i), along_.row(o), i + 1);
+  });
+  squares_ = std::move(l);
+  return all_finite(along_);
+}
+
+Matrix ColumnFits::fit(int64_t kept) const {
+  Matrix found = along_, out(along_.rows, along_.cols);
+  divide(found, squares_, kept, threads_);
+  for (int64_t o = 0; o < out.rows; o++)
+    for (int64_t i = 0; i < kept; i++) out.row(o)[order_[i]] = found.row(o)[i];
+  return out;
+}
+
+uint64_t ColumnFits::bytes(int64_t outputs, int64_t inputs) {
+  return static_cast<uint64_t>(2 * inputs * inputs + 4 * outputs * inputs) * sizeof(double);
 }
 
 }  // namespace espalier

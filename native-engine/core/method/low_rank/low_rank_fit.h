@@ -52,6 +52,30 @@ class LowRankFit {
   Matrix cross_;    // the sum of e x^T
 };
 
+// Fits of a linear map to its own outputs from fewer of its inputs. One factorisation serves every number of inputs that are kept.
+class ColumnFits {
+ public:
+  ColumnFits(int64_t inputs, int threads) : threads_(threads), squares_(inputs, inputs) {}
+
+  void add(const Matrix& x);  // examples of the inputs [rows, inputs]
+
+  // Takes the map W [outputs, inputs] and the order in which inputs are kept. It uses up the gathered sums. Returns false where the
+  // examples are all 0 or not finite; then there is no fit.
+  bool prepare(const Matrix& map, std::vector<int32_t> order, double ridge);
+
+  // Returns the map W' [outputs, inputs] of the first `kept` inputs of the order, 0 in all other inputs, that minimises
+  //   sum |W x - W' x|^2 + ridge * m * |W - W'|^2,  m: the mean over the inputs of sum x^2.
+  Matrix fit(int64_t kept) const;
+
+  static uint64_t bytes(int64_t outputs, int64_t inputs);  // the most bytes that such fits take
+
+ private:
+  int threads_;
+  Matrix squares_;  // the lower half of the sum of x x^T, then the factor L of it with the ridge, in the order
+  Matrix along_;    // W L, its columns in the order
+  std::vector<int32_t> order_;
+};
+
 // The `count` leading eigenvectors of a symmetric matrix without negative eigenvalues, as rows, the greatest eigenvalue first, and their
 // eigenvalues. Up to 256 rows they are exact. For larger matrices they come from an iteration in a slightly larger subspace, and together
 // cover nearly as much as the best ones can.

@@ -138,29 +138,6 @@ Masks deterministic_masks(const ModelConfig& config, const LogAlphas& a) {
   return with_blocks(config, z);
 }
 
-// Opens the gates of a kind: those of one layer stay where `layer` names one, none where `stays` is false.
-static void open_outside(std::vector<float>& mask, int64_t layer_size, bool stays, std::optional<int64_t> layer) {
-  const auto begin = mask.begin();
-  if (!stays || (layer && layer_size == 0)) return std::fill(begin, mask.end(), 1.0f);
-  if (!layer) return;
-  std::fill(begin, begin + *layer * layer_size, 1.0f);
-  std::fill(begin + (*layer + 1) * layer_size, mask.end(), 1.0f);
-}
-
-Masks part_of(const ModelConfig& config, const Masks& masks, const MaskPart& part) {
-  Masks out{masks.head, masks.intermediate, masks.hidden};
-  open_outside(out.head, config.head_count, part.heads, part.layer);
-  open_outside(out.intermediate, config.intermediate_size, part.units, part.layer);
-  open_outside(out.hidden, 0, part.hidden, part.layer);
-  return out;
-}
-
-int64_t closed_gates(const Masks& masks) {
-  int64_t closed = 0;
-  for (const auto* kind : {&masks.head, &masks.intermediate, &masks.hidden}) closed += std::count(kind->begin(), kind->end(), 0.0f);
-  return closed;
-}
-
 static std::vector<int32_t> open_of(const std::vector<float>& mask, int64_t first, int64_t count) {
   std::vector<int32_t> open;
   for (int64_t i = 0; i < count; i++)

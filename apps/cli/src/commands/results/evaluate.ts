@@ -18,7 +18,6 @@ import type { Output } from '../../output/output.js';
 import { areSamples, samplesOf } from '../../output/samples.js';
 import { ShareLine } from '../../progress/share-line.js';
 import { action, examples } from '../command.js';
-import { showClosings } from './closings.js';
 
 interface EvaluateOptions {
   model?: string;
@@ -28,8 +27,6 @@ interface EvaluateOptions {
   last?: boolean;
   unstructured?: 'magnitude' | 'wanda';
   sparsity?: number;
-  closings?: boolean;
-  layer?: number[];
   data?: string;
   textColumn?: string;
   window?: number;
@@ -65,11 +62,6 @@ export function registerEvaluate(program: Command): void {
       choice({ magnitude: 'magnitude', wanda: 'wanda' } as const),
     )
     .addOption(typedOption(new Option('--sparsity <share>', "how many of them (0.5 or 50%; the run's target)"), shareBelowOne))
-    .option(
-      '--closings',
-      'where the loss comes from: the model before pruning with the closed heads or units of one layer at a time, nothing trained',
-    )
-    .option('--layer <numbers>', 'of --closings these layers only (0 or 0,5)', marks)
     .option('--last', 'the last state as well, beside the models of the options above')
     .option('--data <path>', 'perplexity on other text', dataPath)
     .option('--text-column <name>', "the field or column of --data that holds the text (default: that of the run's own text)")
@@ -93,7 +85,6 @@ export function registerEvaluate(program: Command): void {
     ['espalier eval k3f9 --teacher 30 --data other.jsonl'],
     ['espalier eval k3f9 --unstructured wanda --sparsity 50%'],
     ['espalier eval --model HuggingFaceTB/SmolLM2-135M --tasks seven', 'a model without a run'],
-    ['espalier eval k3f9 --closings', 'which layers and kinds of gates cost most'],
     ['espalier eval k3f9 --tasks boolq,piqa,mmlu --task-data data/'],
     ['espalier eval k3f9 --intact --teacher 20,30 --last --tasks seven --task-data data/'],
   );
@@ -101,10 +92,6 @@ export function registerEvaluate(program: Command): void {
     requireFitting(options);
     requireRunOrModel(runId, options);
     if (options.data !== undefined) options.data = await new HubFiles(context).text(options.data);
-    if (options.closings === true) {
-      const { layer: layers, teacher, data: dataPath = '', textColumn = '', window = 0, tokens } = options;
-      return showClosings(context, runId ?? '', { layers, request: { teacherMark: teacher?.[0], dataPath, textColumn, window, tokens } });
-    }
     const { model } = options;
     const subjects = model === undefined ? subjectsOf(options) : [subjectOf({ modelPath: await new HubFiles(context).model(model) })];
     if (options.tasks !== undefined) return byTasks(context, runId ?? '', subjects, options);
@@ -129,13 +116,6 @@ function requireFitting(options: EvaluateOptions): void {
     refuse('--text-column', '--text-column is for --data, which is not given');
   if (options.sparsity !== undefined && options.unstructured === undefined)
     refuse('--sparsity', '--sparsity is for --unstructured, which is not given');
-  if (options.layer !== undefined && options.closings === undefined) refuse('--layer', '--layer is for --closings, which is not given');
-  if (options.closings !== undefined) {
-    const others = { intact: '--intact', export: '--export', unstructured: '--unstructured', last: '--last', tasks: '--tasks' } as const;
-    for (const [name, flag] of Object.entries(others))
-      if (options[name as keyof typeof others] !== undefined) refuse(flag, `${flag} is not allowed with --closings`);
-    if ((options.teacher?.length ?? 0) > 1) refuse('--teacher', '--closings shows one state: name one teacher');
-  }
   if (options.tasks === undefined) {
     for (const [name, flag] of Object.entries(flags))
       if (options[name as keyof typeof flags] !== undefined) refuse(flag, `${flag} is for --tasks, which is not given`);
@@ -163,7 +143,6 @@ const RUN_FLAGS = {
   intact: '--intact',
   export: '--export',
   unstructured: '--unstructured',
-  closings: '--closings',
   last: '--last',
   samples: '--samples',
 } as const;

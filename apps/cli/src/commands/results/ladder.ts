@@ -1,14 +1,13 @@
 // The command ladder: it shows every teacher of a run as a model that could be exported, and the best of them.
-import { gainWords, onFront, perplexityOf, type BudgetName, type SpeedUp } from '#comparison';
+import { gainWords, onFront, perplexityOf, type SpeedUp } from '#comparison';
 import { InvalidArgumentError, type Command } from 'commander';
 import type { v1 } from '#protocol';
 import { CliError, ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
 import type { Connection } from '../../connection/connection.js';
 import { aimOption, aimWords, amountsOf, bytesByBudget, bytesCounted } from '../../ladder/budget-rungs.js';
-import { markWithin, type BudgetTarget, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
+import { LADDER_BUDGETS, markWithin, type BudgetTarget, type LadderBudget, type Missing, type Sizes } from '../../ladder/budget-rungs.js';
 import { candidatesOf, type MeasuredMark } from '../../ladder/measured-candidates.js';
-import { evaluateLadder, ladderCalls } from '../../ladder/evaluate-ladder.js';
 import { nameOf, smallestWithin, type Candidate } from '../../ladder/candidate.js';
 import { benchRun, evaluateRun } from '../../engine-calls.js';
 import { absolutePath, exportFormat, number, wholeNumber } from '../../options/parse.js';
@@ -18,7 +17,7 @@ import { ShareLine } from '../../progress/share-line.js';
 import { action, examples, RUN_ARGUMENT } from '../command.js';
 import { exportInto } from './export.js';
 
-interface LadderOptions {
+interface LadderOptions extends Partial<Record<LadderBudget, BudgetTarget[]>> {
   every?: number;
   dtype?: string;
   force?: boolean;
@@ -26,16 +25,11 @@ interface LadderOptions {
   maxPerplexity?: number;
   export?: string;
   format?: string;
-  targetParams?: BudgetTarget[];
-  targetBytes?: BudgetTarget[];
-  targetMacs?: BudgetTarget[];
 }
 
-const aimsOf = ({ targetParams = [], targetBytes = [], targetMacs = [] }: LadderOptions): BudgetTarget[] => [
-  ...targetParams,
-  ...targetBytes,
-  ...targetMacs,
-];
+const BUDGETS_OFFERED = Object.keys(LADDER_BUDGETS) as LadderBudget[];
+
+const aimsOf = (options: LadderOptions): BudgetTarget[] => BUDGETS_OFFERED.flatMap((setting) => options[setting] ?? []);
 
 export function registerLadder(program: Command): void {
   const ladder = program
@@ -50,14 +44,10 @@ export function registerLadder(program: Command): void {
     .option('--every <n>', 'only each n-th teacher, and the last state', wholeNumber)
     .option('--dtype <type>', 'bf16 or f32, for measuring speed (default: as "espalier bench")')
     .option('--choose <mark>', 'the teacher to export, or "last" for the last state', markOrLast)
-    .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number)
-    .option('--target-params <amounts>', 'only the largest model within each, e.g. 1M,1.5M,2M', amounts('targetParams'))
-    .option(
-      '--target-bytes <amounts>',
-      "the same by bytes, e.g. 3MB,4MB: counted as by the run's budget, else as weights in the model's type",
-      amounts('targetBytes'),
-    )
-    .option('--target-macs <shares>', 'the same by shares of the multiplications with weights, e.g. 40%,60%', amounts('targetMacs'))
+    .option('--max-perplexity <p>', 'choose the smallest one whose perplexity is at most this', number);
+  for (const setting of BUDGETS_OFFERED)
+    ladder.option(`${aimOption({ setting })} <amounts>`, LADDER_BUDGETS[setting].help, amounts(setting));
+  ladder
     .option('--export <path>', 'export the chosen one, as "espalier export" does', absolutePath)
     .option(
       '--format <format>',
@@ -88,7 +78,7 @@ export function registerLadder(program: Command): void {
 }
 
 const amounts =
-  (setting: BudgetName) =>
+  (setting: LadderBudget) =>
   (text: string): BudgetTarget[] => {
     try {
       return amountsOf(setting, text);
@@ -212,25 +202,18 @@ async function climb(
   let done = 0;
   const progress = (share: number, waitingFor: string): void => line.update((done + share) / pieces, waitingFor);
   try {
-    const digests = ['', ...rungs.map(({ stateDigest }) => stateDigest)];
-    const lacking = digests.filter((digest) => perplexityOf(before, digest) === undefined).length;
-    done = digests.length - lacking;
-    // The server's ladder evaluates every teacher; a few that keep budgets are evaluated one by one, below.
-    if (lacking > 0 && aimsOf(options).length === 0)
-      await evaluateLadder(ladderCalls(context, { runId: before.runId, every: options.every ?? 1 }), {
-        onProgress: ({ evaluated, waitingFor }) => progress(Math.min(evaluated, lacking), waitingFor),
-        signal,
-      });
-    const run = lacking > 0 && aimsOf(options).length === 0 ? await runOf(connection, runId) : before;
-    const intactPerplexity = perplexityOf(run, '') ?? (await evaluateRun(connection, { runId, intact: true }, progress, signal)).perplexity;
-    done = digests.length;
+    const perplexityAt = async (stateDigest: string, subject: Partial<v1.EvaluateRunRequest>): Promise<number> => {
+      const known = perplexityOf(await runOf(connection, runId), stateDigest);
+      const perplexity = known ?? (await evaluateRun(connection, { runId, ...subject }, progress, signal)).perplexity;
+      done += 1;
+      return perplexity;
+    };
+    const intactPerplexity = await perplexityAt('', { intact: true });
     const measured: MeasuredMark[] = [];
-    const request = { runId, computeDtype: options.dtype ?? '', format: options.format ?? '' };
+    const request = { runId, computeDtype: options.dtype ?? '', format };
     for (const { mark, stateDigest, aims } of rungs) {
       const named = namedBy({ mark });
-      // The server's ladder lacks a teacher that only --choose asks for, so it is evaluated here.
-      const perplexity =
-        perplexityOf(run, stateDigest) ?? (await evaluateRun(connection, { runId, ...named }, progress, signal)).perplexity;
+      const perplexity = await perplexityAt(stateDigest, named);
       const speeds = await benchRun(connection, { ...request, ...named }, progress, signal);
       done += 1;
       measured.push({ mark, perplexity, speeds, ...(aims.length === 0 ? {} : { budgets: aims.map(aimWords) }) });

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { targetWords } from '#comparison';
-import { v1 } from '#protocol';
+import { v1, type RequestedValues } from '#protocol';
 import { dataSource, type DataChoice } from '#run-files';
 import { ExitCode } from '../../cli-error.js';
 import type { Context } from '../../command-context.js';
@@ -57,27 +57,62 @@ export function registerLaunch(program: Command): void {
     ['espalier launch --config run.yaml --seed 7', 'the file, with another seed'],
     ['espalier launch --model models/llama --data train.parquet --preset paper --seed 7 --name "seed 7"'],
   );
-  action<LaunchOptions>(launch, async (context, _, options) => {
-    const { connection, output } = context;
-    const file = await runFileFor(options);
-    const data = dataChoice(options, file);
-    const hub = new HubFiles(context);
-    const modelPath = await hub.model(needed('--model', options.model ?? file.model));
-    const source = await hub.source(dataSource({ ...data, data: needed('--data', data.data) }));
-    const settings = await settingsWithTable(context, options, file, modelPath, source);
-    const request = v1.LaunchRunRequest.fromPartial({
-      requestId: options.requestId ?? randomUUID(),
-      ...labelsOf(options, file),
-      modelPath,
-      data: source,
-      settings,
-    });
-    const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
-    // The run is recorded, so its id is printed first. With --json the result is one object, so the run is printed once it is prepared.
-    if (!output.json) printLaunched(context, response.run, response.alreadyLaunched);
-    printWarnings(output, response.warnings, launch);
-    return endOfLaunch(context, response.run, options);
+  action<LaunchOptions>(launch, (context, _, options) => launchRun(context, launch, options));
+}
+
+const SCAN_SETTINGS = [
+  'seed',
+  'batch_size',
+  'sequence_length',
+  'calibration_sequences',
+  'scan_sequences',
+  'compute_dtype',
+  'evaluation_tokens',
+];
+
+export function registerScan(program: Command): void {
+  const scan = program
+    .command('scan')
+    .summary('score the narrower forms of each layer once, for every size')
+    .description(
+      'Starts a run of recipe scan. For each layer it scores attention with fewer heads and the MLP with fewer units, each alone in the ' +
+        'intact model. Then any number of launches choose by it what each layer keeps (--library), whatever the target. ' +
+        'Like every run it goes on after a kill, and can be verified.',
+    )
+    .option(...MODEL_OPTION)
+    .option('--request-id <id>', 'repeat a scan with the same id without starting a second run', requestId)
+    .option('-w, --watch', 'stay and show the progress');
+  addSettingOptions(addLabelOptions(addDataOptions(scan, 'text to score on, as in launch', 'text to evaluate on')), SCAN_SETTINGS);
+  examples(
+    scan,
+    ['espalier scan --model models/llama --data corpus.jsonl --name layers --watch'],
+    ['espalier frontier layers', 'what is lost at each size'],
+    ['espalier launch --model models/llama --data corpus.jsonl --preset fisher --library layers --target-params 100M'],
+  );
+  action<LaunchOptions>(scan, (context, _, options) => launchRun(context, scan, options, { recipe: 'scan' }));
+}
+
+/** @param fixed the settings that no option names */
+async function launchRun(context: Context, command: Command, options: LaunchOptions, fixed: RequestedValues = {}): Promise<number> {
+  const { connection, output } = context;
+  const file = await runFileFor(options);
+  const data = dataChoice(options, file);
+  const hub = new HubFiles(context);
+  const modelPath = await hub.model(needed('--model', options.model ?? file.model));
+  const source = await hub.source(dataSource({ ...data, data: needed('--data', data.data) }));
+  const settings = await settingsWithTable(context, { ...options, ...fixed }, file, modelPath, source);
+  const request = v1.LaunchRunRequest.fromPartial({
+    requestId: options.requestId ?? randomUUID(),
+    ...labelsOf(options, file),
+    modelPath,
+    data: source,
+    settings,
   });
+  const response = await connection.call(connection.runs, connection.runs.launchRun, request, LAUNCH_TIMEOUT_MS);
+  // The run is recorded, so its id is printed first. With --json the result is one object, so the run is printed once it is prepared.
+  if (!output.json) printLaunched(context, response.run, response.alreadyLaunched);
+  printWarnings(output, response.warnings, command);
+  return endOfLaunch(context, response.run, options);
 }
 
 /** Waits until the run of a launch or a fork is prepared, or to its end with --watch, and returns the exit code. */
@@ -94,7 +129,8 @@ export async function endOfLaunch(context: Context, launched: v1.Run, { watch }:
 export function printLaunched({ output }: Context, run: v1.Run, already: boolean): void {
   const { settings } = run;
   const steps = run.stepsToChoose ? choiceWords(run) : stepsInWords(settings ?? {});
-  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)} to ${targetWords(settings)} in ${steps}`;
+  const aim = settings?.recipe === v1.Recipe.RECIPE_SCAN ? '' : ` to ${targetWords(settings ?? {})}`;
+  const what = settings === undefined ? '' : `: ${recipeWord(settings.recipe)}${aim} in ${steps}`;
   output.text(
     `${already ? 'already launched' : 'launched'} ${output.style('bold', run.runId)}${run.name === '' ? '' : ` (${run.name})`}${what}`,
   );

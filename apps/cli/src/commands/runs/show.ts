@@ -19,7 +19,7 @@ import {
   teacherWord,
   when,
 } from '../../output/format.js';
-import { isOfClosings, measured, subjectWords } from '../../output/evaluation-words.js';
+import { measured, subjectWords } from '../../output/evaluation-words.js';
 import { missedTarget, statusStyle, statusText, stepsInAll } from '../../output/run-status.js';
 import { etaSeconds, waitWords } from '../../progress/run-line.js';
 import { runFileOf } from '../../options/run-file.js';
@@ -211,8 +211,7 @@ function printLayers({ output }: Context, run: v1.Run): void {
 }
 
 function printResults({ output }: Context, run: v1.Run): void {
-  const closings = run.evaluations.filter(isOfClosings);
-  const evaluations = [...run.modelEvaluations, ...run.evaluations.filter((one) => !isOfClosings(one))];
+  const evaluations = [...run.modelEvaluations, ...run.evaluations];
   if (evaluations.length > 0) {
     output.line();
     output.table(
@@ -236,8 +235,6 @@ function printResults({ output }: Context, run: v1.Run): void {
   for (const numerics of new Set(evaluations.map(({ numericsFingerprint }) => numericsFingerprint)))
     if (numerics !== '')
       output.text(`other numerics: its engine differs from the training's in the ${numericsDifference(run.numericsFingerprint, numerics)}`);
-  if (closings.length > 0)
-    output.line(`and ${howMany(closings.length, 'evaluation')} of parts of the closed gates, which eval --closings shows`);
   const speeds = run.speeds.filter(({ teacherMark }) => teacherMark === undefined); // ladder measures each teacher
   if (speeds.length > 0) {
     output.line();

@@ -165,10 +165,15 @@ function registerRestore(program: Command): void {
         );
       });
       output.result(report, () => {
-        const { name, events, artifacts, previousStoreFolder } = report;
+        const { name, events, artifacts, previousStoreFolder, leavesJobs } = report;
         output.line(`restored backup ${name} into ${dataFolder}, ${duration(report.seconds)}`);
         output.line(`  ${count(events)} events, ${howMany(artifacts.copied, 'artifact')} of ${bytes(artifacts.bytes)}`);
         if (previousStoreFolder !== undefined) output.line(`the former event store is in ${previousStoreFolder}`);
+        if (leavesJobs)
+          output.text(
+            'the server of this backup had a fleet: its jobs may run on. Once started, the server counts those that join at its address ' +
+              "as strays (espalier fleet), and ends none. End all others with the cluster's own commands",
+          );
         output.line(`start it with: espalier --data-folder ${dataFolder} up --detach`);
       });
     },

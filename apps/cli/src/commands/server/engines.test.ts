@@ -10,6 +10,7 @@ const job = (state: string, reason = ''): v1.FleetJob => ({
   node: '',
   joined: false,
   lastLine: '',
+  account: '',
 });
 const fleet = (more: Partial<v1.Fleet>): v1.Fleet => v1.Fleet.fromPartial({ name: 'slurm', kind: 'slurm', maxEngines: 4, ...more });
 
@@ -23,6 +24,11 @@ it.each<[v1.FleetJob[], string]>([
   ],
 ])('%j are %s', (jobs, line) => {
   expect(fleetLine(fleet({ jobs }))).toBe(line);
+});
+
+it('a fleet that is drained has no number of jobs to reach', () => {
+  const limit = { inPlaceOf: 4, drained: true, by: 'ann', at: new Date() };
+  expect(fleetLine(fleet({ jobs: [job('RUNNING')], maxEngines: 0, limit }))).toBe('1 job runs');
 });
 
 it('a problem is said with its code; otherwise what the runs wait for', () => {

@@ -61,22 +61,27 @@ export function printFleet({ output }: Pick<Context, 'output'>, fleet: v1.Fleet)
   output.text(`fleet ${fleet.name}: ${fleetLine(fleet)}`);
   const shown = [...fleet.jobs, ...fleet.strays, ...fleet.ended];
   if (shown.length > 0) {
+    const hasAccounts = shown.some(({ account }) => account !== '');
     output.table(
-      ['JOB', 'ENGINE', 'STATE', 'REASON', 'NODE', 'JOINED'],
-      shown.map(({ id, engine, state, reason, node, joined }) => [id, engine, state.toLowerCase(), reason, node, joined ? 'yes' : 'no']),
+      ['JOB', 'ENGINE', ...(hasAccounts ? ['ACCOUNT'] : []), 'STATE', 'REASON', 'NODE', 'JOINED'],
+      shown.map(({ id, engine, account, state, reason, node, joined }) => [
+        ...[id, engine, ...(hasAccounts ? [account] : [])],
+        ...[state.toLowerCase(), reason, node, joined ? 'yes' : 'no'],
+      ]),
     );
   }
   for (const line of fleetProblems(fleet)) output.text(line);
 }
 
 /** Returns a line like "2 jobs of at most 4 run, 1 waits (Resources)". */
-export function fleetLine({ jobs, maxEngines }: v1.Fleet): string {
+export function fleetLine({ jobs, maxEngines, limit }: v1.Fleet): string {
   const waiting = jobs.filter(isWaiting);
   const reasons = [...new Set(waiting.map(({ reason }) => reason).filter(Boolean))];
   const running = jobs.length - waiting.length;
   const waits = waiting.length === 0 ? '' : `, ${waiting.length} ${waiting.length === 1 ? 'waits' : 'wait'}`;
   const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`;
-  return `${howMany(running, 'job')} of at most ${maxEngines} ${running === 1 ? 'runs' : 'run'}${waits}${why}`;
+  const most = limit?.drained === true ? '' : ` of at most ${maxEngines}`;
+  return `${howMany(running, 'job')}${most} ${running === 1 ? 'runs' : 'run'}${waits}${why}`;
 }
 
 /** Says why runs wait, and why the cluster gives no job. */

@@ -61,8 +61,8 @@ test('no log is said as such', async () =>
 test('help for people and for programs; nothing asked for is asking for help', async () => {
   expect((await runCli([])).stdout).toMatch(/A first session:[^]* launch --model M --data T --validation V [^]* eval RUN /);
   expect(await runCli(['help', 'nope'])).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('COMMAND_UNKNOWN') });
-  expect((await runCli(['help', 'store', 'backup'])).stdout).toMatch(/Usage: espalier store backup/);
+  expect((await runCli(['help', 'store', 'stats'])).stdout).toMatch(/Usage: espalier store stats/);
   const help = JSON.parse((await runCli(['help', '--json'])).stdout) as { commands: { name: string }[] };
   expect(help.commands.map(({ name }) => name)).toEqual(expect.arrayContaining(['launch', 'status']));
-  expect((await runCli(['launch', '--help'])).stdout).toMatch(/--steps <steps> +[^-]+default:\s+600; short: 1400; paper: 8750/);
+  expect((await runCli(['launch', '--help'])).stdout).toMatch(/--steps <steps> +[^-]+default:\s+600;\s+short: 1400;\s+paper: 8750/);
 });

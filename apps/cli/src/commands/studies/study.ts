@@ -17,7 +17,6 @@ import { printRungs } from '../../study/rungs.js';
 import { isStudyCsv, studyCsv } from '../../study/study-csv.js';
 import { intactValue, measureName, measureOf, reachedWords, shareGone, targetWords } from '#comparison';
 import { detailOf, requireMeasure, STUDY_ARGUMENT } from '../../study/study-detail.js';
-import { registerPlot } from './study-plot.js';
 import { action, examples } from '../command.js';
 import type { Whole } from '../../connection/connection.js';
 
@@ -34,7 +33,6 @@ export function registerStudy(program: Command): void {
   registerLaunch(study);
   registerList(study);
   registerShow(study);
-  registerPlot(study);
   registerCancel(study);
 }
 

@@ -22,21 +22,29 @@ interface LaunchValues {
 const EMPTY: LaunchValues = { model: '', train: '', validation: '', name: '', tags: '', settings: {} };
 
 /**
- * Returns the model, texts and settings of a run. Other facts about its data, such as the column of the text, are added when the form is
- * sent.
+ * Returns the model and texts of a run, with settings. Other facts about its data, such as the column of the text, are added when the form
+ * is sent.
  */
-const valuesOf = (run: Run): LaunchValues => ({
+const valuesOf = (run: Run, settings: Typed): LaunchValues => ({
   model: run.modelPath,
   train: run.data?.trainPath ?? '',
   validation: run.data?.validationPath ?? '',
   name: '',
   tags: run.tags.join(', '),
-  settings: retyped(run.settings),
+  settings,
 });
 
-/** @param like the run whose values the form begins with */
-export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
-  const draft = useDraft(like === undefined ? 'launch' : `launch like ${like.runId}`, like === undefined ? EMPTY : valuesOf(like));
+interface Props {
+  /** The run whose values the form begins with. */
+  like?: Run;
+  /** The settings that the form begins with in place of those of the run. */
+  settings?: Typed;
+  close: () => void;
+}
+
+export function LaunchForm({ like, settings, close }: Props) {
+  const draftName = ['launch', ...(like === undefined ? [] : ['like', like.runId]), ...Object.values(settings ?? {})].join(' ');
+  const draft = useDraft(draftName, like === undefined ? EMPTY : valuesOf(like, settings ?? retyped(like.settings)));
   const { values } = draft;
   const planned = usePlan(values.model.trim() === '' ? '' : JSON.stringify([values.model, values.settings]), () => ({
     modelPath: values.model,
@@ -55,7 +63,7 @@ export function LaunchForm({ like, close }: { like?: Run; close: () => void }) {
   };
   return (
     <RunForm
-      title={like === undefined ? 'Launch a run' : `Launch a run like ${nameOf(like)}`}
+      title={like === undefined ? 'Launch a run' : `Launch a run ${settings === undefined ? 'like' : 'by'} ${nameOf(like)}`}
       button="Launch"
       busy="Launching …"
       draft={draft}

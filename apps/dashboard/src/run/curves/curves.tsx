@@ -1,4 +1,4 @@
-// The curves of a run, live, with its teachers above them.
+// The curves of a run, live, with its teachers above them and its settings beside or below them.
 import type { ComponentChildren } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import { useLoaded } from '../../api/loaded-data.js';
@@ -23,6 +23,7 @@ import { withTail } from './live-tail.js';
 import { phasesOf, useMarks } from './mark-data.js';
 import { allSteps, withPaleLines, type PaleLine } from './pale-lines.js';
 import { Readout } from './readout.js';
+import { SettingsFold } from '../settings.js';
 import type { TabProps } from '../tab-props.js';
 import { useTeachers } from '../teacher-data.js';
 import { sourceOf } from './source.js';
@@ -32,7 +33,16 @@ import { OwnCharts } from './own-charts-card.js';
 import { learnersOf, QUANTITIES } from './quantities.js';
 import { isByNumber, isRising, lookOfAxis, placeOfStep, placesOf, stepAtPlace, X_AXES, xAxisOf, type XAxis } from './x-axis.js';
 
-export function CurvesTab({ run, query, fork }: TabProps) {
+export function CurvesTab(props: TabProps) {
+  return (
+    <div class="curves-and-settings">
+      <Curves {...props} />
+      <SettingsFold run={props.run} />
+    </div>
+  );
+}
+
+function Curves({ run, query, fork }: TabProps) {
   const shown = useShownCurves(run, query);
   const { loaded, response, logs, smoothing, axis, range, showsMarks, teachers, stepMarks, steps, lastPoint, x, marks, charts } = shown;
   const { trouble } = loaded;
@@ -178,7 +188,7 @@ function pointWords(axis: XAxis, stepsPerPoint: bigint): string {
   if (axis === 'parameters') return 'parameters are counted at recorded states, so each point is one of them';
   if (!isRising(axis)) return 'each line goes from step to step';
   return stepsPerPoint > 1n
-    ? `each point: ${count(stepsPerPoint)} steps, with the band from their lowest to their highest value`
+    ? `each point is the mean of ${count(stepsPerPoint)} steps, and the band goes from their lowest to their highest value`
     : 'each point is one step; drag in a chart to zoom';
 }
 

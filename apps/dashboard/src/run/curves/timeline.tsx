@@ -4,11 +4,14 @@ import { useState } from 'preact/hooks';
 import { May } from '../../api/caller.js';
 import { RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { endOf } from '../../runs/columns.js';
-import { count, decimal, percent, short } from '../../ui/format.js';
+import { count, decimal, percent, short, stepRange } from '../../ui/format.js';
 import { Anchor } from '../../ui/router.js';
+import { useWidth } from '../../ui/use-width.js';
 import type { Range } from './curve-data.js';
-import { teacherName } from './marks.js';
-import type { LoadedTeachers } from '../teacher-data.js';
+import { labelsThatFit } from './block-labels.js';
+import { teacherName, type Assignment } from './marks.js';
+import { Forks } from '../fork-links.js';
+import { decodingWords, exportWords, forksAt, useForks, type LoadedTeachers } from '../teacher-data.js';
 
 interface Props {
   run: Run;
@@ -20,6 +23,7 @@ interface Props {
 export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, range, fork }: Props) {
   const [chosen, setChosen] = useState<number | null>(null);
   const [hovered, setHovered] = useState<number | null>(null);
+  const { width, measured } = useWidth();
   const from = range?.from ?? Number(run.forkedAtStep);
   const to = Math.min(range?.to ?? Number(endOf(run)), Number(endOf(run)));
   const place = (step: number): number => (100 * (step - from)) / Math.max(1, to - from);
@@ -32,10 +36,15 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
     const distance = (index: number): number => Math.abs(place(Number(inside[index]!.step)) - (100 * (event.clientX - left)) / width);
     return inside.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0);
   };
+  const blocks = assignments.map((one) => ({ at: Math.max(0, place(one.fromStep)), end: place(one.endStep), words: blockWords(one) }));
+  const labels = labelsThatFit(
+    blocks.filter(({ at, end }) => end > at && at < 100),
+    width,
+  );
   return (
     <div class="in timeline-of-teachers">
       <p class="soft">The teacher of each step. Each stroke is a snapshot, which can teach.</p>
-      <div class="timeline">
+      <div class="timeline" ref={measured}>
         {assignments.map((one) => {
           const [start, end] = [Math.max(0, place(one.fromStep)), Math.min(100, place(one.endStep))];
           if (end <= start) return null;
@@ -44,12 +53,15 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
               key={one.fromStep}
               class={`span ${one.mark === 0 ? 'intact' : ''}`}
               style={{ left: `${start}%`, width: `${end - start}%` }}
-              title={`${teacherName(one)}, steps ${count(one.fromStep)} to ${count(one.endStep - 1)}: ${one.why}`}
-            >
-              <span>{one.mark === 0 ? 'intact' : one.mark === null ? teacherName(one) : `#${one.mark}`}</span>
-            </div>
+              title={`${teacherName(one)}, steps ${stepRange(one.fromStep, one.endStep)}: ${one.why}`}
+            />
           );
         })}
+        {labels.map(({ at, words }) => (
+          <span key={at} class="label" style={{ left: `${at}%` }}>
+            {words}
+          </span>
+        ))}
         <div
           class="strokes"
           aria-hidden="true"
@@ -81,6 +93,8 @@ export function Timeline({ run, teachers: { snapshots, assignments, isKnown }, r
   );
 }
 
+const blockWords = (one: Assignment): string => (one.mark === 0 ? 'intact' : one.mark === null ? teacherName(one) : `#${one.mark}`);
+
 type ChosenProps = Pick<Props, 'run' | 'fork'> & {
   inside: LoadedTeachers['snapshots'];
   at: number;
@@ -88,13 +102,18 @@ type ChosenProps = Pick<Props, 'run' | 'fork'> & {
 };
 
 function Chosen({ run, inside, at, choose, fork }: ChosenProps) {
-  const { mark, step, expectedSparsity, parameterCount, stateDigest, abandoned } = inside[at]!;
+  const one = inside[at]!;
+  const { mark, step, expectedSparsity, parameterCount, stateDigest, abandoned } = one;
+  const forks = forksAt(useForks(run), one);
+  const [exported, decoding] = [exportWords(one), decodingWords(run, one)];
   const perplexity = perplexityOf(run, stateDigest);
   const facts = [
     `step ${count(step)}`,
     `sparsity ${percent(expectedSparsity)}`,
     ...(parameterCount > 0n ? [`${short(Number(parameterCount))} parameters`] : []),
     perplexity === undefined ? 'perplexity not known' : `perplexity ${decimal(perplexity)}`,
+    ...(exported === undefined ? [] : [`exports as ${exported}`]),
+    ...(decoding === undefined ? [] : [`decodes ${decoding}`]),
     ...(abandoned ? ['abandoned'] : []),
   ];
   return (
@@ -111,9 +130,17 @@ function Chosen({ run, inside, at, choose, fork }: ChosenProps) {
         />
         <b>#{mark}</b>
       </label>
-      <span>{facts.join(' · ')}</span>
+      <span>
+        {facts.join(' · ')}
+        {forks.length > 0 && (
+          <>
+            {' · forked: '}
+            <Forks forks={forks} />
+          </>
+        )}
+      </span>
       {perplexity === undefined && run.data?.validationPath !== '' && (
-        <May call={RunService.method.startLadder}>
+        <May call={RunService.method.startJob}>
           <Anchor to={`/runs/${run.runId}/ladder`}>Evaluate the teachers</Anchor>
         </May>
       )}

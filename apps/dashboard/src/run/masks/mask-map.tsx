@@ -27,7 +27,7 @@ interface MaskMapProps {
 }
 
 export function MaskMap({ title, series, steps, state }: MaskMapProps) {
-  const [told, setTold] = useState('');
+  const [announced, setAnnounced] = useState('');
   if (series.length === 0) return null;
   const open = series.reduce((sum, one) => sum + (one.open[state] ?? 0), 0);
   const size = series.reduce((sum, one) => sum + one.size, 0);
@@ -49,12 +49,12 @@ export function MaskMap({ title, series, steps, state }: MaskMapProps) {
             steps={steps}
             state={state}
             name={series.length === 1 && one.kind === MaskKind.HIDDEN ? 'all layers' : `layer ${one.layer}`}
-            tell={setTold}
+            announce={setAnnounced}
           />
         ))}
         {isWide && <Numbers from={0} to={groups} />}
       </div>
-      <p class="told num">{told === '' ? 'Point at a cell: its number, and when it closed and opened.' : told}</p>
+      <p class="pointed num">{announced === '' ? 'Point at a cell: its number, and when it closed and opened.' : announced}</p>
     </section>
   );
 }
@@ -79,10 +79,10 @@ interface RowProps {
   steps: number[];
   state: number;
   name: string;
-  tell: (words: string) => void;
+  announce: (words: string) => void;
 }
 
-function Row({ series, steps, state, name, tell }: RowProps) {
+function Row({ series, steps, state, name, announce }: RowProps) {
   const { groups, groupOpen, open, size, kind, changes } = series;
   const history = useMemo(() => gateHistory(changes, steps), [changes]);
   const point = (share: number): void => {
@@ -95,7 +95,7 @@ function Row({ series, steps, state, name, tell }: RowProps) {
     const since = single
       ? historyWords(history.get(from) ?? []) || 'never changed'
       : `${count([...history.keys()].filter((gate) => gate >= from && gate < to).length)} of them changed`;
-    tell(`${name}, ${what}: ${now}; ${since}`);
+    announce(`${name}, ${what}: ${now}; ${since}`);
   };
   return (
     <>
@@ -106,7 +106,7 @@ function Row({ series, steps, state, name, tell }: RowProps) {
         height={1}
         label={`${name}: ${open[state] ?? 0} of ${size} open`}
         point={(x) => point(x)}
-        leave={() => tell('')}
+        leave={() => announce('')}
       />
       <span class="num right">
         {count(open[state] ?? 0)} <span class="soft">/ {count(size)}</span>

@@ -17,7 +17,7 @@ export function AuditBundle({ runId }: { runId: string }) {
       </p>
       <p>
         {done === null ? (
-          <button type="button" onClick={() => void save(0, (told, signal) => saveAudit(runId, told, signal))}>
+          <button type="button" onClick={() => void save(0, (report, signal) => saveAudit(runId, report, signal))}>
             Download the audit bundle
           </button>
         ) : (

@@ -9,6 +9,7 @@ import { EvaluateForm } from '../../forms/evaluate-form.js';
 import { ExportForm } from '../../forms/export-form.js';
 import { RunService, type Job, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count, counted, decimal, time } from '../../ui/format.js';
+import { Heads } from '../../ui/heads.js';
 import { Scroll } from '../../ui/scroll.js';
 import { Exports } from './exports.js';
 import { Jobs, SpeedTable, useJobs } from './jobs.js';
@@ -113,17 +114,10 @@ function Evaluations({ run, add }: { run: Run; add: () => void }) {
           <p class="soft">No evaluation yet. A run with a validation text is evaluated when it completes.</p>
         ) : (
           <table class="plain num">
-            <thead>
-              <tr>
-                <th>Model</th>
-                <th>Measure</th>
-                <th class="right">Value</th>
-                <th class="right">Predictions or questions</th>
-                <th class="right">At step</th>
-                <th>Convention</th>
-                <th>Recorded at</th>
-              </tr>
-            </thead>
+            <Heads
+              names={['Model', 'Measure', 'Value', 'Predictions or questions', 'At step', 'Convention', 'Recorded at']}
+              numbers={['Value', 'Predictions or questions', 'At step']}
+            />
             <tbody>
               {shown.map((one, index) => (
                 <tr key={index}>

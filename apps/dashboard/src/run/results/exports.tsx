@@ -11,6 +11,7 @@ import { bytes, count, percent, time } from '../../ui/format.js';
 import { Dialog } from '../../ui/dialog.js';
 import { Meter } from '../../ui/meter.js';
 import { TroubleNote } from '../../ui/pending.js';
+import { Heads } from '../../ui/heads.js';
 import { Scroll } from '../../ui/scroll.js';
 import { proofWords } from './job-words.js';
 
@@ -34,17 +35,10 @@ export function Exports({ run, add }: { run: Run; add: () => void }) {
           <p class="soft">No export yet.</p>
         ) : (
           <table class="plain num">
-            <thead>
-              <tr>
-                <th>Format</th>
-                <th class="right">Parameters</th>
-                <th class="right">Size</th>
-                <th class="right">At step</th>
-                <th>Proof</th>
-                <th>Recorded at</th>
-                <th class="right">Files</th>
-              </tr>
-            </thead>
+            <Heads
+              names={['Format', 'Parameters', 'Size', 'At step', 'Proof', 'Recorded at', 'Files']}
+              numbers={['Parameters', 'Size', 'At step', 'Files']}
+            />
             <tbody>
               {[...run.exports].reverse().map((one, index) => (
                 <tr key={index}>
@@ -85,7 +79,7 @@ function Files({ run, made, close }: { run: Run; made: ModelExport; close: () =>
   );
   const { progress, trouble, save: begin, stop } = useDownload<{ name: string; share: number }>();
   const save = (file: ExportFile): Promise<void> =>
-    begin({ name: file.name, share: 0 }, (told, signal) => saveArtifact(file, (share) => told({ name: file.name, share }), signal));
+    begin({ name: file.name, share: 0 }, (report, signal) => saveArtifact(file, (share) => report({ name: file.name, share }), signal));
   const command = `npx espalier export ${run.runId} --format ${made.format} --out FOLDER`;
   return (
     <Dialog title="Files of the export" close={close}>

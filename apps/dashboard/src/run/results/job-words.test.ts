@@ -13,6 +13,7 @@ test('a job says what it does, and on which model', () => {
   );
   expect(title({ case: 'evaluateTasks', value: { tasks: ['boolq', 'piqa'], intact: true } })).toBe('boolq, piqa on intact model');
   expect(title({ case: 'export', value: { format: 'gguf', dtype: 'f16' } })).toBe('Export of last state as gguf f16');
+  expect(title({ case: 'ladder', value: { every: 10 } })).toBe('Perplexity of each tenth teacher');
   expect(title({ case: 'bench', value: { exportDigest: '0123456789' } })).toBe('Speed of export 01234567');
 });
 

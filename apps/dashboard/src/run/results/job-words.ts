@@ -21,10 +21,14 @@ export function jobTitle({ request }: Pick<Job, 'request'>): string {
       return `Speed of ${subjectWords(work.value)}`;
     case 'verify':
       return work.value.replay ? 'Check of the record with replay' : 'Check of the record';
+    case 'ladder':
+      return work.value.every > 1 ? `Perplexity of each ${ordinal(work.value.every)} teacher` : 'Perplexity of all teachers';
     default:
       return 'Job of another release';
   }
 }
+
+const ordinal = (every: number): string => ({ 2: 'second', 5: 'fifth', 10: 'tenth' })[every] ?? `${every}th`;
 
 export function jobWords({ state, doneShare, doing, waitingFor, failure }: Job): string {
   switch (state) {

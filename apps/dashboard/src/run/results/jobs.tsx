@@ -6,6 +6,7 @@ import { JobState, RunService, type Job } from '../../generated/espalier/v1/run_
 import { ago, bytes, count, decimal, NONE } from '../../ui/format.js';
 import { Meter } from '../../ui/meter.js';
 import { TroubleNote } from '../../ui/pending.js';
+import { Heads } from '../../ui/heads.js';
 import { Scroll } from '../../ui/scroll.js';
 import { hasFailed, jobTitle, jobWords, resultWords } from './job-words.js';
 
@@ -87,15 +88,10 @@ export function SpeedTable({ job }: { job: Job }) {
       </p>
       <Scroll label={title}>
         <table class="plain num">
-          <thead>
-            <tr>
-              <th>Model</th>
-              <th class="right">Parameters</th>
-              <th class="right">Weights read</th>
-              <th class="right">Prefill</th>
-              <th class="right">Decode</th>
-            </tr>
-          </thead>
+          <Heads
+            names={['Model', 'Parameters', 'Weights read', 'Prefill', 'Decode']}
+            numbers={['Parameters', 'Weights read', 'Prefill', 'Decode']}
+          />
           <tbody>
             {[
               { name: 'intact', one: dense },

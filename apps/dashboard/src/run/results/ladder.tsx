@@ -1,13 +1,14 @@
 // Shows every teacher as a model that could be exported: its size, its quality, and whether it is on the Pareto front.
 import { onFront, perplexityOf, shareGone } from '../../../../../libs/comparison/src/index.js';
 import type { Run } from '../../generated/espalier/v1/run_service_pb.js';
-import { count, decimal, NONE, percent, short } from '../../ui/format.js';
+import { count, countTick, decimal, NONE, percent, short } from '../../ui/format.js';
+import { Heads } from '../../ui/heads.js';
 import { Pending } from '../../ui/pending.js';
 import { Scroll } from '../../ui/scroll.js';
 import { Scatter } from '../../ui/charts/scatter.js';
 import { sourceOf } from '../curves/source.js';
 import { ForkButton } from '../fork-button.js';
-import { LadderJobCard } from './ladder-job.js';
+import { LadderJobs } from './ladder-job.js';
 import type { TabProps } from '../tab-props.js';
 import { useTeachers } from '../teacher-data.js';
 
@@ -70,7 +71,7 @@ export function LadderTab({ run, fork }: TabProps) {
   const measured = rungs.filter(({ perplexity }) => perplexity !== undefined);
   return (
     <div class="stack">
-      <LadderJobCard run={run} missing={rungs.length - measured.length} />
+      <LadderJobs run={run} missing={rungs.length - measured.length} />
       {measured.length > 1 && <Front run={run} rungs={measured} />}
       <Rungs rungs={rungs} fork={fork} />
     </div>
@@ -93,7 +94,7 @@ function Front({ run, rungs }: { run: Run; rungs: Rung[] }) {
     <Scatter
       title="Perplexity against size"
       about="the line joins the Pareto front: no other model is both smaller and better than one of these"
-      x={{ name: 'parameters', words: short }}
+      x={{ name: 'parameters', words: countTick }}
       y={{ name: 'perplexity' }}
       lines={[{ name: 'Pareto front', points }]}
       source={sourceOf([run])}
@@ -113,16 +114,10 @@ function Rungs({ rungs, fork }: { rungs: Rung[]; fork: TabProps['fork'] }) {
       </header>
       <Scroll label="Ladder">
         <table class="plain num">
-          <thead>
-            <tr>
-              <th>Model</th>
-              <th class="right">Sparsity</th>
-              <th class="right">Parameters left</th>
-              <th class="right">Perplexity</th>
-              <th>Pareto front</th>
-              <th class="right">Fork</th>
-            </tr>
-          </thead>
+          <Heads
+            names={['Model', 'Sparsity', 'Parameters left', 'Perplexity', 'Pareto front', 'Fork']}
+            numbers={['Sparsity', 'Parameters left', 'Perplexity', 'Fork']}
+          />
           <tbody>
             {rungs.map((one) => (
               <tr key={`${one.name} ${one.stateDigest}`}>

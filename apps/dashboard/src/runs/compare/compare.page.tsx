@@ -17,7 +17,7 @@ import { isRising, lookOfAxis, quantityOf, X_AXES, xAxisOf } from '../../run/cur
 import { Charts, logsOf, logsText } from '../../ui/charts/charts.js';
 import type { Picture } from '../../ui/charts/picture.js';
 import type { Page } from '../../ui/page.js';
-import { clock, counted, countTick } from '../../ui/format.js';
+import { clock, count, countTick, counted } from '../../ui/format.js';
 import { Smoothing } from '../../ui/charts/smoothing.js';
 import { smoothingOf, smoothingWords } from '../../ui/charts/smoothing-steps.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
@@ -139,7 +139,7 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
         <LabelledSelect label="X axis" value={axis} options={X_AXES} changed={(value) => changeAxis(value)} />
         <Smoothing value={smoothing} changed={(value) => choose({ smooth: value === 0 ? '' : String(value) })} />
         {zoomed === null ? (
-          isRising(axis) && <span class="soft">drag in a chart to zoom</span>
+          isRising(axis) && <span class="soft">{pointWords(all)}drag in a chart to zoom</span>
         ) : (
           <button onClick={() => zoom(null)}>
             Show everything, not only {placeWords(zoomed.from)} to {placeWords(zoomed.to)}
@@ -183,6 +183,12 @@ function Comparison({ all, query }: { all: Compared[]; query: URLSearchParams })
       </div>
     </>
   );
+}
+
+/** Says that the points of long runs stand for several steps; '' where each point is one step. */
+function pointWords(all: readonly Compared[]): string {
+  const most = Math.max(...all.map(({ curves }) => Number(curves.stepsPerPoint)));
+  return most > 1 ? `a point is the mean of up to ${count(most)} steps; ` : '';
 }
 
 const curvesOf = ({ run, curves }: Compared): RunCurves => ({

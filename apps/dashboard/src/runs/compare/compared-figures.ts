@@ -47,7 +47,12 @@ export const FIGURES: Figure[] = [
   { name: 'last loss', words: decimal, about: 'of one batch, by the run’s own objective', of: ({ lastStep }) => lastStep?.loss },
   { name: 'step', words: count, of: ({ step }) => Number(step) },
   { name: 'teachers', words: count, of: ({ teacherCount }) => teacherCount },
-  { name: 'tokens a second', words: short, about: 'depends on the machine’s load', of: ({ tokensPerSecond }) => tokensPerSecond },
+  {
+    name: 'tokens a second',
+    words: short,
+    about: 'depends on the machine’s load',
+    of: ({ tokensPerSecond }) => (tokensPerSecond > 0 ? tokensPerSecond : undefined),
+  },
   { name: 'time of training', words: duration, about: 'depends on the machine’s load', of: ({ trainingSeconds }) => trainingSeconds },
   { name: 'restarts', words: count, of: ({ restarts }) => restarts },
 ];

@@ -5,6 +5,7 @@ import type { LayerDifference, Run } from '../../generated/espalier/v1/run_servi
 import { count, percent } from '../../ui/format.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
 import { TroubleNote } from '../../ui/pending.js';
+import { Heads } from '../../ui/heads.js';
 import { Scroll } from '../../ui/scroll.js';
 import { nameOf } from '../columns.js';
 
@@ -33,17 +34,18 @@ export function MaskDifferences({ baseline, other, others, choose }: Props) {
       <Scroll label={`Masks of ${nameOf(other)} beside the baseline`}>
         <TroubleNote trouble={trouble} />
         <table class="plain num">
-          <thead>
-            <tr>
-              <th>Layer</th>
-              <th class="right">Sparsity of the baseline</th>
-              <th class="right">Sparsity of the run</th>
-              <th>Heads open in the baseline only</th>
-              <th>Heads open in the run only</th>
-              <th class="right">Units open in the baseline only</th>
-              <th class="right">Units open in the run only</th>
-            </tr>
-          </thead>
+          <Heads
+            names={[
+              'Layer',
+              'Sparsity of the baseline',
+              'Sparsity of the run',
+              'Heads open in the baseline only',
+              'Heads open in the run only',
+              'Units open in the baseline only',
+              'Units open in the run only',
+            ]}
+            numbers={['Sparsity of the baseline', 'Sparsity of the run', 'Units open in the baseline only', 'Units open in the run only']}
+          />
           <tbody>
             {data?.map((one) => (
               <Layer key={one.layer} {...one} />

@@ -5,12 +5,13 @@ import { Swatch } from '../../ui/charts/chart.js';
 import { lookOf } from '../../ui/charts/line-looks.js';
 import { go } from '../../ui/router.js';
 import { Scroll } from '../../ui/scroll.js';
+import { useUnitsAcross } from '../../ui/use-width.js';
 import { nameOf } from '../columns.js';
 import type { Bounds } from './bounds.js';
 import { valueOf, type DrawnRun } from './figure-columns.js';
 import type { PlotFigure } from './plot-figures.js';
 
-const [WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 44, 14];
+const [LEAST_WIDTH, HEIGHT, SIDE, TOP, BOTTOM] = [1100, 340, 70, 44, 14];
 /** The heights of titles in turn: neighbours would stand over one another in one line. */
 const TITLE_LINES = [14, 32] as const;
 /** The width beside an axis in which a reader can mark a part of it. */
@@ -20,17 +21,18 @@ interface Props {
   runs: DrawnRun[];
   /** The kind of a run, which gives its line a colour. */
   kindOf: (run: DrawnRun) => string;
+  kinds: readonly string[];
   axes: PlotFigure[];
   mark: (bounds: Bounds[]) => void;
 }
 
-export function ParallelRuns({ runs, kindOf, axes, mark }: Props) {
+export function ParallelRuns({ runs, kindOf, kinds, axes, mark }: Props) {
+  const { across: width, measured } = useUnitsAcross(LEAST_WIDTH, 1);
   const placed = axes.map((figure, index) => {
     const values = runs.flatMap((run) => valueOf(run, figure.name) ?? []);
-    const across = SIDE + (index * (WIDTH - 2 * SIDE)) / (axes.length - 1);
+    const across = SIDE + (index * (width - 2 * SIDE)) / (axes.length - 1);
     return { figure, across, scale: axis(values, HEIGHT - BOTTOM, TOP) };
   });
-  const kinds = [...new Set(runs.map(kindOf))].sort();
   return (
     <section class="card chart" aria-label="Runs over parallel axes">
       <p class="legend">
@@ -44,8 +46,9 @@ export function ParallelRuns({ runs, kindOf, axes, mark }: Props) {
       </p>
       <Scroll label="Runs over parallel axes">
         <svg
+          ref={measured}
           class="scatter parallel"
-          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          viewBox={`0 0 ${width} ${HEIGHT}`}
           role="img"
           aria-label={`Runs by ${axes.map(({ title }) => title).join(', ')}`}
         >

@@ -28,6 +28,7 @@ const SETTINGS: PlotFigure[] = SETTING_FIELDS.filter(({ name, kind, unit }) => k
 
 export const isSetting = (name: string): boolean => SETTINGS.some((one) => one.name === name);
 export const PLOT_FIGURES: readonly PlotFigure[] = [...FIGURES, ...SETTINGS];
+export const PLOT_TITLES: Readonly<Record<string, string>> = Object.fromEntries(PLOT_FIGURES.map(({ name, title }) => [name, title]));
 export const plotFigure = (name: string | null): PlotFigure | undefined => PLOT_FIGURES.find((one) => one.name === name);
 
 /** The settings in which the runs differ. */

@@ -1,20 +1,18 @@
 // Draws runs against one another: a scatter of two figures, or all chosen figures side by side. An area that a reader marks becomes
 // conditions on the runs.
 import type { ComponentChildren } from 'preact';
-import { Scatter } from '../../ui/charts/scatter.js';
 import { counted } from '../../ui/format.js';
 import { LabelledSelect } from '../../ui/labelled-select.js';
 import { Pending } from '../../ui/pending.js';
 import { setQuery } from '../../ui/router.js';
-import { nameOf } from '../columns.js';
 import { ParallelRuns } from './parallel-runs.js';
 import { narrowed, withBounds, withoutBounds, type Bounds } from './bounds.js';
 import { useDrawnRuns, type Selection } from './drawn-runs.js';
 import { valueOf, type DrawnRun } from './figure-columns.js';
-import { differing, isSetting, PLOT_FIGURES, plotFigure, type PlotFigure } from './plot-figures.js';
+import { differing, isSetting, PLOT_FIGURES, PLOT_TITLES, plotFigure, type PlotFigure } from './plot-figures.js';
+import { kindsOf, recipeOf, RunScatter } from './run-scatter.js';
 
 export const RUN_PLOTS = { scatter: 'a scatter', parallel: 'parallel axes' };
-const TITLES = Object.fromEntries(PLOT_FIGURES.map(({ name, title }) => [name, title]));
 const MOST_AXES = 8;
 /** The texts that plots need of each run: what gives it a colour, and how its perplexity was measured. */
 const TEXTS = ['recipe', 'measure'];
@@ -26,13 +24,15 @@ interface Props {
   query: URLSearchParams;
   /** The kind of a run, which gives it a colour; its recipe, unless given. */
   kindOf?: (run: DrawnRun) => string;
+  /** The kinds in the order of their colours; by their names, unless given. */
+  kinds?: readonly string[];
   /** Whose runs these are, for the files. */
   source?: string;
   /** Shows more about the drawn runs, below them. */
   children?: (runs: readonly DrawnRun[]) => ComponentChildren;
 }
 
-export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts['recipe'] ?? '', source = '', children }: Props) {
+export function RunPlots({ kind, selection, query, kindOf = recipeOf, kinds: ordered, source = '', children }: Props) {
   const [x, y] = [
     plotFigure(query.get('across')) ?? plotFigure('parameters_left')!,
     plotFigure(query.get('up')) ?? plotFigure('perplexity')!,
@@ -50,13 +50,14 @@ export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts
   const names = PLOT_FIGURES.map(({ name }) => name);
   const free = withoutBounds(where, names);
   const measures = new Set(runs.flatMap(({ texts }) => texts['measure'] || []));
-  const plot = { runs, kindOf, query, mark };
+  const kinds = ordered ?? kindsOf(runs, kindOf);
+  const plot = { runs, kindOf, kinds, query, mark };
   return (
     <>
       <div class="plots">
-        {kind === 'parallel' ? <Parallel {...plot} /> : <RunScatter {...plot} x={x} y={y} source={source} />}
+        {runs.length > 0 && (kind === 'parallel' ? <Parallel {...plot} /> : <ChosenScatter {...plot} x={x} y={y} source={source} />)}
         <p class="soft">
-          Drag over an area to see only its runs.
+          {runs.length > 0 ? 'Drag over an area to see only its runs.' : 'There is no run to draw.'}
           {measures.size > 1 && ` Their perplexities are by ${measures.size} measures, which don’t compare.`}{' '}
           {free.length < where.length && (
             <button class="plain" onClick={() => setQuery({ where: free.join(', ') })}>
@@ -73,38 +74,27 @@ export function RunPlots({ kind, selection, query, kindOf = ({ texts }) => texts
 interface PlotProps {
   runs: DrawnRun[];
   kindOf: (run: DrawnRun) => string;
+  kinds: readonly string[];
   query: URLSearchParams;
   mark: (bounds: Bounds[]) => void;
 }
 
-function RunScatter({ runs, kindOf, query, mark, x, y, source }: PlotProps & { x: PlotFigure; y: PlotFigure; source: string }) {
-  const drawn = runs.flatMap((run) => {
-    const [across, up] = [valueOf(run, x.name), valueOf(run, y.name)];
-    if (across === undefined || up === undefined) return [];
-    const title = `${nameOf(run)}: ${x.title} ${x.words(across)}, ${y.title} ${y.words(up)}`;
-    return [{ kind: kindOf(run), point: { x: across, y: up, title, to: `/runs/${run.runId}` } }];
-  });
-  const kinds = [...new Set(drawn.map(({ kind }) => kind))].sort();
-  const lines = kinds.map((name) => ({ name, points: drawn.filter(({ kind }) => kind === name).map(({ point }) => point) }));
+function ChosenScatter({ runs, kindOf, kinds, query, mark, x, y, source }: PlotProps & { x: PlotFigure; y: PlotFigure; source: string }) {
+  const drawn = runs.filter((run) => valueOf(run, x.name) !== undefined && valueOf(run, y.name) !== undefined);
   const where = query.get('where') ? ` where ${query.get('where')}` : '';
   return (
     <>
       <div class="bar">
-        <LabelledSelect label="Across" value={x.name} options={TITLES} changed={(name) => setQuery({ across: name })} />
-        <LabelledSelect label="Up" value={y.name} options={TITLES} changed={(name) => setQuery({ up: name })} />
+        <LabelledSelect label="Across" value={x.name} options={PLOT_TITLES} changed={(name) => setQuery({ across: name })} />
+        <LabelledSelect label="Up" value={y.name} options={PLOT_TITLES} changed={(name) => setQuery({ up: name })} />
         <span class="soft num">
           {counted(drawn.length, 'run')}
           {drawn.length < runs.length && `; ${counted(runs.length - drawn.length, 'run')} without one of the two`}
         </span>
       </div>
-      <Scatter
-        title={`${y.title} against ${x.title}`}
-        about="each point is a run, and leads to it"
-        x={{ name: x.title, words: x.tick, isLog: true }}
-        y={{ name: y.title, words: y.tick }}
-        lines={lines}
+      <RunScatter
+        {...{ runs: drawn, kindOf, kinds, x, y }}
         source={`Espalier, ${source}${counted(drawn.length, 'run')}${where}`}
-        isLoose
         brushed={({ x: [left, right], y: [low, high] }) =>
           mark([{ name: x.name, low: left, high: right }, ...(y.name === x.name ? [] : [{ name: y.name, low, high }])])
         }
@@ -113,7 +103,7 @@ function RunScatter({ runs, kindOf, query, mark, x, y, source }: PlotProps & { x
   );
 }
 
-function Parallel({ runs, kindOf, query, mark }: PlotProps) {
+function Parallel({ runs, kindOf, kinds, query, mark }: PlotProps) {
   const chosen = (query.get('axes') ?? '').split(',').flatMap((name) => plotFigure(name) ?? []);
   const usual = ['parameters_left', 'training_seconds', 'perplexity'].flatMap((name) => plotFigure(name) ?? []);
   const axes = chosen.length > 1 ? chosen : [...differing(runs).slice(0, MOST_AXES - usual.length), ...usual];
@@ -140,7 +130,7 @@ function Parallel({ runs, kindOf, query, mark }: PlotProps) {
         )}
         <span class="soft num">{counted(runs.length, 'run')}</span>
       </div>
-      <ParallelRuns runs={runs} kindOf={kindOf} axes={axes} mark={mark} />
+      <ParallelRuns runs={runs} kindOf={kindOf} kinds={kinds} axes={axes} mark={mark} />
     </>
   );
 }

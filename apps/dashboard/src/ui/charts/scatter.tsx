@@ -1,16 +1,18 @@
 // Draws points with lines between them, with a bar for the spread of each. It is for few values, and each has a title.
 import type { ComponentChildren } from 'preact';
-import { useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { axis, spansMuch, type Axis } from '../../../../../libs/comparison/src/index.js';
 import { download } from '../save-file.js';
 import { downloadPng } from './chart-files.js';
 import { tick } from '../format.js';
 import { Scroll } from '../scroll.js';
 import { Anchor } from '../router.js';
+import { useUnitsAcross } from '../use-width.js';
 import { Brush, type Area } from './brush.js';
 import { lookOf, paintOf } from './line-looks.js';
 
-const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
+const [LEAST_WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [900, 400, 74, 16, 24, 46];
+const PIXELS_PER_UNIT = 1.22;
 const LIGHT: Record<string, string> = {
   surface: '#ffffff',
   text: '#17201c',
@@ -59,7 +61,7 @@ interface Props {
 }
 
 export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, reference, isLoose = false, brushed }: Props) {
-  const svg = useRef<SVGSVGElement>(null);
+  const { across: width, measured: svg } = useUnitsAcross(LEAST_WIDTH, PIXELS_PER_UNIT);
   const [hidden, setHidden] = useState<string[]>([]);
   const points = lines.flatMap((line) => line.points);
   const heights = [...points.flatMap(({ y, spread = 0 }) => [y - spread, y + spread]), ...(reference === undefined ? [] : [reference.y])];
@@ -67,11 +69,11 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, refer
   const x = axis(
     points.map((point) => point.x),
     LEFT,
-    WIDTH - RIGHT,
+    width - RIGHT,
     { least: xAxis.least, isLog: xAxis.isLog === true && spansMuch(points.map((point) => point.x)) },
   );
   const y = axis(heights, HEIGHT - BOTTOM, TOP, { isLog });
-  const file = (): { svg: string; height: number } => standing(svg.current!, title, source);
+  const file = (): { svg: string; height: number } => standing(svg.current!, width, title, source);
   const csv = (): string =>
     [
       `line,${xAxis.name},${yAxis.name},spread`,
@@ -94,7 +96,7 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, refer
           </button>
           <button
             class="plain"
-            onClick={() => void downloadPng(`${title}.png`, file().svg, WIDTH, file().height)}
+            onClick={() => void downloadPng(`${title}.png`, file().svg, width, file().height)}
             aria-label={`PNG of ${title}`}
           >
             PNG
@@ -105,11 +107,11 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, refer
         </span>
       </header>
       <Scroll label={title}>
-        <svg ref={svg} class="scatter" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="group" aria-label={`${yAxis.name} against ${xAxis.name}`}>
-          <Grid x={x} y={y} xAxis={xAxis} yAxis={yAxis} reference={reference} />
+        <svg ref={svg} class="scatter" viewBox={`0 0 ${width} ${HEIGHT}`} role="group" aria-label={`${yAxis.name} against ${xAxis.name}`}>
+          <Grid width={width} x={x} y={y} xAxis={xAxis} yAxis={yAxis} reference={reference} />
           {brushed !== undefined && (
             <Brush
-              area={{ x: [LEFT, WIDTH - RIGHT], y: [TOP, HEIGHT - BOTTOM] }}
+              area={{ x: [LEFT, width - RIGHT], y: [TOP, HEIGHT - BOTTOM] }}
               done={({ x: [left, right], y: [top, bottom] }) =>
                 brushed({ x: [x.valueAt(left), x.valueAt(right)], y: [y.valueAt(bottom), y.valueAt(top)] })
               }
@@ -166,9 +168,9 @@ export function Scatter({ title, about, x: xAxis, y: yAxis, lines, source, refer
   );
 }
 
-type GridProps = { x: Axis; y: Axis; xAxis: Props['x']; yAxis: Props['y']; reference: Props['reference'] };
+type GridProps = { width: number; x: Axis; y: Axis; xAxis: Props['x']; yAxis: Props['y']; reference: Props['reference'] };
 
-function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridProps) {
+function Grid({ width, x, y, xAxis, yAxis: { name, words = tick }, reference }: GridProps) {
   return (
     <>
       {x.ticks.map((value) => (
@@ -181,13 +183,13 @@ function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridPro
       ))}
       {y.ticks.map((value) => (
         <g key={value}>
-          <line x1={LEFT} x2={WIDTH - RIGHT} y1={y.at(value)} y2={y.at(value)} stroke="var(--grid)" />
+          <line x1={LEFT} x2={width - RIGHT} y1={y.at(value)} y2={y.at(value)} stroke="var(--grid)" />
           <text x={LEFT - 8} y={y.at(value) + 4} text-anchor="end" fill="var(--text-soft)">
             {words(value)}
           </text>
         </g>
       ))}
-      <text x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 8} text-anchor="middle" fill="var(--text-soft)">
+      <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 8} text-anchor="middle" fill="var(--text-soft)">
         {xAxis.name}
       </text>
       <text transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`} text-anchor="middle" fill="var(--text-soft)">
@@ -196,7 +198,7 @@ function Grid({ x, y, xAxis, yAxis: { name, words = tick }, reference }: GridPro
       {reference !== undefined && (
         <line
           x1={LEFT}
-          x2={WIDTH - RIGHT}
+          x2={width - RIGHT}
           y1={y.at(reference.y)}
           y2={y.at(reference.y)}
           stroke="var(--line-strong)"
@@ -261,30 +263,28 @@ function Linked({ to, children }: { to: string | undefined; children: ComponentC
 function Mark({ index, x, y, title = '', isAside = false }: { index: number; x: number; y: number; title?: string; isAside?: boolean }) {
   const paint = isAside ? { fill: 'var(--surface)', stroke: 'var(--line-strong)' } : { fill: paintOf(index) };
   const inside = title === '' ? null : <title>{title}</title>;
-  if (index % 3 === 1)
-    return (
-      <rect x={x - 4.5} y={y - 4.5} width={9} height={9} {...paint}>
-        {inside}
-      </rect>
-    );
-  if (index % 3 === 2)
-    return (
-      <path d={`M${x} ${y - 6}l6 11h-12z`} {...paint}>
-        {inside}
-      </path>
-    );
   return (
-    <circle cx={x} cy={y} r={5} {...paint}>
+    <path d={`M${x} ${y}${SHAPES[index % SHAPES.length]!}`} {...paint}>
       {inside}
-    </circle>
+    </path>
   );
 }
+
+/** As many shapes as colours, each around the point: disc, square, triangle, diamond, triangle on its tip, cross. */
+const SHAPES = [
+  'm-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z',
+  'm-4.5 -4.5h9v9h-9z',
+  'm0 -6l6 11h-12z',
+  'm0 -6.5l5.5 6.5l-5.5 6.5l-5.5 -6.5z',
+  'm0 6l6 -11h-12z',
+  'm-1.75 -5.5h3.5v3.75h3.75v3.5h-3.75v3.75h-3.5v-3.75h-3.75v-3.5h3.75z',
+];
 
 const [FILE_TOP, FILE_LEGEND, LETTER, KEY] = [58, 20, 7, 30];
 const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
 /** Returns the drawing as a file of its own: with title, source and legend, in the light theme's colours. */
-function standing(element: SVGSVGElement, title: string, source: string): { svg: string; height: number } {
+function standing(element: SVGSVGElement, width: number, title: string, source: string): { svg: string; height: number } {
   const copy = element.cloneNode(true) as SVGSVGElement;
   copy.removeAttribute('class');
   for (const brush of copy.querySelectorAll('.brush')) brush.remove();
@@ -292,18 +292,18 @@ function standing(element: SVGSVGElement, title: string, source: string): { svg:
   let [x, line] = [LEFT, 0];
   const legend = [...element.closest('section')!.querySelectorAll('.legend button[aria-pressed=true]')].map((button) => {
     const name = button.textContent.trim();
-    const width = KEY + name.length * LETTER;
-    if (x > LEFT && x + width > WIDTH - RIGHT) [x, line] = [LEFT, line + 1];
+    const own = KEY + name.length * LETTER;
+    if (x > LEFT && x + own > width - RIGHT) [x, line] = [LEFT, line + 1];
     const at = `translate(${x + 8} ${FILE_TOP + line * FILE_LEGEND - 4})`;
-    x += width;
+    x += own;
     return `<g transform="${at}">${button.querySelector('svg')!.innerHTML}<text x="12" y="4">${escaped(name)}</text></g>`;
   });
   const top = FILE_TOP + (legend.length === 0 ? 0 : (line + 1) * FILE_LEGEND);
   const height = top + HEIGHT;
   const svg =
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" ` +
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ` +
     `font-family="sans-serif" ` +
-    `font-size="12" fill="#17201c"><rect width="${WIDTH}" height="${height}" fill="#fff"/>` +
+    `font-size="12" fill="#17201c"><rect width="${width}" height="${height}" fill="#fff"/>` +
     `<text x="${LEFT}" y="22" font-size="16" font-weight="bold">${escaped(title)}</text>` +
     `<text x="${LEFT}" y="40" font-size="11">${escaped(source)}</text>${legend.join('')}` +
     `<g transform="translate(0 ${top})">${copy.innerHTML}</g></svg>`;

@@ -27,9 +27,9 @@ export type Grant =
   | { kind: 'token'; token: Token }
   | { kind: 'person'; calling: PersonCalling }
   /** The caller of a method that needs no token. */
-  | { kind: 'stranger' };
+  | { kind: 'anonymous' };
 export const OWNER: Grant = { kind: 'owner' };
-export const STRANGER: Grant = { kind: 'stranger' };
+export const ANONYMOUS: Grant = { kind: 'anonymous' };
 
 /** Returns null where the caller has no role. */
 export function roleNameOf(grant: Grant): keyof typeof ROLES | null {
@@ -40,7 +40,7 @@ export function roleNameOf(grant: Grant): keyof typeof ROLES | null {
       return grant.token.role;
     case 'person':
       return grant.calling.person.role;
-    case 'stranger':
+    case 'anonymous':
       return null;
   }
 }

@@ -6,7 +6,6 @@ import type { MethodDefinition, UntypedHandleCall } from '@grpc/grpc-js';
 import { methodAccess, methodAt, plainHandler, serverStreaming, unary, v1, type CallInfo, type PlainHandler } from '#protocol';
 import type { OrchestratorConfig } from '../../config.js';
 import { BackgroundJobs } from '../../run-services/background-jobs.js';
-import { Ladders } from '../../run-services/ladders.js';
 import { PageRepository } from '../../pages/page-repository.js';
 import { StudyRepository } from '../../studies/study-repository.js';
 import { RunViews } from '../../views/run-views.js';
@@ -15,9 +14,6 @@ import { Access, requireAtLeast } from './access.js';
 import { Callers } from './callers.js';
 import { requireAllowedPaths } from './allowed-paths.js';
 import { errorWithoutOutsidePaths, hidesPaths, withoutOutsidePaths } from './hidden-paths.js';
-
-/** A ladder has no id of its own, and may be another caller's than its run. */
-const CANCEL_LADDER = '/espalier.v1.RunService/CancelLadder';
 
 /** The fields by which a request names what another caller may have started. */
 interface Named {
@@ -37,7 +33,6 @@ export class Guard {
     @Inject(Callers) private readonly callers: Callers,
     @Inject(RunViews) private readonly views: RunViews,
     @Inject(BackgroundJobs) private readonly jobs: BackgroundJobs,
-    @Inject(Ladders) private readonly ladders: Ladders,
     @Inject(StudyRepository) private readonly studies: StudyRepository,
     @Inject(PageRepository) private readonly pages: PageRepository,
     @Inject(ORCHESTRATOR_CONFIG) private readonly config: OrchestratorConfig,
@@ -103,19 +98,14 @@ export class Guard {
   async require(path: string, request: object, call: CallInfo): Promise<void> {
     const grant = this.callers.grantOf(call);
     this.access.requireRole(path, grant); // checked again after the message, so that no way of calling can forget it
-    if (grant.kind === 'owner' || grant.kind === 'stranger') return;
+    if (grant.kind === 'owner' || grant.kind === 'anonymous') return;
     const { onOthers } = methodAccess(path);
     if (onOthers !== v1.Role.ROLE_UNSPECIFIED) {
-      const startedBy =
-        path === CANCEL_LADDER ? await this.startedLadder(request as v1.CancelLadderRequest) : await this.startedBy(request);
+      const startedBy = await this.startedBy(request);
       if (startedBy !== undefined && startedBy !== this.callers.actorOf(call))
         requireAtLeast(onOthers, grant, `what ${startedBy === '' ? 'another caller' : startedBy} has started is`);
     }
     await requireAllowedPaths(methodAt(path)!.input, request, this.config.dataRoots);
-  }
-
-  private async startedLadder({ runId }: v1.CancelLadderRequest): Promise<string | undefined> {
-    return this.ladders.startedBy(await this.views.wholeRunId(runId));
   }
 
   /**

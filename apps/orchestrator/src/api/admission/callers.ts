@@ -12,7 +12,7 @@ import { EspalierError, reportFailure, requestIdIn, toServiceError, type CallInf
 import type { CallContext } from '../../event-sourcing/call-context.js';
 import type { OidcSettings } from '../../logins/oidc-file.js';
 import { LOGGER, OIDC } from '../../provider-names.js';
-import { Access, isOpenMethod, roleNameOf, STRANGER, type Grant } from './access.js';
+import { Access, isOpenMethod, roleNameOf, ANONYMOUS, type Grant } from './access.js';
 import { CallRate } from './call-rate.js';
 import { Doors } from './doors.js';
 
@@ -49,7 +49,7 @@ export class Callers {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
-            const grant = isOpenMethod(path) ? STRANGER : this.access.byHeader(metadata.get('authorization').map(String)[0]);
+            const grant = isOpenMethod(path) ? ANONYMOUS : this.access.byHeader(metadata.get('authorization').map(String)[0]);
             Promise.resolve(grant)
               .then((known) => this.admit(path, metadata, known))
               .then(
@@ -101,7 +101,7 @@ export class Callers {
     const grant = this.grantOf(call);
     if (grant.kind === 'token') return `token:${grant.token.name}`;
     if (grant.kind === 'person') return grant.calling.person.actor;
-    if (grant.kind === 'stranger') return 'unknown';
+    if (grant.kind === 'anonymous') return 'unknown';
     const uid = this.uidOf(call);
     return this.isOwn(call) ? ownName() : uid === undefined ? 'unknown' : nameOf(uid);
   }

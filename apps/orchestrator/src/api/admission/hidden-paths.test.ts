@@ -68,7 +68,7 @@ test.each([
   const callers = { grantOf: () => grant, actorOf: () => 'token:t' };
   const config = { viewersReadTexts: false, dataRoots: roots };
   const unused = null as never;
-  const guard = new Guard(access as never, callers as never, unused, unused, unused, unused, unused, config as never);
+  const guard = new Guard(access as never, callers as never, unused, unused, unused, unused, config as never);
   const handler = guard.of(
     { path: '/espalier.v1.RunService/GetRun', responseStream: false },
     unary(() => Promise.reject(new EspalierError('MODEL_NOT_FOUND', 'no model in /home/ann/m'))),

@@ -1,6 +1,6 @@
 // Makes the requests to the engine, in one place and from the record alone. So a replay asks for exactly the same as the run did.
 import { engineSettingsMessage, engineV1, enumValue } from '#protocol';
-import type { Budget, ClosedKind, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
+import type { Budget, ModelIdentity, RunSettings, TeacherChoice } from '../../pruning-run/record/pruning-run.events.js';
 import { phaseAt, prunesAtOnce, type OneShotRecipe } from '../../pruning-run/method/phases.js';
 import { snapshotsInstruct, snapshotsTaken } from '../../pruning-run/method/teacher-policy.js';
 import { keptByLayer } from '../../pruning-run/method/layer-widths.js';
@@ -48,6 +48,7 @@ const importanceOf = (recipe: OneShotRecipe): engineV1.Importance => enumValue(e
 
 function oneShotOf(settings: RunSettings): engineV1.OneShot | undefined {
   const { recipe, calibrationSequences } = settings;
+  if (recipe === 'scan') return { importance: importanceOf('fisher'), calibrationSequences, layers: [] };
   if (!prunesAtOnce(recipe)) return undefined;
   return { importance: importanceOf(recipe), calibrationSequences, layers: keptByLayer(settings) ?? [] };
 }
@@ -58,11 +59,6 @@ export function unstructuredRequest(
   { importance, sparsity }: { importance: 'magnitude' | 'wanda'; sparsity: number },
 ): engineV1.Unstructured {
   return { importance: importanceOf(importance), sparsity, calibrationSequences, seed: BigInt(seed) };
-}
-
-export function closingsRequest({ closes, layer }: { closes: ClosedKind; layer: number | undefined }): engineV1.Closings {
-  const includes = (kind: ClosedKind): boolean => closes === 'all' || closes === kind;
-  return { layer, heads: includes('heads'), units: includes('units'), hidden: includes('hidden') && layer === undefined };
 }
 
 type Steps = Pick<SegmentPlan, 'firstStep' | 'losses' | 'loraLearningRates' | 'scheduledSparsities' | 'stretches'>;

@@ -56,10 +56,10 @@ export function openViewsFile(
 ): ViewsDatabase {
   const isThere = existsSync(file);
   const whole = openWhole(file, schema);
-  if (typeof whole !== 'string') return tellDamage(whole, onDamage);
+  if (typeof whole !== 'string') return reportingDamage(whole, onDamage);
   onEmpty(isThere ? whole : 'missing');
   removeViewsFile(file);
-  const fresh = tellDamage(open(file), onDamage);
+  const fresh = reportingDamage(open(file), onDamage);
   fresh.exec(`BEGIN; ${schemaSql(schema)}
     INSERT INTO ${rowsOf('projection')} VALUES (1, ${schema.version}, NULL, NULL, 0, NULL, NULL, NULL); COMMIT;`);
   return fresh;
@@ -125,16 +125,16 @@ function open(file: string): ViewsDatabase {
 }
 
 /** Makes every statement report damage that it meets from now on: a row that does not fit its sum, or pages that are not tables. */
-function tellDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError) => void): ViewsDatabase {
+function reportingDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError) => void): ViewsDatabase {
   const met = (error: unknown): unknown => {
     const damage = damageIn(error);
     if (damage !== null) onDamage(damage);
     return damage ?? error;
   };
-  const prepare = telling(database.prepare.bind(database) as (sql: string) => Database.Statement, met);
-  const prepareTelling = (sql: string): Database.Statement => {
+  const prepare = reporting(database.prepare.bind(database) as (sql: string) => Database.Statement, met);
+  const prepareReporting = (sql: string): Database.Statement => {
     const statement = prepare(sql);
-    for (const name of ['run', 'get', 'all'] as const) statement[name] = telling(statement[name].bind(statement), met) as never;
+    for (const name of ['run', 'get', 'all'] as const) statement[name] = reporting(statement[name].bind(statement), met) as never;
     const iterate = statement.iterate.bind(statement);
     statement.iterate = function* (...values: unknown[]) {
       try {
@@ -145,11 +145,11 @@ function tellDamage(database: ViewsDatabase, onDamage: (error: ViewsDamagedError
     };
     return statement;
   };
-  database.prepare = prepareTelling as never;
+  database.prepare = prepareReporting as never;
   return database;
 }
 
-function telling<Values extends unknown[], Result>(work: (...values: Values) => Result, met: (error: unknown) => unknown) {
+function reporting<Values extends unknown[], Result>(work: (...values: Values) => Result, met: (error: unknown) => unknown) {
   return (...values: Values): Result => {
     try {
       return work(...values);

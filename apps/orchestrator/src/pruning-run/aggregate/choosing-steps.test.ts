@@ -44,7 +44,7 @@ describe('a run with a time', () => {
     expect(Math.floor(recoverSteps / 8)).toBe(totalSteps);
     expect(phases.at(-1)!.endStep).toBe(endStepOf(settings));
     expect(following).toBeUndefined();
-    // Nothing but the time tells it from a run that named these steps.
+    // Its settings are those of a run that named these steps, except for the time.
     expect({ ...settings, time: 0 }).toEqual(resolveSettings({ totalSteps, recoverSteps }, model));
     expect(runSeconds(story.state, rates)).toBeCloseTo(expectedSeconds - 10);
   });

@@ -2,6 +2,7 @@
 import { choicesOfNumerics, numericsDifference, numericsWords } from '#comparison';
 import { begun } from '../../event-sourcing/not-begun-error.js';
 import type {
+  LayerScan,
   NewFact,
   Obstacle,
   PruningRunEventData,
@@ -115,11 +116,12 @@ export interface RecordSegment {
   metricsDigest: string;
   openDigest: string;
   refit?: RefitOutcome | undefined;
+  scans: LayerScan[];
 }
 
 /**
- * The facts of a trained segment: the skipped steps, the teachers on the way, the new state, and the marks or target that this state
- * reaches.
+ * The facts of a trained segment: the skipped steps, the layers that were scored, the teachers on the way, the new state, and the marks or
+ * target that this state reaches.
  */
 export function recordSegment(state: PruningRunState | null, change: RecordSegment, at: string): NewFact[] {
   const run = attempted(state, change.attempt);
@@ -134,7 +136,8 @@ export function recordSegment(state: PruningRunState | null, change: RecordSegme
   if (change.skippedSteps.length > 0) {
     facts.push({ type: 'StepsSkipped', at, data: { attempt, steps: change.skippedSteps, cause: 'non_finite' } });
   }
-  const { kind: _, scheduledSparsity: _s, skippedSteps: _k, ...segment } = change;
+  facts.push(...change.scans.map((scan) => ({ type: 'LayerScanned', at, data: { attempt, ...scan } }) as const));
+  const { kind: _, scheduledSparsity: _s, skippedSteps: _k, scans: _l, ...segment } = change;
   const phase = phaseAt(run.settings, firstStep).kind;
   const data = { ...segment, phase };
   const within = stretchesOf(run, firstStep, step)

@@ -38,6 +38,7 @@ export function runLaunched({ data, at, chain, context }: EventOf<'RunLaunched'>
     current: null,
     openDigest: null,
     previous: null,
+    scans: [],
     teachers: [],
     abandonedTeachers: [],
     abandonedStates: [],
@@ -109,7 +110,7 @@ function runPrepared(state: PruningRunState, { data: { model, data, seconds } }:
 }
 
 function attemptStarted(state: PruningRunState, { data, at }: EventOf<'AttemptStarted'>): PruningRunState {
-  const status = state.status === 'recovering' ? 'recovering' : 'preparing';
+  const status = state.status === 'restarting' ? 'restarting' : 'preparing';
   const attemptSpan = { startedAt: at, endedAt: null };
   return { ...state, attempt: data.attempt, attemptOpen: true, attemptSpan, status, pausedBy: null, restartNotBefore: null };
 }
@@ -132,6 +133,11 @@ function engineAttached(state: PruningRunState, { data }: EventOf<'EngineAttache
 
 function sparsityAdvanced(state: PruningRunState, { data }: EventOf<'SparsityAdvanced'>): PruningRunState {
   return { ...state, scheduledSparsity: data.scheduledSparsity, segmentRevision: state.revision + 1 };
+}
+
+/** After a rewind a layer is scored again, with the same result. */
+function layerScanned(state: PruningRunState, { data: { layer, forms } }: EventOf<'LayerScanned'>): PruningRunState {
+  return { ...state, scans: [...state.scans.filter((one) => one.layer !== layer), { layer, forms }] };
 }
 
 function masksUpdated(state: PruningRunState, { data }: EventOf<'MasksUpdated'>): PruningRunState {
@@ -175,7 +181,7 @@ function engineLost(state: PruningRunState, { data, at }: EventOf<'EngineLost'>)
   const { code, message } = data;
   return {
     ...state,
-    status: 'recovering',
+    status: 'restarting',
     attemptOpen: false,
     restarts: state.restarts + 1,
     failure: { code, message, field: '' },
@@ -276,6 +282,7 @@ export const EVOLUTIONS: { [T in LaterType]: (state: PruningRunState, event: Eve
   PhaseStarted: (state, event) => ({ ...state, phase: event.data.phase }),
   SparsityAdvanced: sparsityAdvanced,
   MasksUpdated: masksUpdated,
+  LayerScanned: layerScanned,
   TeacherSnapshotted: teacherSnapshotted,
   StepsReplayed: (state, event) => ({ ...state, replays: afterReplay(state.replays, event.data) }),
   TargetSparsityReached: (state, event) => ({ ...state, targetReachedStep: event.data.step, targetReachedAt: event.at }),

@@ -5,6 +5,7 @@ import type {
   Budget,
   DataIdentity,
   DiscardedArtifact,
+  LayerScan,
   ModelIdentity,
   PhaseKind,
   PruningRunEventData,
@@ -18,7 +19,7 @@ import { artifactOf } from '../record/measures.js';
 import type { TeacherSnapshot } from '../method/teacher-policy.js';
 import { tokenShards } from '../record/training-tokens.js';
 
-export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'recovering' | 'completed' | 'failed' | 'cancelled' | 'deleted';
+export type RunStatus = 'queued' | 'preparing' | 'training' | 'paused' | 'restarting' | 'completed' | 'failed' | 'cancelled' | 'deleted';
 
 export interface Teacher extends TeacherSnapshot {
   state: StateFact;
@@ -87,6 +88,8 @@ export interface PruningRunState {
   previous: StateFact | null;
   teachers: Teacher[]; // on the current branch, least pruned first
   abandonedTeachers: Teacher[];
+  /** The layers that a scan has scored, in the order of its steps. */
+  scans: LayerScan[];
   /** The digest of the last state of each abandoned branch. */
   abandonedStates: string[];
   /** The steps of the current branch that were computed twice. */

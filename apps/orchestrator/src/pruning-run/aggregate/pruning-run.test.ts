@@ -162,7 +162,7 @@ describe('attempts', () => {
   it('fence out reports of one that was given up', () => {
     const story = new Story(launched()).start();
     story.when({ kind: 'recordEngineLoss', attempt: 1, cause: 'engine', code: 'ENGINE_LOST', message: 'died' });
-    expect(story.state.status).toBe('recovering');
+    expect(story.state.status).toBe('restarting');
     story.start(2);
     expect(() => story.when(segment(0, stateAt(10, 0), 1))).toThrow(refusal('ATTEMPT_STALE'));
     expect(() => story.when({ kind: 'startAttempt', attempt: 2 })).toThrow(refusal('ATTEMPT_STALE'));
@@ -230,7 +230,7 @@ describe('attempts', () => {
       story.start(attempt);
       story.when({ kind: 'recordEngineLoss', attempt, cause: 'orchestrator', code: 'ORCHESTRATOR_RESTARTED', message: 'x' });
     }
-    expect(story.state.status).toBe('recovering');
+    expect(story.state.status).toBe('restarting');
   });
   it('refuse other numerics unless accepted, and record them then', () => {
     const story = new Story(launched()).start().train(stateAt(10, 0));
@@ -630,4 +630,25 @@ it('folds past events it does not know, and keeps the chain and revision right',
   const state = fold(events)!;
   const after = evolve(state, { type: 'Unknown', storedType: 'RunBlessed', at: AT, v: 9, chain: 'c', data: {} });
   expect(after).toEqual({ ...state, revision: 1, chain: 'c' });
+});
+
+describe('a scan', () => {
+  const forms = [{ attention: true, kept: 4, kl: 0.25, loss: 0.125 }];
+
+  test('records each layer that a segment scored, before the state', () => {
+    const story = new Story(launched({ recipe: 'scan' })).start();
+    const facts = story.when({ ...segment(0, stateAt(2, 0)), scans: [0, 1].map((layer) => ({ layer, forms })) });
+    expect(typesOf(facts)).toEqual(['SparsityAdvanced', 'LayerScanned', 'LayerScanned', 'MasksUpdated', 'TargetSparsityReached']);
+    expect(story.state.scans).toEqual([0, 1].map((layer) => ({ layer, forms })));
+    expect(planSegment(story.state)).toMatchObject({ firstStep: 2, stretches: [{ teacher: { kind: 'none' } }] });
+  });
+
+  test('knows the last score of a layer that it scored twice', () => {
+    const story = new Story(launched({ recipe: 'scan' })).start();
+    story.when({ ...segment(0, stateAt(1, 0)), scans: [{ layer: 0, forms }] });
+    story.when({ kind: 'fallBack', attempt: 1, stateDigest: null });
+    const again = [{ ...forms[0]!, kl: 0.5 }];
+    story.when({ ...segment(0, stateAt(1, 0, 'b')), scans: [{ layer: 0, forms: again }] });
+    expect(story.state.scans).toEqual([{ layer: 0, forms: again }]);
+  });
 });

@@ -28,6 +28,9 @@ import { secondsCost, type SpeedTable } from './speed-table.js';
 type BudgetSetting = Budget['setting'];
 type Amounts = { [K in BudgetSetting]?: number | undefined };
 
+/** The value of `library` in a run whose widths no scan chose. */
+export const NO_LIBRARY = 'none';
+
 /** The largest share of a cost that a run may be asked to remove. It equals the upper limit of target_sparsity. */
 const SPARSITY_MAX = 0.95;
 /** The tolerance for a share that a client computed itself, since its last digits may differ. */
@@ -37,7 +40,7 @@ const given = (amounts: Amounts): BudgetSetting[] => BUDGET_NAMES.filter((name) 
 export const budgetSettingOf = (amounts: Amounts): BudgetSetting | null => given(amounts)[0] ?? null;
 export const aboutBudget = ({ setting }: Pick<Budget, 'setting'>): { field: string; unit: string } => BUDGETS[setting];
 
-const conflict = (setting: string, other: string): FieldViolation => ({
+export const conflict = (setting: string, other: string): FieldViolation => ({
   field: `settings.${setting}`,
   description: `is given beside ${other}: a run has one target`,
   code: 'BUDGETS_CONFLICT',
@@ -51,7 +54,7 @@ const COUNTED_BY = {
   speedTable: ['targetSpeedup'],
 } as const satisfies Partial<Record<keyof RunSettings, readonly BudgetSetting[]>>;
 type CountSetting = keyof typeof COUNTED_BY;
-const COUNT_SETTINGS = Object.keys(COUNTED_BY) as CountSetting[];
+export const COUNT_SETTINGS = Object.keys(COUNTED_BY) as CountSetting[];
 
 /**
  * Returns the settings of a budget and of what it counts; nothing where there is no budget.
@@ -81,7 +84,8 @@ export function speedViolations({
   targetSpeedup,
   speedTable,
   recipe,
-}: Pick<RunSettings, 'targetSpeedup' | 'speedTable' | 'recipe'>): FieldViolation[] {
+  library,
+}: Pick<RunSettings, 'targetSpeedup' | 'speedTable' | 'recipe' | 'library'>): FieldViolation[] {
   if (targetSpeedup === 0) return [];
   const least = settingOfName('targetSpeedup').askedMin ?? 0;
   if (targetSpeedup < least) {
@@ -96,7 +100,7 @@ export function speedViolations({
         code: 'FIELD_REQUIRED',
       },
     ];
-  if (!prunesAtOnce(recipe)) return [];
+  if (!prunesAtOnce(recipe) || library !== NO_LIBRARY) return [];
   const description = `can't be the target of recipe ${recipe}: the cost of a part depends on how many are open, so masks have to learn`;
   return [{ field: 'settings.target_speedup', description, code: 'FIELD_UNKNOWN_VALUE' }];
 }

@@ -1,6 +1,7 @@
 // Tests which widths of layers a run may name, and which target they stand for.
 import { llamaShape } from '../testing.js';
-import { keptByLayer, requireNoTarget, sparsityOfWidths, widthsOfModelViolations, type KeptParts } from './layer-widths.js';
+import { keptByLayer, requireNoTarget, sparsityOfWidths, widthsOfModelViolations } from './layer-widths.js';
+import type { KeptParts } from './model-cost.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from './run-settings.js';
 
 const shape = llamaShape({ layers: 2, heads: 4, kvHeads: 2, units: 10, hiddenSize: 16, headDim: 4, vocabularySize: 100 }, false);

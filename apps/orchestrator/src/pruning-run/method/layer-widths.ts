@@ -1,18 +1,14 @@
 // The setting layer_widths: what each layer keeps, chosen by a person or a program, in place of a target. All functions are pure.
+import { BUDGET_NAMES, BUDGETS, type BudgetName } from '#comparison';
 import { invalidField, type FieldViolation } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
+import { conflict, NO_LIBRARY } from './budget.js';
 import { blockGatesOf } from './gates.js';
-import { costAt, intactCost, prunableCost, type ModelShape } from './model-cost.js';
-import { BUDGETS, BUDGET_NAMES } from '#comparison';
+import { costAt, intactCost, openOf, prunableCost, type KeptParts, type ModelShape } from './model-cost.js';
 import { prunesAtOnce } from './phases.js';
 
 /** The value of the setting in a run whose target decides the widths. */
 export const NO_WIDTHS = 'none';
-
-export interface KeptParts {
-  heads: number;
-  units: number;
-}
 
 const refused = (description: string): FieldViolation[] => [{ field: 'settings.layer_widths', description, code: 'FIELD_OUT_OF_RANGE' }];
 
@@ -26,17 +22,17 @@ export function keptByLayer({ layerWidths }: Pick<RunSettings, 'layerWidths'>): 
 }
 
 /** Reports a text of another form, a recipe whose masks learn, and a budget beside the widths. */
-export function widthsViolations(settings: Pick<RunSettings, 'layerWidths' | 'recipe' | (typeof BUDGET_NAMES)[number]>): FieldViolation[] {
-  const { layerWidths, recipe } = settings;
+export function widthsViolations(settings: Pick<RunSettings, 'layerWidths' | 'library' | 'recipe' | BudgetName>): FieldViolation[] {
+  const { layerWidths, library, recipe } = settings;
+  if (library !== NO_LIBRARY && !prunesAtOnce(recipe)) {
+    const description = `needs a recipe that prunes at once, such as fisher, not ${recipe}`;
+    return [{ field: 'settings.library', description, code: 'FIELD_OUT_OF_RANGE' }];
+  }
   if (layerWidths === NO_WIDTHS) return [];
   const wrong = layerWidths.split(',').find((layer) => !/^\d{1,9}\/\d{1,9}$/.test(layer));
   if (wrong !== undefined) return refused(`must be heads/units for each layer, separated by commas; "${wrong}" is not`);
   if (!prunesAtOnce(recipe)) return refused(`needs a recipe that prunes at once, not ${recipe}, whose masks learn the widths`);
-  return BUDGET_NAMES.filter((name) => settings[name] > 0).map((name) => ({
-    field: `settings.${BUDGETS[name].field}`,
-    description: 'is given beside layer_widths, which decide the size',
-    code: 'BUDGETS_CONFLICT',
-  }));
+  return BUDGET_NAMES.filter((name) => settings[name] > 0).map((name) => conflict(BUDGETS[name].field, 'layer_widths'));
 }
 
 /** Reports widths that the model can't have. */
@@ -53,10 +49,7 @@ export function widthsOfModelViolations(kept: readonly KeptParts[], { layers, he
 /** Returns the share of the prunable parameters that the widths take away. */
 export function sparsityOfWidths(kept: readonly KeptParts[], shape: ModelShape, settings: Pick<RunSettings, 'gates'>): number {
   const cost = prunableCost(shape, blockGatesOf(settings));
-  const sum = (of: (layer: KeptParts) => number): number => kept.reduce((total, layer) => total + of(layer), 0);
-  const heads = sum((layer) => layer.heads);
-  const open = { layers: shape.layers, heads, units: sum(({ units }) => units), kv: heads / (shape.heads / shape.kvHeads), hiddenShare: 1 };
-  return 1 - costAt(cost, open) / intactCost(cost, shape);
+  return 1 - costAt(cost, openOf(kept, shape)) / intactCost(cost, shape);
 }
 
 /** A run's own share, as a person copies it, differs from the widths' by its rounding. */

@@ -75,6 +75,19 @@ const NONE: PartCosts = { head: 0, unit: 0, kv: 0, rest: 0 };
 /** The number of open gates where all heads and units are closed and all hidden units are open. */
 export const WITHOUT_PARTS: OpenGates = { layers: 1, heads: 0, units: 0, kv: 0, hiddenShare: 1 };
 
+/** The heads and units that a layer keeps. */
+export interface KeptParts {
+  heads: number;
+  units: number;
+}
+
+/** The open gates of layers that keep these parts. A curve of a cost is for layers that are alike, so give it one layer. */
+export function openOf(kept: readonly KeptParts[], { heads: all, kvHeads }: Gates): OpenGates {
+  const heads = kept.reduce((sum, layer) => sum + layer.heads, 0);
+  const units = kept.reduce((sum, layer) => sum + layer.units, 0);
+  return { layers: kept.length, heads, units, kv: heads / (all / kvHeads), hiddenShare: 1 };
+}
+
 /** The expected number of open gates where every gate is open with this probability. A head or unit also needs the gates of its blocks. */
 export function gatesAt({ layers, heads, kvHeads, units }: Gates, open: number, blocks: BlockGates = NO_BLOCK_GATES): OpenGates {
   const read = 1 - (1 - open) ** (heads / kvHeads);

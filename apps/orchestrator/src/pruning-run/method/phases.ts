@@ -7,6 +7,9 @@ export type OneShotRecipe = RunSettings['recipe'] & EnumWord<typeof engineV1.Imp
 const ONE_SHOT: readonly string[] = enumWords(engineV1.Importance, 'IMPORTANCE_');
 export const prunesAtOnce = (recipe: RunSettings['recipe']): recipe is OneShotRecipe => ONE_SHOT.includes(recipe);
 
+/** A scan trains nothing either: it has a step for each layer, and closes no part. */
+export const prunesUntrained = (recipe: RunSettings['recipe']): boolean => recipe === 'scan' || prunesAtOnce(recipe);
+
 export interface Phase {
   kind: PhaseKind;
   /** The number of the phase's first step. */
@@ -54,7 +57,7 @@ export function lossesAt(settings: LossSettings, step: number): LossWeights {
     const { recoverLayerLossWeight, recoverKlLossWeight, recoverLmLossWeight } = settings;
     return { layerWeight: recoverLayerLossWeight, klWeight: recoverKlLossWeight, lmWeight: recoverLmLossWeight, temperature };
   }
-  return settings.recipe === 'lm' || prunesAtOnce(settings.recipe)
+  return settings.recipe === 'lm' || prunesUntrained(settings.recipe)
     ? { layerWeight: 0, klWeight: 0, lmWeight: 1, temperature }
     : { layerWeight: settings.layerLossWeight, klWeight: settings.klLossWeight, lmWeight: 0, temperature };
 }
@@ -62,7 +65,7 @@ export function lossesAt(settings: LossSettings, step: number): LossWeights {
 /** Tells whether any step learns by cross-entropy. Only this loss treats responses differently from prompts. */
 export const learnsFromText = (settings: LossSettings): boolean =>
   phasesOf(settings).some(
-    ({ kind, firstStep }) => lossesAt(settings, firstStep).lmWeight > 0 && !(kind === 'prune' && prunesAtOnce(settings.recipe)),
+    ({ kind, firstStep }) => lossesAt(settings, firstStep).lmWeight > 0 && !(kind === 'prune' && prunesUntrained(settings.recipe)),
   );
 
 export const needsTeacher = ({ layerWeight, klWeight }: Pick<LossWeights, 'layerWeight' | 'klWeight'>): boolean =>

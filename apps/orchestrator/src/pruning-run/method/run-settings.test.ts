@@ -9,6 +9,7 @@ import {
   type RequestedSettings,
 } from './run-settings.js';
 import { scheduledSparsity, loraLearningRate } from './sparsity-schedule.js';
+import type { RunSettings } from '../record/pruning-run.events.js';
 
 describe('settings', () => {
   it('of a run with a time lack its steps until they are chosen, but for the one step of a recipe that prunes at once', () => {
@@ -126,6 +127,29 @@ describe('settings', () => {
     });
     expect(settingsViolations(settings)).toEqual([]);
   });
+  it('of a scan have a step for each layer and prune nothing', () => {
+    const model = { hiddenSize: 576, maxPositions: 128, layers: Array.from({ length: 30 }, () => ({ heads: 9, units: 1536 })) };
+    const scan = resolveSettings({ recipe: 'scan' }, model);
+    expect(scan).toMatchObject({
+      totalSteps: 30,
+      segmentSteps: 1,
+      recoverSteps: 0,
+      targetSparsity: 0,
+      sequenceLength: 128,
+      scanSequences: 8,
+    });
+    expect(settingsViolations(scan, model)).toEqual([]);
+    expect(resolveSettings({ recipe: 'distill' }).scanSequences).toBe(0);
+    const refusals = (changed: Partial<RunSettings>): string[] =>
+      settingsViolations({ ...scan, ...changed }, model).map(({ field }) => field);
+    expect(refusals({ totalSteps: 29 })).toEqual(['settings.total_steps']);
+    expect(refusals({ recoverSteps: 10 })).toContain('settings.recover_steps');
+    expect(refusals({ targetSparsity: 0.5 })).toEqual(['settings.target_sparsity']);
+    expect(refusals({ scanSequences: 0 })).toEqual(['settings.scan_sequences']);
+    expect(refusals({ recipe: 'distill' })).toContain('settings.scan_sequences');
+    expect(refusals({ library: 'layers' })).toEqual(['settings.library']);
+  });
+
   it('close key and value heads with their groups where recipe fisher prunes a model that has groups', () => {
     const gatesOf = (requested: RequestedSettings, kvHeads: number) => withGroupGates(requested, { heads: 9, kvHeads }).gates;
     expect(gatesOf({ preset: 'fisher' }, 3)).toEqual(['head', 'unit', 'hidden', 'kv-group']);

@@ -55,11 +55,21 @@ function evaluationTokens({ recipe, totalSteps, recoverSteps, batchSize, sequenc
 }
 
 /** The sizes of a model from which defaults follow. */
-type ModelSizes = Pick<ModelIdentity, 'maxPositions' | 'hiddenSize'>;
+type ModelSizes = Pick<ModelIdentity, 'maxPositions' | 'hiddenSize'> & KnownLayers;
+type KnownLayers = Partial<Pick<ModelIdentity, 'layers'>>;
+
+/** The defaults of a recipe that no preset has. */
+function recipeDefaults(recipe: RunSettings['recipe'], model: ModelSizes | undefined): Partial<RunSettings> {
+  if (prunesAtOnce(recipe)) return { totalSteps: 1 };
+  if (recipe !== 'scan') return {};
+  const shape = { batchSize: 4, sequenceLength: Math.min(256, model?.maxPositions ?? Infinity), calibrationSequences: 64 };
+  return { ...shape, totalSteps: model?.layers?.length ?? 1, segmentSteps: 1, targetSparsity: 0, loraRank: 1, recoverSteps: 0 };
+}
 
 /** Defaults that follow from other settings, in the order in which they are computed. */
 const computed: { [K in SettingName]?: (settings: RunSettings, model: ModelSizes | undefined, budget: Budget | null) => RunSettings[K] } = {
   recoverSteps,
+  scanSequences: ({ recipe }) => (recipe === 'scan' ? 8 : 0),
   warmupSteps: (settings, _, budget) => warmupSteps(settings, budget),
   loraLearningRate: ({ preset }, model) => loraLearningRate(preset, model?.hiddenSize),
   maskLearningRate,
@@ -83,8 +93,8 @@ export function resolveSettings(requested: RequestedSettings, model?: ModelSizes
   const preset = requested.preset ?? defaultPreset();
   const defaults = presetDefaults(preset);
   const settings: Record<string, unknown> = {};
-  for (const setting of table) settings[setting.name] = requested[setting.name] ?? defaults[setting.name];
-  if (prunesAtOnce(settings['recipe'] as RunSettings['recipe'])) settings['totalSteps'] = requested.totalSteps ?? 1;
+  const ofRecipe = recipeDefaults(requested.recipe ?? (defaults.recipe as RunSettings['recipe']), model);
+  for (const { name } of table) settings[name] = requested[name] ?? ofRecipe[name] ?? defaults[name];
   if (budget !== null) settings['targetSparsity'] = shareToGo(budget, settings);
   for (const [name, find] of Object.entries(computed)) settings[name] ??= find(settings as RunSettings, model, budget);
   settings['recoverWeights'] = requested.recoverWeights ?? recoverWeights(settings as RunSettings);
@@ -105,7 +115,7 @@ export function withGroupGates(requested: RequestedSettings, { heads, kvHeads }:
 /** The settings whose defaults follow from the number of steps. */
 const FOLLOWING_STEPS: readonly SettingName[] = ['warmupSteps', 'maskLearningRate', 'recoverWarmupSteps', 'evaluationTokens'];
 
-/** Those that a request leaves open. */
+/** Returns those of these settings that a request leaves open. */
 export const followingSteps = (requested: RequestedSettings): SettingName[] =>
   FOLLOWING_STEPS.filter((name) => requested[name] === undefined);
 
@@ -305,6 +315,30 @@ function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): Fi
   return violations;
 }
 
+/** A scan scores each layer of the intact model once. @param layers of the model; undefined while it is not known */
+function scanViolations(settings: RunSettings, layers: number | undefined): FieldViolation[] {
+  const { recipe, totalSteps, recoverSteps, targetSparsity, scanSequences, time } = settings;
+  const refused = (field: string, description: string): FieldViolation => ({
+    field: `settings.${field}`,
+    description,
+    code: 'FIELD_OUT_OF_RANGE',
+  });
+  if (recipe !== 'scan')
+    return scanSequences === 0 ? [] : [refused('scan_sequences', `must be 0 with recipe ${recipe}, is ${scanSequences}`)];
+  const must: [field: string, value: number, allowed: number, why: string][] = [
+    ['total_steps', totalSteps, layers ?? totalSteps, 'it has a step for each layer'],
+    ['recover_steps', recoverSteps, 0, 'it prunes nothing'],
+    ['target_sparsity', targetSparsity, 0, 'it prunes nothing'],
+    ['time', time, 0, 'its steps follow from the model'],
+  ];
+  const wrong = must.filter(([, value, allowed]) => value !== allowed);
+  const violations = wrong.map(([field, value, allowed, why]) =>
+    refused(field, `must be ${allowed} with recipe scan, is ${value}: ${why}`),
+  );
+  if (scanSequences === 0) violations.push(refused('scan_sequences', 'must be at least 1 with recipe scan'));
+  return violations;
+}
+
 /** The highest rank that a state's file holds. */
 const LORA_RANK_MAX = 1024;
 
@@ -336,8 +370,9 @@ function ownWeightsViolations(settings: RunSettings): FieldViolation[] {
 }
 
 /** Reports every bad field with what is allowed. `limits` is left out while the model is not known. */
-export function settingsViolations(s: RunSettings, limits?: ModelLimits): FieldViolation[] {
+export function settingsViolations(s: RunSettings, limits?: ModelLimits & KnownLayers): FieldViolation[] {
   const violations = valueViolations(s, limits);
+  violations.push(...scanViolations(s, limits?.layers?.length));
   if (prunesAtOnce(s.recipe)) violations.push(...oneShotViolations(s));
   else if (s.recipe !== 'lm' && s.layerLossWeight === 0 && s.klLossWeight === 0) {
     const description = 'must be above 0 where kl_loss_weight is 0: nothing would be learnt';

@@ -5,7 +5,7 @@ import { EspalierError, type SettingName } from '#protocol';
 import { firstTokensOf } from '../record/measures.js';
 import type { Budget, DataIdentity, ModelIdentity, RunSettings, StepRates } from '../record/pruning-run.events.js';
 import { largestNumber } from './largest-number.js';
-import { prunesAtOnce } from './phases.js';
+import { prunesAtOnce, prunesUntrained } from './phases.js';
 import { recoveryPerPruning, withSteps } from './run-settings.js';
 
 /** The longest time of a segment in seconds, and so the most work that a crash of a slow model loses. */
@@ -27,7 +27,7 @@ export interface RunToTime {
 /** The steps of pruning, each at its share of the way from the open model to the target, and what the ends of segments take. */
 function pruningSeconds({ settings }: Pick<RunToTime, 'settings'>, rates: StepRates): number {
   const { recipe, totalSteps, warmupSteps, schedule, targetSparsity, snapshotInterval } = settings;
-  if (prunesAtOnce(recipe)) return rates.closing + rates.segmentEnd;
+  if (prunesUntrained(recipe)) return rates.closing + rates.segmentEnd * Math.ceil(totalSteps / settings.segmentSteps);
   const atTarget = totalSteps - warmupSteps + warmupSteps * (schedule === 'cubic' ? 3 / 4 : 1 / 2);
   const seconds = totalSteps * rates.stepOpen + atTarget * (rates.stepAtTarget - rates.stepOpen);
   return seconds + rates.segmentEnd * (Math.floor(targetSparsity / snapshotInterval) + segmentsOf(settings, totalSteps, seconds));

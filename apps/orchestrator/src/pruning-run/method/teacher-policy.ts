@@ -49,6 +49,8 @@ export function teacherAt(input: PolicyInput, step: number): Assignment {
     case 'taylor':
     case 'fisher':
       return { teacher: { kind: 'none' }, reason: 'recipe', explanation: `recipe ${input.settings.recipe} prunes at once, untaught` };
+    case 'scan':
+      return { teacher: { kind: 'none' }, reason: 'recipe', explanation: 'recipe scan scores layers and trains nothing' };
     case 'distill':
       return { teacher: { kind: 'intact' }, reason: 'recipe', explanation: 'recipe distill has the intact model as its only teacher' };
     case 'nuteprune':

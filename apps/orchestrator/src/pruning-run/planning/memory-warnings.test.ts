@@ -1,6 +1,6 @@
 import { memoryWarnings } from './memory-warnings.js';
 
-const settings = { streamWeights: false, microShards: 1, gradientSum: 'tree', recoverWeights: 'lora' } as const;
+const settings = { streamWeights: false, microShards: 1, recoverWeights: 'lora' } as const;
 const planned = { hostBytes: 0n, devices: 1, devicesThere: 1 };
 
 test('weights are streamed to a card only: where the processor computes, the setting is said to change nothing', () => {
@@ -29,9 +29,6 @@ test('devices that take no part in a step are told of, with the setting that dec
   expect(warned({ microShards: 2 }, 2, 3)[0]![2]).toBe(
     "of the engine's 3 devices 2 compute: as many as the largest power of two that divides micro_shards, which is 2",
   );
-  expect(warned({ microShards: 4, gradientSum: 'order' }, 1, 2)).toEqual([
-    ['DEVICES_IDLE', 'settings.gradient_sum', expect.stringContaining('in order')],
-  ]);
   expect(warned({ microShards: 4, recoverWeights: 'all' }, 4, 4)).toEqual([
     ['DEVICES_IDLE', 'settings.recover_weights', expect.stringContaining('the first of')],
   ]);

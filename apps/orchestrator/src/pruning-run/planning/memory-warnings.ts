@@ -3,7 +3,7 @@ import type { engineV1 } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
 import type { SettingsWarning } from './target-sparsity.js';
 
-type Settings = Pick<RunSettings, 'streamWeights' | 'microShards' | 'gradientSum' | 'recoverWeights'>;
+type Settings = Pick<RunSettings, 'streamWeights' | 'microShards' | 'recoverWeights'>;
 type Planned = Pick<engineV1.PlanMemoryResponse, 'hostBytes' | 'devices' | 'devicesThere'>;
 
 export function memoryWarnings(settings: Settings, planned: Planned): SettingsWarning[] {
@@ -17,11 +17,10 @@ function streamWarnings({ streamWeights }: Settings, { hostBytes }: Planned): Se
 }
 
 /** Warns where devices of the engine would be idle. */
-function deviceWarnings({ microShards, gradientSum, recoverWeights }: Settings, { devices, devicesThere }: Planned): SettingsWarning[] {
+function deviceWarnings({ microShards, recoverWeights }: Settings, { devices, devicesThere }: Planned): SettingsWarning[] {
   const idle = (name: string, message: string): SettingsWarning[] => [{ code: 'DEVICES_IDLE', field: `settings.${name}`, message }];
   if (devices < devicesThere) {
     const used = `of the engine's ${devicesThere} devices ${devices === 1 ? '1 computes' : `${devices} compute`}`;
-    if (gradientSum === 'order') return idle('gradient_sum', `${used}: gradients that are added in order are for one device`);
     const usable = 2 ** Math.floor(Math.log2(devicesThere));
     const help = devices < usable ? `, and with a multiple of ${usable} it is ${usable}` : '';
     return idle('micro_shards', `${used}: as many as the largest power of two that divides micro_shards, which is ${microShards}${help}`);

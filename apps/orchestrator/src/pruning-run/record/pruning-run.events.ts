@@ -12,7 +12,6 @@ import type { Envelope, UnknownEvent } from '../../event-sourcing/event-codec.js
 
 export type {
   Budget,
-  ClosedKind,
   DataIdentity,
   DataReading,
   DiscardedArtifact,
@@ -25,6 +24,7 @@ export type {
   Obstacle,
   PhaseKind,
   RefitOutcome,
+  ScannedForm,
   SegmentLoss,
   StateFact,
   StepRates,
@@ -43,6 +43,8 @@ export type SparsityControl = RunSettings['sparsityControl'];
 
 export type PruningRunEventType = KnownType;
 export type PruningRunEventData<T extends PruningRunEventType> = EventData<T>;
+/** The scores that a scan gave the forms of a layer. */
+export type LayerScan = Omit<EventData<'LayerScanned'>, 'attempt'>;
 /** A fact that was decided and is not stored yet. */
 export type NewFact = {
   [T in PruningRunEventType]: { type: T; at: string; data: EventData<T>; context?: CallContext | undefined };

@@ -44,12 +44,11 @@ describe('the digest chain', () => {
 
 describe('old and unknown events', () => {
   it('are brought to the current version step by step', () => {
-    const types = eventTypesOf({ RunCancelled: true }, 3, {
-      RunCancelled: {
-        1: (f: Record<string, unknown>) => ({ ...f, reason: f['why'] }),
-        2: (f: Record<string, unknown>) => ({ ...f, n: 3 }),
-      },
-    });
+    const types = eventTypesOf(
+      { RunCancelled: true, RunPaused: true },
+      { RunCancelled: [(fields) => ({ ...fields, reason: fields['why'] }), (fields) => ({ ...fields, n: 3 })] },
+    );
+    expect([types.versionOf('RunCancelled'), types.versionOf('RunPaused')]).toEqual([3, 1]);
     expect(types.upcast('RunCancelled', 1, { why: 'x' })).toEqual({ why: 'x', reason: 'x', n: 3 });
     expect(types.upcast('RunCancelled', 2, { reason: 'y' })).toEqual({ reason: 'y', n: 3 });
   });

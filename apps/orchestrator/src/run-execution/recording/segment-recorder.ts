@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ArtifactStoreError, type ArtifactStore } from '#artifact-store';
+import { STEPS_MEASURED_VERSION } from '#audit';
 import type { EventStore } from '#event-store';
 import { EspalierError } from '#protocol';
 import { sha256Hex } from '../../event-sourcing/canonical-json.js';
@@ -18,7 +19,6 @@ import type { RecordSegment } from '../../pruning-run/aggregate/engine-decisions
 import { withRetries, type RetryOptions } from '../../event-sourcing/store-retries.js';
 import { RunRepository } from '../../pruning-run/run-repository.js';
 import { encodeStepsMeasured, metricsStream } from '../../pruning-run/record/stored-event.js';
-import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
 import { Tallies } from '../../monitoring/tallies.js';
 import { ARTIFACT_STORE, EVENT_STORE, LOGGER } from '../../provider-names.js';
 import type { EndedSegment } from '../../engines/wire/engine-client.js';
@@ -97,7 +97,7 @@ export class SegmentRecorder {
   private async append({ runId, branch }: PruningRunState, segments: TrainedSegment[], patience: RetryOptions): Promise<PruningRunState> {
     const at = new Date().toISOString();
     const metrics = segments.map(({ report: { attempt, firstStep }, steps, masks }) => {
-      const measured: StepsMeasured = { v: CURRENT_VERSION, at, attempt, branch, masks, steps };
+      const measured: StepsMeasured = { v: STEPS_MEASURED_VERSION, at, attempt, branch, masks, steps };
       const event = encodeStepsMeasured(measured, eventId(runId, 'metrics', branch, attempt, firstStep));
       ownMeasurements.remember(event, measured);
       return event;

@@ -1,7 +1,9 @@
 // Tests how the engine's reports turn into what is recorded: the key/value heads that are left, and the figures of steps.
 import { engineV1 } from '#protocol';
 import type { SegmentPlan } from '../../pruning-run/planning/segment-plan.js';
-import { kvHeadsOpen, stepMeasurement } from './segment-report.js';
+import { resolveSettings } from '../../pruning-run/method/run-settings.js';
+import { model } from '../../pruning-run/testing.js';
+import { kvHeadsOpen, scansOf, stepMeasurement } from './segment-report.js';
 
 test('a price of sparsity that is no number any more ends the run, and the error names the rate to lower', () => {
   const report = engineV1.StepReport.fromPartial({ step: 4n, loss: 1, lambda1: 0.5, lambda2: -0.5 });
@@ -35,4 +37,16 @@ test('a key/value head is left where an open head reads it', () => {
       Uint8Array.of(0b0000_1001),
     ),
   ).toEqual([2, 0]);
+});
+
+test('a scan has the finite scores of its steps, layer by layer, and another run has none', () => {
+  const run = { settings: resolveSettings({ recipe: 'scan' }, model), model };
+  const scan = (layer: number, change: object = {}) => ({ layer, forms: [{ attention: true, kept: 4, kl: 0.1, loss: 0.2, ...change }] });
+  expect(scansOf(run, 1, 2, [scan(1), scan(2)])).toEqual([scan(1), scan(2)]);
+  const refused = expect.objectContaining({ code: 'ENGINE_FAILED' }) as Error;
+  for (const scans of [[], [scan(1)], [scan(2), scan(1)], [scan(1), scan(2, { kl: NaN })], [scan(1), scan(2, { kept: 8 })]])
+    expect(() => scansOf(run, 1, 2, scans)).toThrow(refused);
+  const other = { settings: resolveSettings({ recipe: 'distill' }, model), model };
+  expect(scansOf(other, 1, 2, [])).toEqual([]);
+  expect(() => scansOf(other, 1, 2, [scan(1), scan(2)])).toThrow(refused);
 });

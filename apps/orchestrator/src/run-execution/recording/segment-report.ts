@@ -1,7 +1,7 @@
 // Turns the engine's report of a segment into the form that is recorded. All functions are pure.
 import { allGates, encodeGates, gateBytes, gatesApart, gatesDigest, gatesIn } from '#audit';
 import { engineV1, EspalierError } from '#protocol';
-import type { ExportSize, ModelIdentity, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
+import type { ExportSize, LayerScan, ModelIdentity, SegmentLoss, StateFact } from '../../pruning-run/record/pruning-run.events.js';
 import {
   STEP_FIGURE_NAMES,
   STEP_FIGURES,
@@ -68,8 +68,30 @@ export function trainedSegment(
       tokens: stepsDone * batchSize * sequenceLength,
       openDigest: gatesDigest(openUnits),
       refit: outcome.refit,
+      scans: scansOf(run, plan.firstStep, stepsDone, outcome.scans),
     },
   };
+}
+
+/** The scores of the layers of a scan, one for each step. Other runs have none. */
+export function scansOf(
+  run: Pick<PruningRunState, 'settings' | 'model'>,
+  firstStep: number,
+  steps: number,
+  scans: engineV1.LayerScan[],
+): LayerScan[] {
+  const layers = run.settings.recipe === 'scan' ? steps : 0;
+  if (scans.length !== layers || scans.some(({ layer }, index) => layer !== firstStep + index))
+    throw new EspalierError('ENGINE_FAILED', `the engine scored ${scans.length} layers in ${layers} steps of a scan from ${firstStep} on`);
+  for (const { layer, forms } of scans) {
+    const { heads, units } = run.model.layers[layer]!;
+    const wrong = forms.find(({ attention, kept, kl, loss }) => kept >= (attention ? heads : units) || !Number.isFinite(kl + loss));
+    if (wrong === undefined) continue;
+    const { attention, kept, kl, loss } = wrong;
+    const form = `${attention ? 'attention' : 'MLP'} with ${kept} parts`;
+    throw new EspalierError('ENGINE_FAILED', `the engine scored ${form} of layer ${layer} with ${kl} and ${loss}`);
+  }
+  return scans;
 }
 
 /** The masks for the record: the gates that changed, and all closed gates where the record does not tell the gates before the segment. */

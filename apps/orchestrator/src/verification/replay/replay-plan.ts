@@ -1,5 +1,5 @@
 // Finds from a run's events alone which steps have to be computed again, and from which states. All functions are pure.
-import type { RecordedEvent, RunSettings } from '../../pruning-run/record/pruning-run.events.js';
+import type { LayerScan, RecordedEvent, RunSettings } from '../../pruning-run/record/pruning-run.events.js';
 import { evolve, stepOf, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
 import { lossesAt } from '../../pruning-run/method/phases.js';
 import type { SegmentPlan, TeacherStretch } from '../../pruning-run/planning/segment-plan.js';
@@ -24,6 +24,8 @@ export interface ReplaySegment {
   /** The name of the slot of that engine. */
   engineName: string;
   metricsRevision: number;
+  /** The layers that the segment scored. */
+  scans: LayerScan[];
 }
 
 /** Folds one event after another. `segments` are those of branches that have not been abandoned so far. */
@@ -79,6 +81,7 @@ function segmentOf(
     threads,
     engineName,
     metricsRevision,
+    scans: run.scans.filter(({ layer }) => layer >= firstStep && layer < state.step),
   };
 }
 

@@ -11,7 +11,7 @@ import type { EngineApi, EndedSegment, TrainedSegment } from '../../engines/wire
 import { partsOf, type ReplaySegment } from './replay-plan.js';
 import { required } from '../../engines/wire/received-answers.js';
 import { stateDifferences, type TensorDifference } from './state-difference.js';
-import { firstDifference, type StepDifference } from './step-difference.js';
+import { firstDifference, firstScanDifference, type StepDifference } from './step-difference.js';
 import { tokenSources } from '../../pruning-run/record/training-tokens.js';
 
 export interface ReplayInput {
@@ -197,7 +197,10 @@ class Replay {
     const { numericsFingerprint, engine } = this.session;
     const verdict = { segment, numericsFingerprint, engine, stepDifference: null, tensorDifferences: [] };
     const tolerance = segment.numericsFingerprint === this.session.numericsFingerprint ? 0 : (this.input.tolerance ?? 0);
-    if (same) return reachedAgain(verdict, firstDifference(steps, outcome.reports, tolerance), start);
+    if (same) {
+      const difference = firstDifference(steps, outcome.reports, tolerance);
+      return reachedAgain(verdict, difference ?? firstScanDifference(segment.scans, outcome.outcome.scans, tolerance), start);
+    }
     return tolerance > 0 ? this.compareWithin(verdict, steps, outcome, tolerance, start) : this.narrow(verdict, steps, outcome, start);
   }
 

@@ -1,5 +1,6 @@
 // Finds the first step at which a repeated segment measured something else than was recorded.
 import type { engineV1 } from '#protocol';
+import type { LayerScan } from '../../pruning-run/record/pruning-run.events.js';
 import { STEP_FIGURE_NAMES, STEP_FIGURES, type StepMeasurement } from '../../pruning-run/record/steps-measured.js';
 
 export interface StepDifference {
@@ -26,6 +27,24 @@ export function firstDifference(
       if (isCount && tolerance > 0) continue; // the last bit may decide which gates a sample opens
       const difference = compare(measured[quantity], report[quantity], tolerance);
       if (difference !== null) return { step: measured.step, quantity, ...difference };
+    }
+  }
+  return null;
+}
+
+/** The first score of a layer that differs. A scan scores a layer in each step, so a layer's number is that of its step. */
+export function firstScanDifference(recorded: readonly LayerScan[], computed: readonly LayerScan[], tolerance = 0): StepDifference | null {
+  const byLayer = new Map(computed.map(({ layer, forms }) => [layer, forms]));
+  for (const { layer: step, forms } of recorded) {
+    const others = byLayer.get(step) ?? [];
+    if (others.length !== forms.length) return { step, quantity: 'forms', recorded: forms.length, computed: others.length };
+    for (const [at, form] of forms.entries()) {
+      const other = others[at]!;
+      const name = `${form.attention ? 'attention' : 'mlp'}_${form.kept}`;
+      for (const score of ['kept', 'kl', 'loss'] as const) {
+        const difference = compare(form[score], other[score], score === 'kept' ? 0 : tolerance);
+        if (difference !== null) return { step, quantity: `${score} of ${name}`, ...difference };
+      }
     }
   }
   return null;

@@ -3,7 +3,7 @@
 import type { RecordedEvent } from '../../pruning-run/record/pruning-run.events.js';
 import type { StepsMeasured } from '../../pruning-run/record/steps-measured.js';
 import { evolve, type PruningRunState } from '../../pruning-run/aggregate/pruning-run.js';
-import { CURRENT_VERSION } from '../../pruning-run/record/event-versions.js';
+import { eventTypes } from '../../pruning-run/record/event-versions.js';
 import { phaseAt } from '../../pruning-run/method/phases.js';
 import { resolveSettings } from '../../pruning-run/method/run-settings.js';
 import type { DamagedEvent, RunDetail } from './run-detail.js';
@@ -50,7 +50,7 @@ export function detailWithoutStart(runId: string): RunDetail {
   };
   const launch = { runId, name: '', requestId: '', requestDigest: '', model, data, settings: resolveSettings({}) };
   return detailOf({
-    ...evolve(null, { type: 'RunLaunched', at: '', v: CURRENT_VERSION, chain: '', data: launch })!,
+    ...evolve(null, { type: 'RunLaunched', at: '', v: eventTypes.versionOf('RunLaunched'), chain: '', data: launch })!,
     status: 'queued',
     revision: -1,
   });

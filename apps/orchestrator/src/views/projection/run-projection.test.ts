@@ -125,15 +125,15 @@ test('what a run waits for: an obstacle with the command that goes on, or what p
   });
 });
 
-test('status is never a lie: an expired lease shows RECOVERING unless the engine is heard', () => {
+test('status is never a lie: an expired lease shows RESTARTING unless the engine is heard', () => {
   project(new Recorder().record(RUN, trained().facts));
   const later = nowMs + 10_001;
-  expect(shown(later)).toMatchObject({ status: v1.RunStatus.RUN_STATUS_RECOVERING, etaSeconds: 0 });
+  expect(shown(later)).toMatchObject({ status: v1.RunStatus.RUN_STATUS_RESTARTING, etaSeconds: 0 });
   expect(shown(later, later - 1000).status).toBe(v1.RunStatus.RUN_STATUS_TRAINING);
-  const recovering = request({ statuses: [v1.RunStatus.RUN_STATUS_RECOVERING] });
-  expect(listRuns(database, recovering, [], later).total).toBe(1);
-  expect(listRuns(database, recovering, [RUN], later).total).toBe(0);
-  expect(listRuns(database, recovering, [], nowMs).total).toBe(0);
+  const restarting = request({ statuses: [v1.RunStatus.RUN_STATUS_RESTARTING] });
+  expect(listRuns(database, restarting, [], later).total).toBe(1);
+  expect(listRuns(database, restarting, [RUN], later).total).toBe(0);
+  expect(listRuns(database, restarting, [], nowMs).total).toBe(0);
 });
 
 describe('damaged events', () => {

@@ -121,7 +121,7 @@ const TABLES: readonly ViewsTable[] = [
 ];
 
 /** Raised by a change of a fold, which stores other values in the same columns. */
-const FOLDS = 2;
+const FOLDS = 3;
 
 /** Follows from the tables, the figures of a step and the folds. Views of another version are made again from the events. */
 export const viewsVersion = (figures: readonly string[]): number =>

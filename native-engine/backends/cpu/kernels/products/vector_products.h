@@ -48,7 +48,7 @@ static inline __attribute__((always_inline)) void product_tile(const PanelGroup&
 template <class Words, int kVectors, bool kAhead, class C>
 static void product_panel(const PanelGroup& g, const uint32_t* panel, int64_t row, int64_t rows, C* c, int64_t ldc, const float* scale,
                           bool accumulate, int64_t columns, const uint32_t* ahead) {
-  constexpr int kRows = W == 4 ? 3 : W == 8 ? 6 : kVectors == 4 ? 6 : kVectors == 3 ? 8 : 12;
+  constexpr int kRows = W == 4 && kVectorRegisters == 16 ? 3 : W < 16 ? 6 : kVectors == 4 ? 6 : kVectors == 3 ? 8 : 12;
   const auto tile = [&](auto height, auto fetch, int64_t i) {
     product_tile<Words, height.value, kVectors, fetch.value>(g, panel, row + i, c + i * ldc, ldc, scale, accumulate, columns, ahead);
   };

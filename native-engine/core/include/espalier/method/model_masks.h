@@ -19,16 +19,6 @@ struct Masks {
   std::vector<float> mlp = {};        // [L], or empty
 };
 
-// Names a part of the gates: those of heads and units in one layer or in all, and those of hidden units, which all layers share.
-struct MaskPart {
-  std::optional<int64_t> layer;  // nothing: all layers
-  bool heads = true, units = true, hidden = true;
-};
-
-// Returns the masks with everything outside the part open.
-Masks part_of(const ModelConfig& config, const Masks& masks, const MaskPart& part);
-int64_t closed_gates(const Masks& masks);  // the number of closed heads, units and hidden units
-
 struct HardSparsity {
   double sparsity = 0;  // the share of the prunable parameters that the deterministic masks remove
   double expected_sparsity = 0;

@@ -12,15 +12,12 @@ namespace espalier {
 // The parameters that learn under frozen masks: LoRA, or the student's own weights, into which LoRA is folded when these steps begin.
 enum class RecoverWeights { kLora, kLayers, kAll };
 
-// How the gradients of the shards are added: one after the other, or in a balanced tree, which several devices can share.
-enum class GradientSum { kOrder, kTree };
-
 struct TrainerOptions {
   ComputeDType dtype = ComputeDType::kBF16;
   int64_t batch_size = 8;         // B
   int64_t sequence_length = 128;  // T
-  int64_t micro_shards = 1;       // into which the batch is divided; each has its own gradients
-  GradientSum gradient_sum = GradientSum::kTree;
+  // The equal parts of a batch. Each has its own gradients, which are added in a balanced tree, so that several devices can share them.
+  int64_t micro_shards = 1;
   bool exact_sparse = true;  // closed heads and units take no part in a step
   bool checkpoint_activations = false;
   // For steps under frozen masks: the probability that LoRA does not see an entry of its input, from 0 to below 1; and the rank that a
@@ -30,6 +27,10 @@ struct TrainerOptions {
   // The number of batches on which recovery begins with a refit, in the order of its steps: before the first of these steps, LoRA of o_proj
   // and down_proj is fitted to the intact model on them. 0: no refit.
   int64_t recover_refit_batches = 0;
+  // The sequences on which a scan scores the forms of a layer, behind those that it is calibrated on. Above 0, each step scores a
+  // layer and trains nothing. 0: the session scans nothing.
+  int64_t scan_sequences = 0;
+  int64_t calibration_sequences = 128;  // those of the plans that scan; only the plan of memory uses it
   RecoverWeights recover_weights = RecoverWeights::kLora;
   // The most snapshots of the run that instruct it. Without any, no snapshot is kept, and a teacher has no LoRA on the device.
   int64_t teachers = 1;

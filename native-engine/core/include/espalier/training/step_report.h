@@ -27,6 +27,19 @@ struct RefittedProjection {
   double error_before = 0, error_after = 0;
 };
 
+// A narrower attention or MLP of a layer, and what the model loses where it alone is in place of the intact one.
+struct ScannedForm {
+  bool attention = false;
+  int64_t kept = 0;  // the heads or units that are left
+  double kl = 0;     // the divergence of the predictions from the intact model's, the mean over the scored tokens
+  double loss = 0;   // the rise of the cross-entropy, the mean over the scored predictions
+};
+
+struct LayerScan {
+  int64_t layer = 0;
+  std::vector<ScannedForm> forms;  // those of attention, then those of the MLP, the widest first
+};
+
 // The refit with which recovery began, and whether it was kept: it is where it lowers the loss of the phase.
 struct RefitReport {
   std::vector<RefittedProjection> projections;

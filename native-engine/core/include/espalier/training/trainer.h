@@ -83,6 +83,7 @@ class Trainer {
                               const std::atomic<bool>& cancel) = 0;
 
   virtual const std::optional<RefitReport>& last_refit() const = 0;  // the refit of the last segment, where it had one
+  virtual const std::vector<LayerScan>& last_scans() const = 0;      // the layers that the last segment scored
 
   virtual void probe(StepProbe& probe, const LossWeights& losses) = 0;
 

@@ -1,0 +1,88 @@
+// Tests scans, and launches that choose by them, with the real processes on the tiny model.
+import { v1 } from '#protocol';
+import { recordProblems } from './harness/record-checks.js';
+import { codeOf, collect, TestServer, unary } from './harness/server.js';
+
+const { RECIPE_SCAN, RECIPE_FISHER } = v1.Recipe;
+const SCAN = {
+  recipe: RECIPE_SCAN,
+  totalSteps: undefined,
+  targetSparsity: undefined,
+  segmentSteps: undefined,
+  calibrationSequences: 8,
+  scanSequences: 4,
+};
+const CHOSEN = {
+  recipe: RECIPE_FISHER,
+  totalSteps: undefined,
+  segmentSteps: undefined,
+  targetSparsity: undefined,
+  calibrationSequences: 8,
+};
+
+interface Scores {
+  layer: number;
+  forms: { attention: boolean; kept: number; kl: number; loss: number }[];
+}
+
+describe('a scan', () => {
+  const server = TestServer.inNewFolder();
+  let scan: v1.Run;
+  const scoresOf = async (runId: string): Promise<Scores[]> =>
+    (await server.events(runId))
+      .filter(({ type }) => type === 'LayerScanned')
+      .map(({ dataJson }) => JSON.parse(dataJson) as Scores)
+      .map(({ layer, forms }) => ({ layer, forms }));
+  const frontier = (runId: string, shares: number[]): Promise<v1.QueryFrontierResponse> =>
+    unary((done) => server.runs.queryFrontier(v1.QueryFrontierRequest.fromPartial({ runId, shares }), done));
+
+  beforeAll(async () => {
+    await server.start();
+    scan = await server.completed((await server.launch(SCAN)).runId);
+  });
+  afterAll(() => server.dispose());
+
+  it('has a step for each layer, leaves the model as it is, and records its scores', async () => {
+    expect(scan).toMatchObject({ step: BigInt(scan.layers.length), hardSparsity: 0, settings: { totalSteps: scan.layers.length } });
+    const scores = await scoresOf(scan.runId);
+    expect(scores.map(({ layer }) => layer)).toEqual(scan.layers.map((_, layer) => layer));
+    for (const { forms } of scores) {
+      expect(forms.some(({ attention, kept }) => attention && kept === 0)).toBe(true);
+      expect(forms.filter(({ attention }) => !attention).length).toBeGreaterThan(4);
+      expect(forms.every(({ kl }) => kl > 0)).toBe(true);
+    }
+    expect(recordProblems(await server.events(scan.runId))).toEqual([]);
+  });
+
+  it('has the same scores after the death of all processes, and when it is computed again', async () => {
+    const again = await server.disturbed({ launch: () => server.launch(SCAN), when: ({ step }) => step >= 1n, by: () => server.killAll() });
+    expect(again.restarts).toBeGreaterThan(0);
+    expect(await scoresOf(again.runId)).toEqual(await scoresOf(scan.runId));
+    const verified = await collect(server.history.verifyRun(v1.VerifyRunRequest.fromPartial({ runId: scan.runId, replay: true })));
+    expect(verified.at(-1)!.summary).toMatchObject({ ok: true, problems: [] });
+  });
+
+  it('serves launches of every size, whose widths it chooses', async () => {
+    const { points, intactParameters } = await frontier(scan.runId, [0.9, 0.8]);
+    const target = Math.round(Number(intactParameters) * 0.8);
+    const run = await server.completed((await server.launch({ ...CHOSEN, library: scan.name || scan.runId, targetParams: target })).runId);
+    expect(run.settings).toMatchObject({ library: scan.runId, layerWidths: points[1]!.layerWidths, targetParams: undefined });
+    expect(run.layers.map(({ headsOpen, unitsOpen }) => `${headsOpen}/${unitsOpen}`).join(',')).toBe(points[1]!.layerWidths);
+    expect(run.hardSparsity).toBeCloseTo(points[1]!.sparsity, 5);
+    expect(points[0]!.kl).toBeLessThan(points[1]!.kl);
+    const again = await server.completed((await server.launch({ ...run.settings! })).runId);
+    expect(again.stateDigest).toBe(run.stateDigest);
+  });
+
+  it('refuses what it is not for, by name', async () => {
+    const code = (settings: Partial<v1.RunSettings>): Promise<unknown> => server.launch(settings).catch(codeOf);
+    expect(await code({ ...SCAN, totalSteps: 1 })).toBe('FIELD_OUT_OF_RANGE');
+    expect(await code({ ...SCAN, recoverSteps: 5 })).toBe('FIELD_OUT_OF_RANGE');
+    expect(await code({ library: scan.runId, targetSparsity: 0.5 })).toBe('FIELD_OUT_OF_RANGE'); // its masks learn
+    expect(await code({ ...CHOSEN, library: 'nothing', targetSparsity: 0.5 })).toBe('RUN_NOT_FOUND');
+    const run = await server.launch({ ...CHOSEN, targetSparsity: 0.3 });
+    expect(await code({ ...CHOSEN, library: run.runId, targetSparsity: 0.5 })).toBe('LIBRARY_UNFIT');
+    expect(await frontier(run.runId, []).catch(codeOf)).toBe('LIBRARY_UNFIT');
+    expect(await frontier(scan.runId, [2]).catch(codeOf)).toBe('FIELD_OUT_OF_RANGE');
+  });
+});
