@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { programFile } from '#files';
+import { ownerName, programFile } from '#files';
 import { credentials, makeClientConstructor, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
 import { engineV1, fromServiceError, presetDefaults, releaseOf, settingsMessage, v1, type EspalierError } from '#protocol';
@@ -824,10 +824,10 @@ describe('the end', () => {
 
   test('after kill -9 a new engine takes over the address and clears the remains', async () => {
     const first = await start();
+    const remains = join(folder, 'scratch', `espalier-engine-${ownerName(first.child.pid)!}.0a1b2c3d.folder`);
     first.child.kill('SIGKILL');
     await first.ended;
     expect(existsSync(first.socket)).toBe(true);
-    const remains = join(folder, 'scratch', `espalier-engine-${first.child.pid}-abc`);
     mkdirSync(remains, { recursive: true });
     count--;
     const second = await start();

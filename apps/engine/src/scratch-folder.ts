@@ -1,11 +1,11 @@
-// A folder for the outlines of offered models. Its name holds the process's id, so that the next engine finds and removes the folder of a
-// killed engine.
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+// A folder for the outlines of offered models. Its name holds the process, so that the next engine of the same user finds and removes the
+// folder of a killed engine.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeFolder } from '#files';
+import { clearUnfinishedFiles, makeFolder, unfinishedName } from '#files';
 
-const PREFIX = 'espalier-engine-';
+const FOLDER = { before: 'espalier-engine-', after: '.folder' };
 
 export class ScratchFolder {
   private readonly root: string;
@@ -14,15 +14,12 @@ export class ScratchFolder {
   constructor(root: string | undefined) {
     this.root = root ?? tmpdir();
     makeFolder(this.root);
-    for (const name of readdirSync(this.root)) {
-      const pid = Number(/^espalier-engine-(\d+)-/.exec(name)?.[1] ?? 0);
-      if (pid > 0 && !isAlive(pid)) rmSync(join(this.root, name), { recursive: true, force: true });
-    }
+    clearUnfinishedFiles(this.root, { before: new RegExp(FOLDER.before), after: FOLDER.after });
   }
 
   /** Returns a path that does not exist yet, in this process's folder. */
   newPath(): string {
-    this.folder ??= mkdtempSync(join(this.root, `${PREFIX}${process.pid}-`));
+    this.folder ??= this.newFolder();
     return join(mkdtempSync(join(this.folder, 'model-')), 'model');
   }
 
@@ -30,13 +27,10 @@ export class ScratchFolder {
     if (this.folder !== undefined) rmSync(this.folder, { recursive: true, force: true });
     this.folder = undefined;
   }
-}
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'; // the process is alive, but belongs to another user
+  private newFolder(): string {
+    const folder = join(this.root, unfinishedName(FOLDER.before, FOLDER.after));
+    mkdirSync(folder, { mode: 0o700 }); // other users can't enter it
+    return folder;
   }
 }

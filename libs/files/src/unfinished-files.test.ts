@@ -52,6 +52,15 @@ test('what is spared stays', async () => {
   expect(readdirSync(folder)).toEqual([name]);
 });
 
+test('what another user left stays', async () => {
+  const name = `.model.${await deadOwner()}.0a1b2c3d.incoming`;
+  writeFileSync(join(folder, name), 'half');
+  const user = jest.spyOn(process, 'geteuid').mockReturnValue(process.geteuid!() + 1);
+  expect(clearUnfinishedFiles(folder, kind)).toEqual([]);
+  user.mockRestore();
+  expect(clearUnfinishedFiles(folder, kind)).toEqual([join(folder, name)]);
+});
+
 test('dead is who has ended, or was of an earlier boot; not who may live elsewhere', async () => {
   const [machine, boot, namespace, pid, start] = ownerName()!.split('-');
   const owner = (parts: object): string => Object.values({ machine, boot, namespace, pid, start, ...parts }).join('-');
