@@ -867,14 +867,16 @@ describeInChromium('the dashboard', () => {
     const table = page.getByRole('region', { name: 'Frontier', exact: true }).first();
     await table.getByRole('row').nth(2).waitFor();
     const { points, intactParameters } = await unary<v1.QueryFrontierResponse>((done) =>
-      server.runs.queryFrontier({ runId: scan, shares: [] }, done),
+      server.runs.queryFrontier(v1.QueryFrontierRequest.fromPartial({ runId: scan }), done),
     );
     const rows = await table.getByRole('row').all();
     const shown = await Promise.all(rows.slice(1).map((row) => row.getByRole('cell').allTextContents()));
     expect(shown.length).toBe(points.length);
-    for (const [index, { parameters, sparsity, kl }] of points.entries())
-      for (const [cell, value] of [Number(parameters), Number(parameters) / Number(intactParameters), sparsity, kl].entries())
+    for (const [index, { parameters, sparsity, multiplyAddShare, kl }] of points.entries()) {
+      const values = [Number(parameters), Number(parameters) / Number(intactParameters), sparsity, multiplyAddShare];
+      for (const [cell, value] of [...values.entries(), [5, kl] as const])
         expect([shown[index]![cell], value, isShownAs(shown[index]![cell]!, value)]).toEqual([shown[index]![cell], value, true]);
+    }
     const drawn = (await csvOf('Lost at each size')).rows.map(([, parameters, lost]) => [parameters, lost]);
     expect(drawn.reverse()).toEqual(points.map(({ parameters, kl }) => [Number(parameters), kl]));
     expect(await barriersOfBothThemes('frontier')).toEqual([]);
@@ -908,7 +910,8 @@ describeInChromium('the dashboard', () => {
     expect(await made.getByRole('link').getAttribute('href')).toBe(`/runs/${chosen.runId}`);
     const cells = await made.getByRole('cell').allTextContents();
     expect(isShownAs(cells[2]!, Number(chosen.result!.parameterCount))).toBe(true);
-    expect(isShownAs(cells[4]!, chosen.evaluations.find(({ headline }) => headline)!.perplexity)).toBe(true);
+    expect(isShownAs(cells[4]!, smaller.kl)).toBe(true);
+    expect(isShownAs(cells[6]!, chosen.evaluations.find(({ headline }) => headline)!.perplexity)).toBe(true);
     await page.setViewportSize({ width: 390, height: 844 });
     await view(`/runs/${scan}`, 'Runs with this scan');
     expect(await page.evaluate<boolean>('document.documentElement.scrollWidth <= document.documentElement.clientWidth')).toBe(true);

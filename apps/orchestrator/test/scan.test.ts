@@ -74,6 +74,25 @@ describe('a scan', () => {
     expect(again.stateDigest).toBe(run.stateDigest);
   });
 
+  it('chooses layers that are alike for a program that needs them, and predicts what it scored', async () => {
+    const target = { targetSparsity: 0.3, targetMacs: 0.7, shapeTarget: v1.ShapeTarget.SHAPE_TARGET_UNIFORM };
+    const run = await server.completed((await server.launch({ ...CHOSEN, library: scan.runId, ...target })).runId);
+    const kept = run.layers.filter(({ headsOpen, unitsOpen }) => headsOpen + unitsOpen > 0);
+    expect(new Set(kept.map(({ headsOpen, unitsOpen }) => `${headsOpen}/${unitsOpen}`)).size).toBe(1);
+    expect(run.hardSparsity).toBeGreaterThanOrEqual(0.3);
+    const { runs, points } = await unary<v1.QueryFrontierResponse>((done) =>
+      server.runs.queryFrontier(
+        v1.QueryFrontierRequest.fromPartial({ runId: scan.runId, shares: [0.8], choices: 3, shapeTarget: target.shapeTarget }),
+        done,
+      ),
+    );
+    expect(points.length).toBeGreaterThan(1);
+    expect(points.every(({ share, weightBytes }) => share === 0.8 && weightBytes > 0n)).toBe(true);
+    const found = runs.find((one) => one.run!.runId === run.runId)!;
+    expect(found.kl).toBeGreaterThan(0);
+    expect(found.run!.settings!.layerWidths).toBe(run.settings!.layerWidths);
+  });
+
   it('refuses what it is not for, by name', async () => {
     const code = (settings: Partial<v1.RunSettings>): Promise<unknown> => server.launch(settings).catch(codeOf);
     expect(await code({ ...SCAN, totalSteps: 1 })).toBe('FIELD_OUT_OF_RANGE');
@@ -84,5 +103,12 @@ describe('a scan', () => {
     expect(await code({ ...CHOSEN, library: run.runId, targetSparsity: 0.5 })).toBe('LIBRARY_UNFIT');
     expect(await frontier(run.runId, []).catch(codeOf)).toBe('LIBRARY_UNFIT');
     expect(await frontier(scan.runId, [2]).catch(codeOf)).toBe('FIELD_OUT_OF_RANGE');
+    expect(await code({ ...CHOSEN, targetParams: 9e4, targetMacs: 0.5 })).toBe('BUDGETS_CONFLICT'); // a library alone keeps two
+    const refused = (change: Partial<v1.QueryFrontierRequest>): Promise<unknown> =>
+      unary<v1.QueryFrontierResponse>((done) =>
+        server.runs.queryFrontier(v1.QueryFrontierRequest.fromPartial({ runId: scan.runId, ...change }), done),
+      ).catch(codeOf);
+    expect(await refused({ choices: 17 })).toBe('FIELD_OUT_OF_RANGE');
+    expect(await refused({ shapeTarget: 9 as v1.ShapeTarget })).toBe('FIELD_UNKNOWN_VALUE');
   });
 });

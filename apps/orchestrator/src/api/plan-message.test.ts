@@ -1,11 +1,11 @@
 // Tests what a plan says of a budget, on the bundled model.
-import { budgetOf } from '../pruning-run/method/budget.js';
+import { budgetsOf } from '../pruning-run/method/budget.js';
 import { resolveSettings, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { Budget } from '../pruning-run/record/pruning-run.events.js';
 import { groupedShape as shape, model } from '../pruning-run/testing.js';
 import { budgetPlan } from './plan-message.js';
 
-const ofParameters = budgetOf(resolveSettings({ targetParams: 150_000 }), shape)!;
+const ofParameters = budgetsOf(resolveSettings({ targetParams: 150_000 }), shape)[0]!;
 
 const planned = (requested: RequestedSettings, budget: Budget) =>
   budgetPlan({ model, shape, settings: resolveSettings(requested, undefined, budget) }, budget, requested);

@@ -1,10 +1,10 @@
 // Answers PlanRun: the settings of a launch or a fork in full, and the memory, disk and time that its steps would take.
 import { Inject, Injectable } from '@nestjs/common';
 import type { ArtifactStore } from '#artifact-store';
-import { invalidField, settingsMessageOfRun, v1 } from '#protocol';
+import { enumWords, invalidField, settingsMessageOfRun, v1 } from '#protocol';
 import type { OrchestratorConfig } from '../config.js';
 import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
-import { shareGoneAt } from '../pruning-run/method/budget.js';
+import { NO_WIDTHS, shareGoneAt } from '../pruning-run/method/budget.js';
 import { endStepOf } from '../pruning-run/method/phases.js';
 import { settingsToChoose, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import type { NamedCard } from '../pruning-run/planning/cards.js';
@@ -35,6 +35,9 @@ import { planRequest } from './run-requests.js';
 /** The shares of the parameters for which a library is asked. */
 const LEAST_SHARE = 0.05;
 const MOST_SHARES = 64;
+const MOST_CHOICES = 16;
+/** The most runs of a library that are shown with it. */
+const MOST_RUNS = 500;
 const USUAL_SHARES = Array.from({ length: 11 }, (_, index) => (20 - index) / 20);
 
 @Injectable()
@@ -62,16 +65,36 @@ export class RunPlans {
     return this.message(plan, card, { ...resultOfFork(plan, fork), advice: [] }, fork);
   }
 
-  /** Answers QueryFrontier: the best choice of a library's layers at each size. */
-  async frontier({ runId, shares }: v1.QueryFrontierRequest): Promise<v1.QueryFrontierResponse> {
+  /** Answers QueryFrontier: the best choices of a library's layers at each size, and what training made of some. */
+  async frontier({ runId, shares, choices, shapeTarget }: v1.QueryFrontierRequest): Promise<v1.QueryFrontierResponse> {
     if (shares.length > MOST_SHARES) throw invalidField('FIELD_OUT_OF_RANGE', 'shares', `up to ${MOST_SHARES} shares are allowed`);
     const wrong = shares.findIndex((share) => !(share >= LEAST_SHARE && share <= 1));
     if (wrong >= 0) throw invalidField('FIELD_OUT_OF_RANGE', `shares[${wrong}]`, `must be from ${LEAST_SHARE} to 1, is ${shares[wrong]}`);
+    if (choices > MOST_CHOICES) throw invalidField('FIELD_OUT_OF_RANGE', 'choices', `must be at most ${MOST_CHOICES}, is ${choices}`);
+    const targets = enumWords(v1.ShapeTarget, 'SHAPE_TARGET_');
+    const target = targets[Math.max(0, shapeTarget - 1)];
+    if (target === undefined) throw invalidField('FIELD_UNKNOWN_VALUE', 'shape_target', `must be one of ${targets.join(', ')}`);
     const library = await this.runs.load(await this.views.wholeRunId(runId, 'run_id'));
-    const { points, intactParameters } = await this.sources.frontier(library, shares.length > 0 ? shares : USUAL_SHARES);
+    const { points, intactParameters, predicted } = await this.sources.frontier(library, {
+      shares: shares.length > 0 ? shares : USUAL_SHARES,
+      choices: Math.max(1, choices),
+      shapeTarget: target,
+    });
+    const launched = v1.ListRunsRequest.fromPartial({
+      where: [`library=${library.runId}`],
+      orderBy: 'parameters_left desc',
+      pageSize: MOST_RUNS,
+    });
+    const { runs } = await this.views.listRuns(launched);
     return {
-      points: points.map(({ layerWidths, kl, parameters, sparsity }) => ({ layerWidths, kl, parameters: BigInt(parameters), sparsity })),
+      points: points.map(({ prunableSparsity, parameters, bytes, ...point }) => ({
+        ...point,
+        parameters: BigInt(parameters),
+        sparsity: prunableSparsity,
+        weightBytes: BigInt(Math.round(bytes)),
+      })),
       intactParameters: BigInt(intactParameters),
+      runs: runs.map((run) => ({ run, kl: predicted(run.settings?.layerWidths ?? NO_WIDTHS) ?? undefined })),
     };
   }
 

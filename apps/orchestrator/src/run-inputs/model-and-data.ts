@@ -27,7 +27,7 @@ import { learnsFromText, prunesAtOnce } from '../pruning-run/method/phases.js';
 import { memoryOnCard } from '../pruning-run/planning/card-estimate.js';
 import type { Card } from '../pruning-run/planning/cards.js';
 import { fits, fittingSettings } from '../pruning-run/planning/fitting-settings.js';
-import { amountViolations, budgetOf, type ReadTable } from '../pruning-run/method/budget.js';
+import { amountViolations, budgetsOf, choosesWidths, type ReadTable } from '../pruning-run/method/budget.js';
 import type { ModelShape } from '../pruning-run/method/model-cost.js';
 import {
   followingSteps,
@@ -38,7 +38,7 @@ import {
   type RequestedSettings,
 } from '../pruning-run/method/run-settings.js';
 import { modelIdentity, modelShape } from './described-model.js';
-import { Libraries, type FrontierPoint } from './library.js';
+import { Libraries, type FrontierQuery } from './library.js';
 import { readTable } from './read-speed-table.js';
 import type { RunPlan } from './run-plan.js';
 import { namedData, requireEnoughBytes, trainTexts, validationText, type DataSource, type TokenNeed } from './named-data.js';
@@ -78,11 +78,11 @@ export class ModelAndData {
     const described = await this.describe(modelPath, requested);
     const { model, shape } = described;
     const withWidths = await this.libraries.withWidths(described.asked, shape, async () =>
-      requestedBudget(described.asked, shape, await readTable(described.asked, shape, this.artifacts)),
+      requestedBudgets(described.asked, shape, await readTable(described.asked, shape, this.artifacts)),
     );
     const asked = withTargetOfWidths(withWidths, shape);
     const read = await readTable(asked, shape, this.artifacts);
-    const budget = requestedBudget(asked, shape, read);
+    const [budget = null] = requestedBudgets(asked, shape, read);
     // A digest that was cut short is recorded whole.
     const table = read === null || namesTableFile(asked.speedTable ?? '') ? {} : { speedTable: read.digest };
     const settings = resolveSettings({ ...asked, ...table }, model, budget);
@@ -108,10 +108,15 @@ export class ModelAndData {
     return { model, settings, budget, speedTable: null, shape, change: null, ...(await this.place(fork, card)) };
   }
 
-  /** The choices of a library for shares of its model's parameters. */
-  async frontier(library: PruningRunState, shares: readonly number[]): Promise<{ points: FrontierPoint[]; intactParameters: number }> {
+  /**
+   * The choices of a library for shares of its model's parameters.
+   * @returns `predicted` too, which gives what the library predicts for the layer_widths of a run
+   */
+  async frontier(library: PruningRunState, query: FrontierQuery) {
     const { shape } = await this.describe(library.model.path, library.settings);
-    return { points: await this.libraries.frontier(library, shape, shares), intactParameters: library.model.parameterCount };
+    const points = await this.libraries.frontier(library, shape, query);
+    const predicted = (layerWidths: string): number | null => this.libraries.predicted(library, shape, { layerWidths });
+    return { points, intactParameters: library.model.parameterCount, predicted };
   }
 
   private async place(run: RunToFit, card: Card | null): Promise<PlaceForRun> {
@@ -325,13 +330,17 @@ function requireTokens(count: number, field: string, { what, needed }: TokenNeed
   if (count < needed) throw invalidField('DATA_TOO_SHORT', field, `holds ${count} tokens; ${what} takes ${needed}`);
 }
 
-/** @throws EspalierError with what is possible, where the budget can't be kept */
-function requestedBudget(requested: RequestedSettings, shape: ModelShape, measured: ReadTable | null): Budget | null {
-  const budget = budgetOf(resolveSettings(requested), shape, measured);
-  if (budget === null) return null;
-  const violations = amountViolations(budget, requested, requested.targetSparsity);
+/**
+ * Returns one budget at most, or several where a library chooses the widths.
+ * @throws EspalierError with what is possible, where a budget can't be kept
+ */
+function requestedBudgets(requested: RequestedSettings, shape: ModelShape, measured: ReadTable | null): Budget[] {
+  const settings = resolveSettings(requested);
+  const budgets = budgetsOf(settings, shape, measured);
+  const beside = choosesWidths(settings) ? undefined : requested.targetSparsity;
+  const violations = budgets.flatMap((budget) => amountViolations(budget, requested, beside));
   if (violations.length > 0) throw invalidRequest(violations);
-  return budget;
+  return budgets;
 }
 
 /**

@@ -1,5 +1,5 @@
 // Tests which tables of seconds by width are refused, and compares the cost that follows from one with sums made by hand.
-import { budgetOf, amountViolations, shareGoneAt, shareToGo } from '../pruning-run/method/budget.js';
+import { budgetsOf, amountViolations, shareGoneAt, shareToGo } from '../pruning-run/method/budget.js';
 import { costAt, costFrom, intactCost, numbersOf } from '../pruning-run/method/model-cost.js';
 import { resolveSettings, settingsViolations } from '../pruning-run/method/run-settings.js';
 import { secondsCost, type SpeedTable } from '../pruning-run/method/speed-table.js';
@@ -175,7 +175,7 @@ describe('a speed table', () => {
 
 describe('a target in seconds', () => {
   const settings = resolveSettings({ targetSpeedup: 1.6, speedTable: '/tables/cpu.json' });
-  const budget = budgetOf(settings, model, { digest: 'd1', table: speedTableOf(table()) })!;
+  const budget = budgetsOf(settings, model, { digest: 'd1', table: speedTableOf(table()) })[0]!;
 
   it('is the share of the time that has to go', () => {
     expect(budget).toMatchObject({ setting: 'targetSpeedup', speed: { tableDigest: 'd1', phase: 'decode', batch: 1, context: 2048 } });
@@ -188,7 +188,7 @@ describe('a target in seconds', () => {
 
   it('is refused out of reach, with what is fixed and the most that is possible', () => {
     const alone = speedTableOf(table(({ fixed }) => void fixed.push({ hidden: 32, seconds: 10e-3, spread: 0 })));
-    const [violation] = amountViolations(budgetOf(settings, model, { digest: 'd1', table: alone })!, { targetSpeedup: 19.9 });
+    const [violation] = amountViolations(budgetsOf(settings, model, { digest: 'd1', table: alone })[0]!, { targetSpeedup: 19.9 });
     expect(violation).toMatchObject({ field: 'settings.target_speedup', code: 'BUDGET_OUT_OF_REACH' });
     expect(violation!.description).toMatch(
       /what is fixed .* takes 8\.\d% of the intact model's time: must be in \[1, \d+(\.\d+)?\], is 19\.9/,

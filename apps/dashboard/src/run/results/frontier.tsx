@@ -6,20 +6,18 @@ import { useChanges } from '../../api/live.js';
 import { useLoaded } from '../../api/loaded-data.js';
 import { LaunchForm } from '../../forms/run/launch-form.js';
 import { Recipe, RunStatus } from '../../generated/espalier/v1/common_pb.js';
-import { RunService, type FrontierPoint, type Run } from '../../generated/espalier/v1/run_service_pb.js';
+import { RunService, type FrontierPoint, type FrontierRun, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { headlineOf, nameOf, stepOf } from '../../runs/columns.js';
 import { Scatter } from '../../ui/charts/scatter.js';
-import { count, countTick, decimal, NONE, percent, runStatusWords, short } from '../../ui/format.js';
+import { bytes, count, countTick, decimal, NONE, percent, runStatusWords, short } from '../../ui/format.js';
 import { Heads } from '../../ui/heads.js';
-import { Pending, TroubleNote } from '../../ui/pending.js';
+import { Pending } from '../../ui/pending.js';
 import { Anchor } from '../../ui/router.js';
 import { Scroll } from '../../ui/scroll.js';
 import { sourceOf } from '../curves/source.js';
 import { SettingsFold } from '../settings.js';
 import type { TabProps } from '../tab-props.js';
 
-/** The most runs of a library that the table lists, which is the most that the server returns at once. */
-const MOST_RUNS = 500;
 const REFRESH_MS = 3_000;
 
 export const isScan = ({ settings }: Run): boolean => settings?.recipe === Recipe.SCAN;
@@ -82,6 +80,8 @@ function Frontier({ run }: { run: Run }) {
                   <td class="right">{count(point.parameters)}</td>
                   <td class="right">{percent(Number(point.parameters) / Number(data.intactParameters))}</td>
                   <td class="right">{percent(point.sparsity)}</td>
+                  <td class="right">{percent(point.multiplyAddShare)}</td>
+                  <td class="right">{bytes(Number(point.weightBytes))}</td>
                   <td class="right">{decimal(point.kl)}</td>
                   <td class="right">{point.sparsity > 0 && <LaunchButton point={point} launch={() => setChosen(point)} />}</td>
                 </tr>
@@ -90,7 +90,7 @@ function Frontier({ run }: { run: Run }) {
           </table>
         </Scroll>
       </section>
-      <RunsOfLibrary run={run} intactParameters={data.intactParameters} />
+      <RunsOfLibrary run={run} runs={data.runs} reload={loaded.reload} intactParameters={data.intactParameters} />
       {chosen !== null && (
         <LaunchForm
           like={run}
@@ -102,7 +102,8 @@ function Frontier({ run }: { run: Run }) {
   );
 }
 
-const HEADS = ['Parameters', 'Of intact', 'Pruned', 'Lost'];
+const FIGURES = ['Parameters', 'Of intact', 'Lost', 'Recovery steps', 'Perplexity'];
+const HEADS = ['Parameters', 'Of intact', 'Pruned', 'Multiply-adds', 'Weights', 'Lost'];
 
 function LaunchButton({ point: { parameters }, launch }: { point: FrontierPoint; launch: () => void }) {
   return (
@@ -114,14 +115,18 @@ function LaunchButton({ point: { parameters }, launch }: { point: FrontierPoint;
   );
 }
 
+interface LibraryProps {
+  run: Run;
+  runs: readonly FrontierRun[];
+  reload: () => void;
+  intactParameters: bigint;
+}
+
 /** The runs whose layers were chosen by the scan. Their perplexity is another quantity than what the scan says is lost. */
-function RunsOfLibrary({ run: { runId }, intactParameters }: { run: Run; intactParameters: bigint }) {
-  const key = `library ${runId}`;
-  const { data, trouble, reload } = useLoaded(key, (signal) =>
-    runService.listRuns({ where: [`library=${runId}`], orderBy: 'parameters_left desc', pageSize: MOST_RUNS }, { signal }),
-  );
-  useChanges(() => true, reload, REFRESH_MS, key);
-  if (data === undefined || data.runs.length === 0) return <TroubleNote trouble={trouble} />;
+function RunsOfLibrary({ run: { runId }, runs, reload, intactParameters }: LibraryProps) {
+  useChanges(() => true, reload, REFRESH_MS, `library ${runId}`);
+  const launched = runs.flatMap(({ run, kl }) => (run === undefined ? [] : [{ run, kl }]));
+  if (launched.length === 0) return null;
   return (
     <section class="card" aria-label="Runs with this scan">
       <header>
@@ -129,12 +134,11 @@ function RunsOfLibrary({ run: { runId }, intactParameters }: { run: Run; intactP
         <span class="soft">what training made of the choices</span>
         <Anchor to={`/?where=${encodeURIComponent(`library=${runId}`)}`}>In the list of runs</Anchor>
       </header>
-      <TroubleNote trouble={trouble} />
       <Scroll label="Runs with this scan">
         <table class="plain num">
-          <Heads names={['Run', 'State', 'Parameters', 'Of intact', 'Perplexity']} numbers={['Parameters', 'Of intact', 'Perplexity']} />
+          <Heads names={['Run', 'State', ...FIGURES]} numbers={FIGURES} />
           <tbody>
-            {data.runs.map((one) => (
+            {launched.map(({ run: one, kl }) => (
               <tr key={one.runId}>
                 <td>
                   <Anchor to={`/runs/${one.runId}`}>{nameOf(one)}</Anchor>
@@ -144,6 +148,8 @@ function RunsOfLibrary({ run: { runId }, intactParameters }: { run: Run; intactP
                 <td class="right">
                   {one.result === undefined ? NONE : percent(Number(one.result.parameterCount) / Number(intactParameters))}
                 </td>
+                <td class="right">{decimal(kl)}</td>
+                <td class="right">{count(one.settings?.recoverSteps ?? 0)}</td>
                 <td class="right">{decimal(headlineOf(one)?.perplexity)}</td>
               </tr>
             ))}

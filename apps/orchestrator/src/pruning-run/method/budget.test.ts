@@ -2,13 +2,13 @@
 import { settingsOfFork } from '../aggregate/starting-points.js';
 import { groupedShape as grouped, launched, llamaShape, model as identity, stateAt, Story } from '../testing.js';
 import type { RunSettings } from '../record/pruning-run.events.js';
-import { amountViolations, budgetOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
+import { amountViolations, budgetsOf, budgetOfForkViolations, prunableShareToGo, shareGoneAt, shareToGo, sizesAt } from './budget.js';
 import { costAt, costFrom, gatesAt, type ModelShape, type TensorCount } from './model-cost.js';
 import { resolveSettings, settingsViolations, shareOfDefaults, type RequestedSettings } from './run-settings.js';
 
 /** The bundled model, in which each head has its own keys and values. */
 const factbook = llamaShape({ layers: 6, heads: 6, kvHeads: 6, units: 512, hiddenSize: 192, headDim: 32, vocabularySize: 2048 }, false);
-const budget = (settings: RequestedSettings, model = factbook) => budgetOf(resolveSettings(settings), model)!;
+const budget = (settings: RequestedSettings, model = factbook) => budgetsOf(resolveSettings(settings), model)[0]!;
 
 /** The parameters of a compacted export, counted tensor by tensor. */
 function exported(model: ModelShape, left: { heads: number; kv: number; units: number; hidden: number }): number {

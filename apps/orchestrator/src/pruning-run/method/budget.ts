@@ -21,6 +21,7 @@ import {
   type Cost,
   type Gates,
   type ModelShape,
+  type OpenGates,
 } from './model-cost.js';
 import { prunesAtOnce } from './phases.js';
 import { secondsCost, type SpeedTable } from './speed-table.js';
@@ -30,6 +31,8 @@ type Amounts = { [K in BudgetSetting]?: number | undefined };
 
 /** The value of `library` in a run whose widths no scan chose. */
 export const NO_LIBRARY = 'none';
+/** The value of `layer_widths` in a run whose target decides the widths. */
+export const NO_WIDTHS = 'none';
 
 /** The largest share of a cost that a run may be asked to remove. It equals the upper limit of target_sparsity. */
 const SPARSITY_MAX = 0.95;
@@ -66,14 +69,25 @@ export function settingsOfBudget(settings: { [K in BudgetSetting | CountSetting]
 
 type BudgetSettings = Pick<RunSettings, BudgetSetting | CountSetting | 'recipe' | 'gates' | 'shapeTarget'>;
 
+/**
+ * Tells whether a library will choose the widths of the layers. Its choice keeps several targets together, and takes their place. So it may
+ * ask for what other recipes that prune at once can't keep.
+ */
+export const choosesWidths = ({ library, layerWidths }: Pick<RunSettings, 'library' | 'layerWidths'>): boolean =>
+  library !== NO_LIBRARY && layerWidths === NO_WIDTHS;
+
 /** Reports requests with more than one budget, and settings that no budget of the request uses. This check needs no model. */
-export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | CountSetting>): FieldViolation[] {
-  const [first, ...more] = given(settings);
-  if (first !== undefined && more.length > 0) return more.map((name) => conflict(BUDGETS[name].field, BUDGETS[first].field));
+export function budgetViolations(
+  settings: Pick<RunSettings, BudgetSetting | CountSetting | 'library' | 'layerWidths'>,
+): FieldViolation[] {
+  const budgets = given(settings);
+  const [first, ...more] = budgets;
+  if (first !== undefined && more.length > 0 && !choosesWidths(settings))
+    return more.map((name) => conflict(BUDGETS[name].field, BUDGETS[first].field));
   return COUNT_SETTINGS.flatMap((name) => {
     const goBy: readonly BudgetSetting[] = COUNTED_BY[name];
     const setting = settingOfName(name);
-    if (settings[name] === valueOfText(setting, setting.default) || (first !== undefined && goBy.includes(first))) return [];
+    if (settings[name] === valueOfText(setting, setting.default) || budgets.some((budget) => goBy.includes(budget))) return [];
     const which = goBy.map((budget) => BUDGETS[budget].field).join(' or ');
     return [{ field: `settings.${setting.field}`, description: `is given without ${which}, which uses it`, code: 'BUDGETS_CONFLICT' }];
   });
@@ -119,13 +133,17 @@ function costOf(setting: BudgetSetting, settings: BudgetSettings, model: ModelSh
 }
 
 /**
- * @param measured the table for a target in seconds, with the digest of its file; null for all other targets
- * @returns null where the settings ask for no budget, or for one in seconds without a table
+ * Returns the budgets that the settings ask for: one at most, or several where a library chooses the widths.
+ * @param measured the table for a target in seconds, with the digest of its file; null for all other targets, and for one in seconds that
+ *   has no table yet and is left out
  */
-export function budgetOf(settings: BudgetSettings, model: ModelShape, measured: ReadTable | null = null): Budget | null {
-  const setting = budgetSettingOf(settings);
-  const cost = setting === null ? null : costOf(setting, settings, model, measured && measured.table);
-  if (setting === null || cost === null) return null;
+export function budgetsOf(settings: BudgetSettings, model: ModelShape, measured: ReadTable | null = null): Budget[] {
+  return given(settings).flatMap((setting) => budgetFor(setting, settings, model, measured) ?? []);
+}
+
+function budgetFor(setting: BudgetSetting, settings: BudgetSettings, model: ModelShape, measured: ReadTable | null): Budget | null {
+  const cost = costOf(setting, settings, model, measured && measured.table);
+  if (cost === null) return null;
   const intact = intactCost(cost, model);
   const closed = prunesAtOnce(settings.recipe) ? WITHOUT_PARTS : gatesAt(model, openProbability(LOG_ALPHA_MIN), blockGatesOf(settings));
   const least = Math.max(costAt(cost, closed), intact * (1 - SPARSITY_MAX));
@@ -237,15 +255,23 @@ export function shareGoneAt(
   return (open) => 1 - costAt(cost, gatesAt(gates, open, blocks)) / budget.intact;
 }
 
+export interface Sizes {
+  /** The share of the prunable parameters that is gone. */
+  prunableSparsity: number;
+  parameters: number;
+  /** The share of the intact model's multiply-adds for a token. */
+  multiplyAddShare: number;
+  /** The bytes of the weights in the model's own type. */
+  bytes: number;
+}
+
 /** Estimates the sizes of a model whose gates are all open with one probability. Plans use it before the run has a state. */
-export function sizesAt(
-  model: ModelShape,
-  open: number,
-  settings: Pick<RunSettings, 'gates'>,
-): { prunableSparsity: number; parameters: number; multiplyAddShare: number; bytes: number } {
-  const blocks = blockGatesOf(settings);
-  const [prunable, weights] = [prunableCost(model, blocks), multiplyAddCost(model, { budgetContext: 0 })];
-  const at = (cost: Cost): number => costAt(cost, gatesAt(model, open, blocks));
+export const sizesAt = (model: ModelShape, open: number, settings: Pick<RunSettings, 'gates'>): Sizes =>
+  sizesOf(model, gatesAt(model, open, blockGatesOf(settings)), settings);
+
+export function sizesOf(model: ModelShape, open: OpenGates, settings: Pick<RunSettings, 'gates'>): Sizes {
+  const [prunable, weights] = [prunableCost(model, blockGatesOf(settings)), multiplyAddCost(model, { budgetContext: 0 })];
+  const at = (cost: Cost): number => costAt(cost, open);
   return {
     prunableSparsity: 1 - at(prunable) / intactCost(prunable, model),
     parameters: at(parameterCost(model)),

@@ -1,6 +1,6 @@
 // Budgets in the types of GGUF files, against bytes counted tensor by tensor, and what can't be planned.
 import { llamaShape } from '../testing.js';
-import { budgetOf } from './budget.js';
+import { budgetsOf } from './budget.js';
 import { typeViolations } from './gguf-types.js';
 import { costAt, costFrom, type ModelShape } from './model-cost.js';
 import { resolveSettings, type RequestedSettings } from './run-settings.js';
@@ -9,7 +9,7 @@ import { resolveSettings, type RequestedSettings } from './run-settings.js';
 const dimensions = { layers: 8, heads: 4, kvHeads: 4, units: 2048, hiddenSize: 512, headDim: 128, vocabularySize: 2048 };
 const model: ModelShape = { ...llamaShape(dimensions, false), ggufHeaderBytes: 70_000 };
 const cost = (budgetDtype: string, of = model) =>
-  costFrom(budgetOf(resolveSettings({ targetBytes: 1, budgetDtype, shapeTarget: 'vllm' }), of)!.cost);
+  costFrom(budgetsOf(resolveSettings({ targetBytes: 1, budgetDtype, shapeTarget: 'vllm' }), of)[0]!.cost);
 
 /** Bytes of blocks of 256 values. */
 const K = { q3: 110, q4: 144, q5: 176, q6: 210, q5_0: 8 * 22, q8_0: 8 * 34 };
@@ -51,7 +51,7 @@ it.each(['q8_0', 'q3_k_m', 'q4_k_s', 'q6_k'] as const)('the cost in %s is what t
 
 it('heads whose rows are not whole blocks cost what they do on average', () => {
   const settings = { targetBytes: 1, budgetDtype: 'q6_k', shapeTarget: 'gguf' } as const;
-  const planned = costFrom(budgetOf(resolveSettings(settings), model)!.cost);
+  const planned = costFrom(budgetsOf(resolveSettings(settings), model)[0]!.cost);
   // Rows of one head and of three are stored in Q8_0.
   const layers = [1, 2, 3, 4].map((heads) => counted('q6_k', { heads, units: 2048, hidden: 512 }));
   const mean = layers.reduce((sum, bytes) => sum + bytes, 0) / layers.length;
@@ -60,8 +60,8 @@ it('heads whose rows are not whole blocks cost what they do on average', () => {
 
 it('the cache is counted beside the file, at two bytes an entry', () => {
   const settings = { targetBytes: 1, budgetDtype: 'q8_0', budgetContext: 100, budgetBatch: 3 };
-  const withCache = budgetOf(resolveSettings(settings), model)!.intact;
-  expect(withCache - budgetOf(resolveSettings({ ...settings, budgetContext: 0 }), model)!.intact).toBe(8 * 4 * 2 * 128 * 100 * 3 * 2);
+  const withCache = budgetsOf(resolveSettings(settings), model)[0]!.intact;
+  expect(withCache - budgetsOf(resolveSettings({ ...settings, budgetContext: 0 }), model)[0]!.intact).toBe(8 * 4 * 2 * 128 * 100 * 3 * 2);
 });
 
 describe('what can not be planned is refused by name', () => {

@@ -2,13 +2,10 @@
 import { BUDGET_NAMES, BUDGETS, type BudgetName } from '#comparison';
 import { invalidField, type FieldViolation } from '#protocol';
 import type { RunSettings } from '../record/pruning-run.events.js';
-import { conflict, NO_LIBRARY } from './budget.js';
+import { conflict, NO_LIBRARY, NO_WIDTHS } from './budget.js';
 import { blockGatesOf } from './gates.js';
 import { costAt, intactCost, openOf, prunableCost, type KeptParts, type ModelShape } from './model-cost.js';
 import { prunesAtOnce } from './phases.js';
-
-/** The value of the setting in a run whose target decides the widths. */
-export const NO_WIDTHS = 'none';
 
 const refused = (description: string): FieldViolation[] => [{ field: 'settings.layer_widths', description, code: 'FIELD_OUT_OF_RANGE' }];
 

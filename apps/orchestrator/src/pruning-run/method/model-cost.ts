@@ -57,7 +57,7 @@ export interface Cost {
   curves?: { head: Curve; unit: Curve; kv: Curve };
 }
 
-interface OpenGates {
+export interface OpenGates {
   layers: number; // the number of layers, all alike
   heads: number;
   units: number;

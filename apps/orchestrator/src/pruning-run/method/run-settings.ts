@@ -12,7 +12,7 @@ import {
   type SettingName,
 } from '#protocol';
 import { timeWords } from '#comparison';
-import { budgetViolations, prunableShareToGo, shareToGo, speedViolations } from './budget.js';
+import { budgetViolations, choosesWidths, prunableShareToGo, shareToGo, speedViolations } from './budget.js';
 import { gateViolations } from './gates.js';
 import { widthsViolations } from './layer-widths.js';
 import { prunesAtOnce } from './phases.js';
@@ -107,8 +107,9 @@ export function resolveSettings(requested: RequestedSettings, model?: ModelSizes
  * such groups. So a group's key and value head counts as removed with its heads.
  */
 export function withGroupGates(requested: RequestedSettings, { heads, kvHeads }: { heads: number; kvHeads: number }): RequestedSettings {
-  const { recipe, gates, shapeTarget } = resolveSettings(requested);
-  if (recipe !== 'fisher' || shapeTarget !== 'free' || requested.gates !== undefined || heads === kvHeads) return requested;
+  const settings = resolveSettings(requested);
+  const { recipe, gates, shapeTarget } = settings;
+  if (recipe !== 'fisher' || (shapeTarget !== 'free' && !choosesWidths(settings)) || requested.gates !== undefined || heads === kvHeads) return requested;
   return { ...requested, gates: [...gates, 'kv-group'] };
 }
 
@@ -302,14 +303,15 @@ function inOrder(items: readonly string[], order: readonly string[]): string[] {
   return [...items].sort((left, right) => rank(left) - rank(right));
 }
 
-function oneShotViolations({ recipe, totalSteps, shapeTarget }: RunSettings): FieldViolation[] {
+function oneShotViolations(settings: RunSettings): FieldViolation[] {
+  const { recipe, totalSteps, shapeTarget } = settings;
   const violations: FieldViolation[] = [];
   if (totalSteps !== 1) {
     const description = `must be 1 with recipe ${recipe}, which prunes at once, is ${totalSteps}; recover_steps may follow`;
     violations.push({ field: 'settings.total_steps', description, code: 'FIELD_OUT_OF_RANGE' });
   }
-  if (shapeTarget !== 'free') {
-    const description = `must be free with recipe ${recipe}, is ${shapeTarget}: only masks that are learned are held to a shape`;
+  if (shapeTarget !== 'free' && !choosesWidths(settings)) {
+    const description = `must be free with recipe ${recipe}, is ${shapeTarget}: masks that are learned are held to a shape, and a library's choice`;
     violations.push({ field: 'settings.shape_target', description, code: 'FIELD_OUT_OF_RANGE' });
   }
   return violations;
@@ -382,7 +384,8 @@ export function settingsViolations(s: RunSettings, limits?: ModelLimits & KnownL
     const description = `is ${s.recoverLoraRank}: with lora_rank, ${s.loraRank}, it may make ${LORA_RANK_MAX} at most`;
     violations.push({ field: 'settings.recover_lora_rank', description, code: 'FIELD_OUT_OF_RANGE' });
   }
-  violations.push(...budgetViolations(s), ...speedViolations(s), ...gateViolations(s), ...refitViolations(s), ...ownWeightsViolations(s));
+  const gates = gateViolations(choosesWidths(s) ? { ...s, shapeTarget: 'free' } : s); // a library's choice has no learned masks
+  violations.push(...budgetViolations(s), ...speedViolations(s), ...gates, ...refitViolations(s), ...ownWeightsViolations(s));
   violations.push(...widthsViolations(s));
   if (s.recoverSteps > 0 && s.recoverLmLossWeight + s.recoverLayerLossWeight + s.recoverKlLossWeight === 0) {
     const description = 'must be above 0 where the other weights of recovery are 0: nothing would be learnt';
