@@ -3,7 +3,15 @@ import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import type { LayerScan } from '../pruning-run/record/pruning-run.events.js';
 import { budgetsOf } from '../pruning-run/method/budget.js';
 import { keptByLayer } from '../pruning-run/method/layer-widths.js';
-import { costAt, intactCost, multiplyAddCost, openOf, parameterCost, prunableCost, type KeptParts } from '../pruning-run/method/model-cost.js';
+import {
+  costAt,
+  intactCost,
+  multiplyAddCost,
+  openOf,
+  parameterCost,
+  prunableCost,
+  type KeptParts,
+} from '../pruning-run/method/model-cost.js';
 import { blockGatesOf } from '../pruning-run/method/gates.js';
 import { resolveSettings, settingsViolations, type RequestedSettings } from '../pruning-run/method/run-settings.js';
 import { groupedShape as shape, launched, segment, stateAt, Story } from '../pruning-run/testing.js';

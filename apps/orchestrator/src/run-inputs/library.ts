@@ -25,9 +25,8 @@ const APART = 0.1;
 const MOST_SOLVED = 256;
 const unfit = (description: string, field = FIELD): EspalierError => invalidField('LIBRARY_UNFIT', field, description);
 
-/** What a frontier is asked for. */
 export interface FrontierQuery {
-  /** Of the model's parameters. */
+  /** Shares of the intact model's parameters. */
   shares: readonly number[];
   /** The number of choices for each share, the best first. */
   choices: number;
@@ -67,8 +66,8 @@ export class Libraries {
     const program = widthProgram(run.scans, shape, bounds, shapeOf(settings, shape));
     const [[chosen] = []] = await this.solutionsOf([{ text: program.text, solutions: 1, apart: 1 }]);
     if (chosen === undefined) {
-      const suited = settings.shapeTarget === 'free' ? '' : ` in shapes for ${settings.shapeTarget}`;
-      throw unfit(`run ${run.runId} has no forms of layers${suited} that keep ${bounds.length > 1 ? 'all targets together' : 'the target'}`);
+      const forms = settings.shapeTarget === 'free' ? 'forms of layers' : `forms of layers for ${settings.shapeTarget}`;
+      throw unfit(`run ${run.runId} has no ${forms} that keep ${bounds.length > 1 ? 'all targets together' : 'the target'}`);
     }
     // The widths stand in place of the targets and their shapes. So the run counts by its share of the prunable parameters.
     const replaced = ['targetSparsity', 'shapeTarget', ...BUDGET_NAMES, ...COUNT_SETTINGS];

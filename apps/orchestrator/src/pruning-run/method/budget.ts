@@ -77,9 +77,7 @@ export const choosesWidths = ({ library, layerWidths }: Pick<RunSettings, 'libra
   library !== NO_LIBRARY && layerWidths === NO_WIDTHS;
 
 /** Reports requests with more than one budget, and settings that no budget of the request uses. This check needs no model. */
-export function budgetViolations(
-  settings: Pick<RunSettings, BudgetSetting | CountSetting | 'library' | 'layerWidths'>,
-): FieldViolation[] {
+export function budgetViolations(settings: Pick<RunSettings, BudgetSetting | CountSetting | 'library' | 'layerWidths'>): FieldViolation[] {
   const budgets = given(settings);
   const [first, ...more] = budgets;
   if (first !== undefined && more.length > 0 && !choosesWidths(settings))

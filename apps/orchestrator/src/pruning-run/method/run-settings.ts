@@ -109,7 +109,8 @@ export function resolveSettings(requested: RequestedSettings, model?: ModelSizes
 export function withGroupGates(requested: RequestedSettings, { heads, kvHeads }: { heads: number; kvHeads: number }): RequestedSettings {
   const settings = resolveSettings(requested);
   const { recipe, gates, shapeTarget } = settings;
-  if (recipe !== 'fisher' || (shapeTarget !== 'free' && !choosesWidths(settings)) || requested.gates !== undefined || heads === kvHeads) return requested;
+  const isHeld = shapeTarget !== 'free' && !choosesWidths(settings);
+  if (recipe !== 'fisher' || isHeld || requested.gates !== undefined || heads === kvHeads) return requested;
   return { ...requested, gates: [...gates, 'kv-group'] };
 }
 
@@ -311,7 +312,7 @@ function oneShotViolations(settings: RunSettings): FieldViolation[] {
     violations.push({ field: 'settings.total_steps', description, code: 'FIELD_OUT_OF_RANGE' });
   }
   if (shapeTarget !== 'free' && !choosesWidths(settings)) {
-    const description = `must be free with recipe ${recipe}, is ${shapeTarget}: masks that are learned are held to a shape, and a library's choice`;
+    const description = `must be free with recipe ${recipe} without a library, is ${shapeTarget}: masks that do not learn are held to none`;
     violations.push({ field: 'settings.shape_target', description, code: 'FIELD_OUT_OF_RANGE' });
   }
   return violations;
