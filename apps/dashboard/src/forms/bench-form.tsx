@@ -54,7 +54,7 @@ export function BenchForm({ run, close, done }: { run: Run; close: () => void; d
       close={close}
       done={done}
     >
-      {(wrong, changed) => (
+      {(wrong, changed, of) => (
         <>
           <StateField
             run={run}
@@ -65,21 +65,17 @@ export function BenchForm({ run, close, done }: { run: Run; close: () => void; d
           />
           <ChoiceField
             label="Both models in"
-            value={values.dtype}
+            {...of('dtype', 'compute_dtype')}
             options={[
               ['', 'as the original'],
               ['bf16', 'bf16'],
               ['f32', 'f32'],
             ]}
-            changed={(dtype) => changed('compute_dtype', { dtype })}
-            wrong={wrong['compute_dtype']}
           />
           <ChoiceField
             label="Sizes of an export as"
-            value={values.format}
+            {...of('format')}
             options={EXPORT_FORMAT_NAMES.map((one): [string, string] => [one === 'hf-remote' ? '' : one, one])}
-            changed={(format) => changed('format', { format })}
-            wrong={wrong['format']}
           />
           <TextFields rows={NUMBERS} values={values} wrong={wrong} changed={changed} />
         </>

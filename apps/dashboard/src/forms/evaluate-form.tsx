@@ -2,6 +2,7 @@
 import { runService } from '../api/client.js';
 import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
+import type { BoundFields } from './fields/bound-field.js';
 import { Check, ChoiceField } from './fields/choice-field.js';
 import { useDraft } from './form-draft.js';
 import {
@@ -42,7 +43,7 @@ export function EvaluateForm({ run, close, done }: { run: Run; close: () => void
       close={close}
       done={done}
     >
-      {(wrong, changed) => (
+      {(wrong, changed, of) => (
         <>
           <ChoiceField
             label="By"
@@ -58,33 +59,19 @@ export function EvaluateForm({ run, close, done }: { run: Run; close: () => void
                 wanted="text"
                 label="Text"
                 help=".jsonl, .json, .csv, .parquet or .txt, or a folder of them, on the server's machine"
-                value={values.dataPath}
-                changed={(dataPath) => changed('data_path', { dataPath })}
-                wrong={wrong['data_path']}
+                {...of('dataPath', 'data_path')}
                 needed
                 wide
               />
-              <TextField
-                label="Text column"
-                help="empty: that of the run's own text"
-                value={values.textColumn}
-                changed={(textColumn) => changed('text_column', { textColumn })}
-                wrong={wrong['text_column']}
-              />
+              <TextField label="Text column" help="empty: that of the run's own text" {...of('textColumn', 'text_column')} />
             </>
           )}
-          {byTasks && <TaskFields values={values} wrong={wrong} changed={changed} />}
+          {byTasks && <TaskFields of={of} />}
           <Models run={run} values={values} wrong={wrong} changed={changed} />
           {!byTasks && (
             <>
-              <TextField
-                label="Window"
-                help="tokens; empty: as the run's own evaluations"
-                value={values.window}
-                changed={(window) => changed('window', { window })}
-                wrong={wrong['window']}
-              />
-              <SingleWeights values={values} wrong={wrong} changed={changed} />
+              <TextField label="Window" help="tokens; empty: as the run's own evaluations" {...of('window')} />
+              <SingleWeights values={values} of={of} />
             </>
           )}
         </>
@@ -101,52 +88,35 @@ interface PartProps {
   values: EvaluateValues;
   wrong: Readonly<Record<string, string>>;
   changed: (field: string, part: Partial<EvaluateValues>) => void;
+  of: BoundFields<EvaluateValues>;
 }
 
-function TaskFields({ values, wrong, changed }: PartProps) {
+function TaskFields({ of }: Pick<PartProps, 'of'>) {
   return (
     <>
-      <TextField
-        label="Tasks"
-        help={TASKS_HELP}
-        value={values.tasks}
-        changed={(tasks) => changed('tasks', { tasks })}
-        wrong={wrong['tasks']}
-        needed
-        wide
-      />
+      <TextField label="Tasks" help={TASKS_HELP} {...of('tasks')} needed wide />
       <PathField
         wanted="folder"
         label="Folder of their data"
         help="on the server's machine; it holds a folder for each task, with JSON Lines or Parquet"
-        value={values.taskData}
-        changed={(taskData) => changed('task_data_path', { taskData })}
-        wrong={wrong['task_data_path']}
+        {...of('taskData', 'task_data_path')}
         needed
         wide
       />
-      <TextField
-        label="Questions of each"
-        help="only the first ones; empty: all"
-        value={values.limit}
-        changed={(limit) => changed('limit', { limit })}
-        wrong={wrong['limit']}
-      />
+      <TextField label="Questions of each" help="only the first ones; empty: all" {...of('limit')} />
       <ChoiceField
         label="Products in"
-        value={values.dtype}
+        {...of('dtype', 'compute_dtype')}
         options={[
           ['', 'f32'],
           ['bf16', 'bf16'],
         ]}
-        changed={(dtype) => changed('compute_dtype', { dtype })}
-        wrong={wrong['compute_dtype']}
       />
     </>
   );
 }
 
-function Models({ run, values, wrong, changed }: PartProps & { run: Run }) {
+function Models({ run, values, wrong, changed }: Omit<PartProps, 'of'> & { run: Run }) {
   const toggle = (subject: Subject, isOn: boolean): void =>
     changed('subjects', { subjects: isOn ? [...values.subjects, subject] : values.subjects.filter((one) => one !== subject) });
   const check = (subject: Subject, words: string) => (
@@ -174,29 +144,21 @@ function Models({ run, values, wrong, changed }: PartProps & { run: Run }) {
   );
 }
 
-function SingleWeights({ values, wrong, changed }: PartProps) {
+function SingleWeights({ values, of }: Pick<PartProps, 'values' | 'of'>) {
   return (
     <>
       <ChoiceField
         label="A baseline"
         help="the intact model with single weights set to 0, which makes nothing smaller"
-        value={values.importance}
+        {...of('importance', 'unstructured.importance')}
         options={[
           ['', 'none'],
           ['magnitude', 'the smallest weights'],
           ['wanda', 'the smallest by wanda'],
         ]}
-        changed={(importance) => changed('unstructured.importance', { importance })}
-        wrong={wrong['unstructured.importance']}
       />
       {values.importance !== '' && (
-        <TextField
-          label="Share of weights"
-          help="0.5 or 50%; empty: the run's target"
-          value={values.sparsity}
-          changed={(sparsity) => changed('unstructured.sparsity', { sparsity })}
-          wrong={wrong['unstructured.sparsity']}
-        />
+        <TextField label="Share of weights" help="0.5 or 50%; empty: the run's target" {...of('sparsity', 'unstructured.sparsity')} />
       )}
     </>
   );

@@ -1,6 +1,7 @@
 // The form of work that the server does as a job. The job goes on when the form, and the page, are closed.
 import type { ComponentChildren } from 'preact';
 import { FormDialog, FormRefusal } from '../ui/dialog.js';
+import { boundTo, type BoundFields } from './fields/bound-field.js';
 import type { Draft } from './form-draft.js';
 import { ofPart, type FormTroubles } from './form-troubles.js';
 import { useRefusal } from './form-refusal.js';
@@ -15,8 +16,8 @@ interface Props<T extends object> {
   close: () => void;
   /** Called after the job was started. */
   done: () => void;
-  /** The form's content. `changed` is called with the changed field and its value. */
-  children: (wrong: FormTroubles['byField'], changed: (field: string, part: Partial<T>) => void) => ComponentChildren;
+  /** The form's content. `changed` is called with the changed field and its value; `of` ties a field to a value. */
+  children: (wrong: FormTroubles['byField'], changed: (field: string, part: Partial<T>) => void, of: BoundFields<T>) => ComponentChildren;
 }
 
 export function JobForm<T extends object>({ title, button, draft, fields, start, close, done, children }: Props<T>) {
@@ -34,7 +35,7 @@ export function JobForm<T extends object>({ title, button, draft, fields, start,
     <FormDialog title={title} button={isSending ? 'Starting …' : button} isSending={isSending} send={begin} close={close}>
       <div ref={inside}>
         <FormRefusal words={rest} isTarget />
-        <div class="fields">{children(byField, changed)}</div>
+        <div class="fields">{children(byField, changed, boundTo({ values: draft.values, wrong: byField, changed }))}</div>
         <p class="soft">It goes on when this page is closed.</p>
       </div>
     </FormDialog>

@@ -7,6 +7,7 @@ import type { Run } from '../generated/espalier/v1/run_service_pb.js';
 import { nameOf } from '../runs/columns.js';
 import { bytes, count } from '../ui/format.js';
 import { FormDialog, FormRefusal } from '../ui/dialog.js';
+import { boundTo } from './fields/bound-field.js';
 import { Check } from './fields/choice-field.js';
 import { useRefusal } from './form-refusal.js';
 import { wholeNumber } from './subjects.js';
@@ -23,6 +24,7 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
     setTold(undefined); // the shown list belongs to the old values
     setValues({ ...values, ...part });
   };
+  const of = boundTo({ values, wrong: byField, changed: change });
   const mayGo = told !== undefined && told.artifacts.length > 0;
   const discard = (event: Event): Promise<void> =>
     send(event, async () => {
@@ -52,17 +54,10 @@ export function RoomForm({ run, close, done }: { run: Run; close: () => void; do
           <TextField
             label="Teachers to keep"
             help="5 keeps every fifth teacher and the last one; empty: all stay"
-            value={values.keepEvery}
-            changed={(keepEvery) => change('keep_every', { keepEvery })}
-            wrong={byField['keep_every']}
+            {...of('keepEvery', 'keep_every')}
             isFirst
           />
-          <TextField
-            label="Reason, for the history"
-            value={values.reason}
-            changed={(reason) => change('reason', { reason })}
-            wrong={byField['reason']}
-          />
+          <TextField label="Reason, for the history" {...of('reason')} />
           <Check
             label="The teachers of abandoned branches go"
             checked={values.abandoned}

@@ -76,17 +76,18 @@ function printChoices(output: Output, { points, intactParameters }: v1.QueryFron
 
 /** A choice and its run have different quantities: nats a token that are lost before training, and the perplexity behind it. */
 function printRuns(output: Output, runs: readonly v1.FrontierRun[]): void {
-  if (runs.length === 0) return;
+  const launched = runs.flatMap(({ run, kl }) => (run === undefined ? [] : [{ ...run, kl }]));
+  if (launched.length === 0) return;
   output.text('');
   output.table(
     ['RUN', 'STATUS', 'PARAMETERS', 'LOST', 'RECOVERY STEPS', 'PERPLEXITY'],
-    runs.map(({ run, kl }) => [
-      run!.name || run!.runId,
-      statusText(run!),
-      run!.result === undefined ? '-' : count(Number(run!.result.parameterCount)),
-      decimal(kl, 4),
-      count(run!.settings?.recoverSteps ?? 0),
-      decimal(run!.evaluations.find(({ headline }) => headline)?.perplexity, 2),
+    launched.map((run) => [
+      run.name || run.runId,
+      statusText(run),
+      run.result === undefined ? '-' : count(Number(run.result.parameterCount)),
+      decimal(run.kl, 4),
+      count(run.settings?.recoverSteps ?? 0),
+      decimal(run.evaluations.find(({ headline }) => headline)?.perplexity, 2),
     ]),
     [2, 3, 4, 5],
   );

@@ -1,3 +1,4 @@
+import { boundTo } from './bound-field.js';
 import { FieldRow, type FieldRowProps } from './field-row.js';
 
 export interface TextFieldProps extends FieldRowProps {
@@ -68,18 +69,12 @@ interface RowsProps<Name extends string> {
   changed: (field: string, part: Partial<Record<Name, string>>) => void;
 }
 
-export function TextFields<Name extends string>({ rows, values, wrong, changed }: RowsProps<Name>) {
+export function TextFields<Name extends string>({ rows, ...form }: RowsProps<Name>) {
+  const of = boundTo<Readonly<Record<Name, string>>>(form);
   return (
     <>
       {rows.map(([name, field, label, help]) => (
-        <TextField
-          key={name}
-          label={label}
-          help={help}
-          value={values[name]}
-          changed={(text) => changed(field, { [name]: text } as Partial<Record<Name, string>>)}
-          wrong={wrong[field]}
-        />
+        <TextField key={name} label={label} help={help} {...of(name, field)} />
       ))}
     </>
   );

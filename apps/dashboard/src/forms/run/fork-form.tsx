@@ -63,7 +63,7 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
       create={create}
       close={close}
     >
-      {(wrong, changed) => (
+      {(wrong, changed, of) => (
         <>
           <FieldRow
             label="From"
@@ -81,7 +81,7 @@ export function ForkForm({ parent, stateDigest, close }: Props) {
               </select>
             )}
           />
-          <NameAndTags values={values} wrong={wrong} changed={changed} />
+          <NameAndTags of={of} />
         </>
       )}
     </RunForm>

@@ -72,15 +72,13 @@ export function LaunchForm({ like, settings, close }: Props) {
       create={launch}
       close={close}
     >
-      {(wrong, changed) => (
+      {(_wrong, _changed, of) => (
         <>
           <PathField
             wanted="model"
             label="Model"
             help="Hugging Face folder on the server's machine"
-            value={values.model}
-            changed={(model) => changed('model_path', { model })}
-            wrong={wrong['model_path']}
+            {...of('model', 'model_path')}
             needed
             wide
             isFirst
@@ -89,9 +87,7 @@ export function LaunchForm({ like, settings, close }: Props) {
             wanted="text"
             label="Training text"
             help=".jsonl, .json, .csv or .parquet with a field or column text, .txt, or a folder of them"
-            value={values.train}
-            changed={(train) => changed('data.train_path', { train })}
-            wrong={wrong['data.train_path']}
+            {...of('train', 'data.train_path')}
             needed
             wide
           />
@@ -99,12 +95,10 @@ export function LaunchForm({ like, settings, close }: Props) {
             wanted="text"
             label="Validation text"
             help="without it the run is not evaluated"
-            value={values.validation}
-            changed={(validation) => changed('data.validation_path', { validation })}
-            wrong={wrong['data.validation_path']}
+            {...of('validation', 'data.validation_path')}
             wide
           />
-          <NameAndTags values={values} wrong={wrong} changed={changed} />
+          <NameAndTags of={of} />
         </>
       )}
     </RunForm>

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { newRequestId } from '../../api/client.js';
+import { boundTo, type BoundFields } from '../fields/bound-field.js';
 import { FormDialog, FormRefusal } from '../../ui/dialog.js';
 import { go } from '../../ui/router.js';
 import type { Draft } from '../form-draft.js';
@@ -29,8 +30,8 @@ interface Props<T extends RunFormValues> {
   /** Returns the id of the new run. */
   create: (requestId: string) => Promise<string>;
   close: () => void;
-  /** Makes the fields besides the settings. `changed` is called with the changed field and its value. */
-  children: (wrong: FormTroubles['byField'], changed: (field: string, part: Partial<T>) => void) => ComponentChildren;
+  /** Makes the fields besides the settings. `changed` is called with the changed field and its value; `of` ties a field to a value. */
+  children: (wrong: FormTroubles['byField'], changed: (field: string, part: Partial<T>) => void, of: BoundFields<T>) => ComponentChildren;
 }
 
 export function RunForm<T extends RunFormValues>(props: Props<T>) {
@@ -72,7 +73,7 @@ export function RunForm<T extends RunFormValues>(props: Props<T>) {
             </button>
           </p>
         )}
-        <div class="fields">{children(byField, changed)}</div>
+        <div class="fields">{children(byField, changed, boundTo({ values: draft.values, wrong: byField, changed }))}</div>
         <Plan planned={planned} />
         <SettingsFields
           typed={draft.values.settings}

@@ -17,6 +17,7 @@ import {
   wholeNumber,
   type Subject,
 } from '../../forms/subjects.js';
+import { boundTo } from '../../forms/fields/bound-field.js';
 import { TextArea, TextFields } from '../../forms/fields/text-field.js';
 import { RunService, type Run } from '../../generated/espalier/v1/run_service_pb.js';
 import { count } from '../../ui/format.js';
@@ -180,14 +181,7 @@ function Fields({ run, values, refusal, changed }: FieldsProps) {
     <>
       <FormRefusal words={rest} />
       <div class="fields">
-        <TextArea
-          label="Prompt"
-          value={values.prompt}
-          changed={(prompt) => changed('prompts', { prompt })}
-          wrong={wrong['prompts']}
-          needed
-          maxLength={65_536}
-        />
+        <TextArea label="Prompt" {...boundTo({ values, wrong, changed })('prompt', 'prompts')} needed maxLength={65_536} />
         <Models run={run} values={values} wrong={wrong['teacher_mark'] ?? wrong['export_digest']} changed={changed} />
         <TextFields rows={TEXTS} values={values} wrong={wrong} changed={changed} />
         <Check
