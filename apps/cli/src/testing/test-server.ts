@@ -31,6 +31,7 @@ export interface Answers {
   watchHistory?: Streaming<v1.WatchHistoryRequest, v1.WatchHistoryResponse>;
   queryMetrics?: Unary<v1.QueryMetricsRequest, v1.QueryMetricsResponse>;
   queryMasks?: Unary<v1.QueryMasksRequest, v1.QueryMasksResponse>;
+  queryFrontier?: Unary<v1.QueryFrontierRequest, v1.QueryFrontierResponse>;
   exportMetrics?: Streaming<v1.ExportMetricsRequest, v1.ExportMetricsResponse>;
   verifyRun?: Streaming<v1.VerifyRunRequest, v1.VerifyRunResponse>;
   verifyAll?: Streaming<v1.VerifyAllRequest, v1.VerifyAllResponse>;

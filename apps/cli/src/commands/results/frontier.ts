@@ -90,6 +90,7 @@ function printRuns(output: Output, runs: readonly v1.FrontierRun[]): void {
       decimal(run.evaluations.find(({ headline }) => headline)?.perplexity, 2),
     ]),
     [2, 3, 4, 5],
+    { RUN: 'cut' },
   );
 }
 
