@@ -31,7 +31,7 @@ function printChoices() {
   const run = espalier('show', scan);
   const blocks = espalier('history', scan)
     .events.filter(({ type }) => type === 'LayerScanned')
-    .map(({ data_json }) => JSON.parse(data_json).data)
+    .map(({ data_json }) => JSON.parse(data_json))
     .flatMap(({ layer, forms }) =>
       [true, false].map((attention) => ({
         layer,
