@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 // Does the sum of a scan's scores tell which whole choice of layers loses less? (docs/scan.md, docs/recipes.md)
-//   truth.mjs choices SCAN --parameters N [--count 50] [--seed 1] > study.yaml     random choices of that size, as a study that trains nothing
-//   truth.mjs correlation SCAN [--tag TEXT]       Spearman's rank correlation of the sums with the perplexities of runs that used SCAN
+//   truth.mjs choices SCAN --parameters N [--count 50] [--seed 1] > study.yaml
+//       prints random choices of that size, as a study whose runs train nothing
+//   truth.mjs correlation SCAN [--named TEXT]
+//       prints the rank correlation of the sums with the perplexities of those runs whose names begin with TEXT
 // The server is the one that the command line finds. SCAN is a run of recipe scan.
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
@@ -18,15 +20,15 @@ const { positionals, values } = parseArgs({
     parameters: { type: 'string' },
     count: { type: 'string', default: '50' },
     seed: { type: 'string', default: '1' },
-    tag: { type: 'string', default: '' },
+    named: { type: 'string', default: '' },
   },
 });
 const [command, scan] = positionals;
 if (command === 'choices' && scan !== undefined && Number(values.parameters) > 0) printChoices();
 else if (command === 'correlation' && scan !== undefined) printCorrelation();
-else throw new Error('usage: truth.mjs choices SCAN --parameters N [--count 50] [--seed 1] | truth.mjs correlation SCAN [--tag TEXT]');
+else throw new Error('usage: truth.mjs choices SCAN --parameters N [--count 50] [--seed 1] | truth.mjs correlation SCAN [--named TEXT]');
 
-/** Prints a study with random choices: forms become narrower, one step of a random attention or MLP at a time, until the size is reached. */
+/** Prints a study of random choices: a random attention or MLP becomes one form narrower, until the size is reached. */
 function printChoices() {
   const run = espalier('show', scan);
   const blocks = espalier('history', scan)
@@ -94,7 +96,7 @@ function sizesOfParts({ layer_widths, parameters }) {
 
 function printCorrelation() {
   const runs = espalier('frontier', scan, '--shares', '1')
-    .runs.filter(({ run, kl }) => kl !== undefined && run.settings.recover_steps === 0 && run.name.startsWith(values.tag))
+    .runs.filter(({ run, kl }) => kl !== undefined && run.settings.recover_steps === 0 && run.name.startsWith(values.named))
     .map(({ run, kl }) => ({
       name: run.name || run.run_id,
       parameters: Number(run.result?.parameter_count),

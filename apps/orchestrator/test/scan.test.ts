@@ -99,6 +99,8 @@ describe('a scan', () => {
     expect(await code({ ...SCAN, recoverSteps: 5 })).toBe('FIELD_OUT_OF_RANGE');
     expect(await code({ library: scan.runId, targetSparsity: 0.5 })).toBe('FIELD_OUT_OF_RANGE'); // its masks learn
     expect(await code({ ...CHOSEN, library: 'nothing', targetSparsity: 0.5 })).toBe('RUN_NOT_FOUND');
+    const tooMany = { ...SCAN, scanSequences: 1_000_000 }; // a form would be scored on what it was fitted on
+    expect(await code(tooMany)).toBe('DATA_TOO_SHORT');
     const run = await server.launch({ ...CHOSEN, targetSparsity: 0.3 });
     expect(await code({ ...CHOSEN, library: run.runId, targetSparsity: 0.5 })).toBe('LIBRARY_UNFIT');
     expect(await frontier(run.runId, []).catch(codeOf)).toBe('LIBRARY_UNFIT');

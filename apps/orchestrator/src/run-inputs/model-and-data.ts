@@ -236,6 +236,8 @@ export class ModelAndData {
       sources.push({ parts, shards: made.shards.map(({ digest, tokenCount }) => ({ digest, tokens: tokenCount })) });
       ({ tokenizerDigest } = made);
     }
+    const { trainTokens } = trainingTokens(sources);
+    if (settings.recipe === 'scan' && sources.length > 1) requireTokens(trainTokens, 'data.train_path', scanNeed(settings));
     const validation =
       validationSource === null
         ? kept
@@ -307,10 +309,18 @@ function requireSameShape(launched: ModelIdentity, read: ModelIdentity): void {
 }
 
 /** @param texts the number of training texts, of which each gives whole sequences where there are several */
-const trainingNeed = ({ batchSize, sequenceLength }: RunSettings, texts: number): TokenNeed =>
-  texts === 1
-    ? { what: 'a batch (batch_size times sequence_length)', needed: batchSize * sequenceLength }
-    : { what: 'a sequence (sequence_length)', needed: sequenceLength };
+function trainingNeed(settings: RunSettings, texts: number): TokenNeed {
+  const { recipe, batchSize, sequenceLength } = settings;
+  if (texts > 1) return { what: 'a sequence (sequence_length)', needed: sequenceLength };
+  if (recipe === 'scan') return scanNeed(settings);
+  return { what: 'a batch (batch_size times sequence_length)', needed: batchSize * sequenceLength };
+}
+
+/** A scan would score a form by sequences that the form was fitted on, if these sequences were not all different. */
+const scanNeed = ({ calibrationSequences, scanSequences, sequenceLength }: RunSettings): TokenNeed => ({
+  what: 'a scan (calibration_sequences and scan_sequences, times sequence_length)',
+  needed: (calibrationSequences + scanSequences) * sequenceLength,
+});
 
 const windowNeed = ({ evaluationWindow }: RunSettings): TokenNeed => ({
   what: 'a window (evaluation_window)',
