@@ -399,7 +399,7 @@ const context = z.strictObject({ actor: text, roles: z.array(text), requestId: t
 const envelope = { at: z.iso.datetime({ precision: 3 }), chain: digest, context };
 
 type Fields = Record<string, unknown>;
-/** The fields that an earlier release gave an event, and how they become those of the version after it. */
+/** The fields of a former version of an event, and how they become those of the version after it. */
 export interface FormerVersion {
   readonly fields: z.ZodRawShape;
   readonly upcast: (fields: Fields) => Fields;
