@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Does the sum of a scan's scores tell which whole choice of layers loses less? (docs/scan.md, docs/recipes.md)
-//   truth.mjs choices SCAN --parameters N [--count 50] [--seed 1] > study.yaml
-//       prints random choices of that size, as a study whose runs train nothing
+//   truth.mjs choices SCAN --parameters N [--count 50] [--exchanges 60] [--seed 1] > study.yaml
+//       prints choices of that size near and far from the best one, as a study whose runs train nothing
 //   truth.mjs correlation SCAN [--named TEXT]
 //       prints the rank correlation of the sums with the perplexities of those runs whose names begin with TEXT
 // The server is the one that the command line finds. SCAN is a run of recipe scan.
@@ -19,6 +19,7 @@ const { positionals, values } = parseArgs({
   options: {
     parameters: { type: 'string' },
     count: { type: 'string', default: '50' },
+    exchanges: { type: 'string', default: '60' },
     seed: { type: 'string', default: '1' },
     named: { type: 'string', default: '' },
   },
@@ -26,55 +27,75 @@ const { positionals, values } = parseArgs({
 const [command, scan] = positionals;
 if (command === 'choices' && scan !== undefined && Number(values.parameters) > 0) printChoices();
 else if (command === 'correlation' && scan !== undefined) printCorrelation();
-else throw new Error('usage: truth.mjs choices SCAN --parameters N [--count 50] [--seed 1] | truth.mjs correlation SCAN [--named TEXT]');
+else
+  throw new Error(
+    'usage: truth.mjs choices SCAN --parameters N [--count 50] [--exchanges 60] [--seed 1] | truth.mjs correlation SCAN [--named TEXT]',
+  );
 
-/** Prints a study of random choices: a random attention or MLP becomes one form narrower, until the size is reached. */
+/**
+ * Prints a study of choices of one size. Each is the best choice after some random exchanges, from 1 to `--exchanges`: an attention or MLP
+ * becomes one form narrower, and others wider again while the size allows it.
+ */
 function printChoices() {
   const run = espalier('show', scan);
   const blocks = espalier('history', scan)
     .events.filter(({ type }) => type === 'LayerScanned')
     .map(({ data_json }) => JSON.parse(data_json))
     .flatMap(({ layer, forms }) =>
-      [true, false].map((attention) => ({
-        layer,
-        attention,
-        widths: [
-          run.layers[layer][attention ? 'heads' : 'units'],
-          ...forms.filter((form) => form.attention === attention).map(({ kept }) => kept),
-        ].sort((left, right) => right - left),
-      })),
+      ['heads', 'units'].map((part) => {
+        const narrower = forms.filter(({ attention }) => attention === (part === 'heads')).map(({ kept }) => kept);
+        return { layer, part, widths: [run.layers[layer][part], ...narrower].sort((left, right) => right - left) };
+      }),
     );
-  const { points } = espalier('frontier', scan, '--shares', '1');
-  const each = sizesOfParts(points[0]);
+  const [intact] = espalier('frontier', scan, '--shares', '1').points;
+  const each = sizesOfParts(intact);
+  const most = Number(values.parameters);
+  const [best] = espalier('frontier', scan, '--shares', String(most / Number(intact.parameters))).points;
   const random = generator(Number(values.seed));
-  const choice = () => {
-    const at = blocks.map(() => 0);
-    let parameters = Number(points[0].parameters);
-    while (parameters > Number(values.parameters)) {
+  const sizeOf = ({ part, widths }, at) => widths[at] * each[part];
+  const choice = (exchanges) => {
+    const kept = best.layer_widths.split(',').map((layer) => layer.split('/').map(Number));
+    const at = blocks.map(({ layer, part, widths }) => widths.indexOf(kept[layer][part === 'heads' ? 0 : 1]));
+    let room = most - Number(best.parameters);
+    for (let done = 0; done < exchanges;) {
       const index = Math.floor(random() * blocks.length);
-      const { attention, widths } = blocks[index];
-      if (at[index] === widths.length - 1) continue;
-      parameters -= (widths[at[index]] - widths[at[index] + 1]) * each[attention ? 'heads' : 'units'];
+      if (at[index] === blocks[index].widths.length - 1) continue;
+      room += sizeOf(blocks[index], at[index]) - sizeOf(blocks[index], at[index] + 1);
       at[index] += 1;
+      done += 1;
+      for (const other of shuffled(blocks.keys(), random)) {
+        const cost =
+          at[other] === 0 || other === index ? Infinity : sizeOf(blocks[other], at[other] - 1) - sizeOf(blocks[other], at[other]);
+        if (cost > room) continue;
+        room -= cost;
+        at[other] -= 1;
+      }
     }
-    const kept = run.layers.map(() => ({}));
-    for (const [index, { layer, attention, widths }] of blocks.entries()) kept[layer][attention ? 'heads' : 'units'] = widths[at[index]];
-    return kept.map(({ heads, units }) => `${heads}/${units}`).join(',');
+    const widths = run.layers.map(() => ({}));
+    for (const [index, { layer, part, widths: all }] of blocks.entries()) widths[layer][part] = all[at[index]];
+    return widths.map(({ heads, units }) => `${heads}/${units}`).join(',');
   };
-  const data = run.data;
-  const lines = [
-    `name: random choices of ${run.name || run.run_id} at ${values.parameters}, seed ${values.seed}`,
-    `model: ${JSON.stringify(run.model_path)}`,
-    `data: ${JSON.stringify(data.train_path)}`,
-    `validation: ${JSON.stringify(data.validation_path)}`,
-    `settings: {preset: fisher, library: ${run.run_id}, recover_steps: 0, evaluation_window: 512, evaluation_tokens: 12288}`,
-    'runs:',
-    ...Array.from(
-      { length: Number(values.count) },
-      (_, index) => `  - {name: random ${index + 1}, settings: {layer_widths: "${choice()}"}}`,
-    ),
-  ];
-  console.log(lines.join('\n'));
+  const count = Number(values.count);
+  const exchanges = Array.from({ length: count }, (_, index) => Math.round(((index + 1) / count) * Number(values.exchanges)));
+  console.log(
+    [
+      `name: choices of ${run.name || run.run_id} at ${values.parameters}, seed ${values.seed}`,
+      `model: ${JSON.stringify(run.model_path)}`,
+      `data: ${JSON.stringify(run.data.train_path)}`,
+      `validation: ${JSON.stringify(run.data.validation_path)}`,
+      `settings: {preset: fisher, library: ${run.run_id}, recover_steps: 0, evaluation_window: 512, evaluation_tokens: 12288}`,
+      'runs:',
+      `  - {name: best, settings: {layer_widths: "${best.layer_widths}"}}`,
+      ...exchanges.map((number, index) => `  - {name: choice ${index + 1}, settings: {layer_widths: "${choice(Math.max(1, number))}"}}`),
+    ].join('\n'),
+  );
+}
+
+function shuffled(items, random) {
+  return [...items]
+    .map((item) => [random(), item])
+    .sort(([left], [right]) => left - right)
+    .map(([, item]) => item);
 }
 
 /** The parameters of a head with its share of keys and values, and of a unit, from two sizes that the server counts. */
