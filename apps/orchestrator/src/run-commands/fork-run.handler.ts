@@ -5,10 +5,8 @@ import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
 import { StateKeeper } from '../retention/state-keeper.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
-import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
-import { idOfRequest } from '../event-sourcing/event-ids.js';
 import { forkedRun, requireStart } from './forked-run.js';
-import { alreadyLaunched } from './launch-run.handler.js';
+import { alreadyLaunched, launchOnce } from './launch-once.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { ForkRun, type Changed } from './pruning-run.commands.js';
 import type { DataIdentity } from '../pruning-run/record/pruning-run.events.js';
@@ -31,11 +29,9 @@ export class ForkRunHandler implements ICommandHandler<ForkRun> {
   ) {}
 
   async execute({ request, by, signal }: ForkRun): Promise<Changed> {
-    const runId = idOfRequest('run', request.requestId);
-    const requestDigest = sha256Hex(canonicalJson(request));
-    const known = await this.runs.find(runId);
-    if (known !== null) return alreadyLaunched(known, requestDigest);
-    return this.quota.launching(by, runId, () => this.fork(runId, requestDigest, { request, by, signal }));
+    return launchOnce({ runs: this.runs, quota: this.quota }, { request, by }, (runId, requestDigest) =>
+      this.fork(runId, requestDigest, { request, by, signal }),
+    );
   }
 
   private async fork(

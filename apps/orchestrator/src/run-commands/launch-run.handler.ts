@@ -1,15 +1,11 @@
-// Accepts a run after every check that is cheap; the run is prepared afterwards. The run's id follows from the request's id, and its stream
-// must not exist yet. So a repeated request finds the run that it launched, also after a crash.
+// Accepts a run after every check that is cheap; the run is prepared afterwards.
 import { Inject } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import type { ArtifactStore } from '#artifact-store';
-import { invalidField } from '#protocol';
-import { canonicalJson, sha256Hex } from '../event-sourcing/canonical-json.js';
-import { idOfRequest } from '../event-sourcing/event-ids.js';
 import { ModelAndData } from '../run-inputs/model-and-data.js';
 import { requireMemory } from '../run-inputs/run-plan.js';
+import { alreadyLaunched, launchOnce } from './launch-once.js';
 import { LaunchRun, type Changed } from './pruning-run.commands.js';
-import type { PruningRunState } from '../pruning-run/aggregate/pruning-run.js';
 import { RunRepository } from '../pruning-run/run-repository.js';
 import { ARTIFACT_STORE } from '../provider-names.js';
 import { RunQuota } from './run-quota.js';
@@ -28,12 +24,9 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
   ) {}
 
   async execute({ request, by, signal }: LaunchRun): Promise<Changed> {
-    const runId = idOfRequest('run', request.requestId);
-    const requestDigest = sha256Hex(canonicalJson(request));
-    const known = await this.runs.find(runId);
-    if (known !== null) return alreadyLaunched(known, requestDigest);
-
-    return this.quota.launching(by, runId, () => this.launch(runId, requestDigest, { request, by, signal }));
+    return launchOnce({ runs: this.runs, quota: this.quota }, { request, by }, (runId, requestDigest) =>
+      this.launch(runId, requestDigest, { request, by, signal }),
+    );
   }
 
   private async launch(runId: string, requestDigest: string, { request, by, signal }: LaunchParts): Promise<Changed> {
@@ -66,15 +59,4 @@ export class LaunchRunHandler implements ICommandHandler<LaunchRun> {
       ? alreadyLaunched(run, requestDigest)
       : { runId, revision: run.revision, alreadyDone: false, memory: plan.memory };
   }
-}
-
-export function alreadyLaunched(run: PruningRunState, requestDigest: string): Changed {
-  if (run.requestDigest !== requestDigest) {
-    throw invalidField(
-      'REQUEST_ID_REUSED',
-      'request_id',
-      `"${run.requestId}" launched run ${run.runId} with another request: use another id`,
-    );
-  }
-  return { runId: run.runId, revision: run.revision, alreadyDone: true };
 }
